@@ -1,0 +1,1 @@
+"""Segmentation networks that HySeg can improve."""

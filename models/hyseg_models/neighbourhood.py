@@ -1,0 +1,142 @@
+"""Two operators on K x K neighbourhoods: distances to the neighbours, and weighted sums of them.
+
+Neighbour k of cell (y, x) is (y + dy_k, x + dx_k), with the offsets in row-major order and the
+cell itself in the middle. Cells outside the map count as zeros; masks are the caller's matter
+(`neighbour_validity`).
+
+Both operators loop over the K^2 offsets and add in place, forward and backward, so that no
+tensor of K^2 x C x cells is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def neighbour_distances(values: Tensor, kernel: int, dilation: int = 1) -> Tensor:
+    """Squared Euclidean distance over channels between each cell and its neighbours.
+
+    Args:
+        values: (B, C, H, W).
+        kernel: Side K of the neighbourhood, odd.
+        dilation: Cells between neighbours.
+
+    Returns:
+        (B, K^2, H, W), zero at the middle offset.
+    """
+    result: Tensor = _NeighbourDistances.apply(values, kernel, dilation)
+    return result
+
+
+def aggregate(values: Tensor, weights: Tensor, kernel: int, dilation: int = 1) -> Tensor:
+    """Sum of the neighbours of each cell, weighted cell by cell.
+
+    out[b, c, y, x] = sum_k weights[b, k, y, x] * values[b, c, y + dy_k, x + dx_k]
+
+    Args:
+        values: (B, C, H, W).
+        weights: (B, K^2, H, W).
+        kernel: Side K of the neighbourhood, odd.
+        dilation: Cells between neighbours.
+
+    Returns:
+        (B, C, H, W).
+    """
+    result: Tensor = _Aggregate.apply(values, weights, kernel, dilation)
+    return result
+
+
+def neighbour_validity(valid: Tensor, kernel: int, dilation: int = 1) -> Tensor:
+    """Which neighbours lie inside the map and are valid; the cell itself always counts.
+
+    Args:
+        valid: bool (B, 1, H, W).
+        kernel: Side K of the neighbourhood, odd.
+        dilation: Cells between neighbours.
+
+    Returns:
+        bool (B, K^2, H, W).
+    """
+    height, width = valid.shape[-2:]
+    padded = F.pad(valid, (_reach(kernel, dilation),) * 4, value=False)
+    shifted = [
+        padded[:, :, rows, columns] for rows, columns in _shifts(kernel, dilation, height, width)
+    ]
+    shifted[len(shifted) // 2] = torch.ones_like(valid)
+    return torch.cat(shifted, dim=1)
+
+
+def _reach(kernel: int, dilation: int) -> int:
+    return kernel // 2 * dilation
+
+
+def _shifts(kernel: int, dilation: int, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Where each offset's neighbours lie in a map padded by the reach, in row-major order."""
+    for dy in range(0, kernel * dilation, dilation):
+        for dx in range(0, kernel * dilation, dilation):
+            yield slice(dy, dy + height), slice(dx, dx + width)
+
+
+class _Aggregate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weights: Tensor, kernel: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(values, weights)
+        ctx.neighbourhood = (kernel, dilation)
+        padded = F.pad(values, (_reach(kernel, dilation),) * 4)
+        total = torch.zeros_like(values)
+        for k, (rows, columns) in enumerate(_shifts(kernel, dilation, *values.shape[-2:])):
+            total.addcmul_(padded[:, :, rows, columns], weights[:, k : k + 1])
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        values, weights = ctx.saved_tensors
+        kernel, dilation = ctx.neighbourhood
+        reach = _reach(kernel, dilation)
+        padded = F.pad(values, (reach,) * 4)
+        grad_padded = torch.zeros_like(padded)
+        grad_weights = torch.empty_like(weights)
+        height, width = values.shape[-2:]
+        for k, (rows, columns) in enumerate(_shifts(kernel, dilation, height, width)):
+            grad_padded[:, :, rows, columns].addcmul_(grad, weights[:, k : k + 1])
+            torch.sum(grad * padded[:, :, rows, columns], dim=1, out=grad_weights[:, k])
+        grad_values = grad_padded[:, :, reach : reach + height, reach : reach + width]
+        return grad_values, grad_weights, None, None
+
+
+class _NeighbourDistances(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, kernel: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.neighbourhood = (kernel, dilation)
+        batch, _, height, width = values.shape
+        padded = F.pad(values, (_reach(kernel, dilation),) * 4)
+        distances = values.new_empty(batch, kernel * kernel, height, width)
+        for k, (rows, columns) in enumerate(_shifts(kernel, dilation, height, width)):
+            difference = values - padded[:, :, rows, columns]
+            torch.sum(difference.square_(), dim=1, out=distances[:, k])
+        return distances
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (values,) = ctx.saved_tensors
+        kernel, dilation = ctx.neighbourhood
+        reach = _reach(kernel, dilation)
+        padded = F.pad(values, (reach,) * 4)
+        grad_padded = torch.zeros_like(padded)
+        height, width = values.shape[-2:]
+        middle = (slice(reach, reach + height), slice(reach, reach + width))
+        for k, (rows, columns) in enumerate(_shifts(kernel, dilation, height, width)):
+            # d(difference^2) pulls the cell towards its neighbour and the neighbour towards it.
+            pull = (values - padded[:, :, rows, columns]).mul_(2.0 * grad[:, k : k + 1])
+            grad_padded[:, :, *middle].add_(pull)
+            grad_padded[:, :, rows, columns].sub_(pull)
+        return grad_padded[:, :, *middle], None, None

@@ -1,0 +1,127 @@
+"""Fixtures: small rasters written on the spot, a tiny model, the folder of real data."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import make_scene
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.transform import from_origin
+
+from hyseg_cli.learn.card import ModelCard, save_model
+from hyseg_cli.legend import Legend
+from hyseg_models import HySegConfig, build, preset
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Whatever connects to a host fails; sockets of this machine's own processes still work."""
+
+    def refuse(self, address, *_):
+        message = f"a test tried to connect to {address}"
+        raise OSError(message)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real rasters, which is not part of the repository."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("real data of ../shared is not here")
+    return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def legend() -> Legend:
+    return Legend.from_dict(make_scene.LEGEND)
+
+
+@pytest.fixture(scope="session")
+def scene_folder(tmp_path_factory) -> Path:
+    """Two generated scenes, `east` and `west`, with labels and legend.json."""
+    folder = tmp_path_factory.mktemp("scenes")
+    make_scene.write_scene(folder, "east", seed=1, size=256)
+    make_scene.write_scene(folder, "west", seed=2, size=256)
+    return folder
+
+
+def tiny_config() -> HySegConfig:
+    """The smallest network with every part of the method in it."""
+    config = replace(preset("cpu_smoke"), classes=5)
+    return replace(
+        config,
+        host=replace(config.host, backbone="resnet10t"),
+        prior=replace(
+            config.prior,
+            condition=replace(config.prior.condition, backbone="resnet10t"),
+            net=replace(config.prior.net, base=8, mult=(1, 2)),
+        ),
+    )
+
+
+def make_card(legend: Legend, **changes: object) -> ModelCard:
+    """A card of the tiny network for 8-bit RGB."""
+    values = {
+        "config": tiny_config(),
+        "legend": legend,
+        "bands": ("red", "green", "blue"),
+        "dtype": "uint8",
+        "mean": (120.0, 110.0, 100.0),
+        "std": (50.0, 45.0, 40.0),
+        "resolution_m": (0.25, 1.0),
+        "tile_size": 128,
+    }
+    return ModelCard(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, legend) -> Path:
+    """A model file with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    card = make_card(legend)
+    save_model(path, build(card.config), card)
+    return path
+
+
+@pytest.fixture
+def write_raster(tmp_path):
+    """Write an array (bands, height, width) as a GeoTIFF and return its path."""
+
+    def write(array, name="raster.tif", *, crs="EPSG:32632", transform=None, **profile):
+        path = tmp_path / name
+        array = np.asarray(array)
+        if array.ndim == 2:
+            array = array[None]
+        if transform is None:
+            transform = from_origin(500_000, 5_400_000, 0.5, 0.5)
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=array.shape[0],
+            height=array.shape[1],
+            width=array.shape[2],
+            dtype=array.dtype,
+            crs=crs,
+            transform=transform,
+            **profile,
+        ) as file:
+            file.write(array)
+        return path
+
+    return write

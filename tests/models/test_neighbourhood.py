@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from hyseg_models.neighbourhood import aggregate, neighbour_distances, neighbour_validity
+from models import oracles
+
+CASES = [(3, 1), (5, 1), (3, 2), (7, 1)]
+
+
+def random_pair(kernel, size=(6, 9), dtype=torch.float64):
+    values = torch.randn(2, 3, *size, dtype=dtype, requires_grad=True)
+    weights = torch.randn(2, kernel**2, *size, dtype=dtype, requires_grad=True)
+    return values, weights
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), CASES)
+def test_aggregate_equals_the_unfolded_sum(kernel, dilation):
+    values, weights = random_pair(kernel)
+    ours = aggregate(values, weights, kernel, dilation)
+    theirs = oracles.aggregate(values, weights, kernel, dilation)
+    torch.testing.assert_close(ours, theirs)
+    grad = torch.randn_like(ours)
+    for found, expected in zip(
+        torch.autograd.grad(ours, (values, weights), grad),
+        torch.autograd.grad(theirs, (values, weights), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), CASES)
+def test_distances_equal_the_unfolded_ones(kernel, dilation):
+    values, _ = random_pair(kernel)
+    ours = neighbour_distances(values, kernel, dilation)
+    theirs = oracles.neighbour_distances(values, kernel, dilation)
+    torch.testing.assert_close(ours, theirs)
+    grad = torch.randn_like(ours)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, values, grad), torch.autograd.grad(theirs, values, grad)
+    )
+
+
+def test_gradients_are_those_of_finite_differences():
+    values, weights = random_pair(3, size=(4, 5))
+    assert torch.autograd.gradcheck(lambda v, w: aggregate(v, w, 3), (values, weights))
+    assert torch.autograd.gradcheck(lambda v: neighbour_distances(v, 3, 2), (values,))
+
+
+def test_a_map_smaller_than_the_neighbourhood_is_no_problem():
+    values, weights = random_pair(7, size=(1, 2))
+    torch.testing.assert_close(aggregate(values, weights, 7), oracles.aggregate(values, weights, 7))
+
+
+def test_validity_counts_neighbours_inside_and_the_cell_itself():
+    valid = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    valid[..., 1, 1] = False
+    counts = neighbour_validity(valid, 3).sum(dim=1)[0]
+    # the corner sees itself and two neighbours; the empty cell sees eight and itself
+    assert counts[0, 0] == 3
+    assert counts[1, 1] == 9
+    assert counts[3, 3] == 4
