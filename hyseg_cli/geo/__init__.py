@@ -1,0 +1,1 @@
+"""Pixels and places: no torch, no click."""

@@ -1,0 +1,158 @@
+"""Where the tiles of a scene lie: integer arithmetic only.
+
+Rows and columns are pixels of the scene; a window may reach beyond its edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hyseg_cli.errors import UsageProblemError
+
+ALIGNMENT = 32
+"""Tiles start and are sized in multiples of this on the noise grid, the coarsest network stride."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels with at least one pixel."""
+
+    row: int
+    """First row."""
+    col: int
+    """First column."""
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            message = f"a window of {self.height} x {self.width} pixels is empty"
+            raise ValueError(message)
+
+    @property
+    def row_stop(self) -> int:
+        """One past the last row."""
+        return self.row + self.height
+
+    @property
+    def col_stop(self) -> int:
+        """One past the last column."""
+        return self.col + self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an array of the scene."""
+        return slice(self.row, self.row_stop), slice(self.col, self.col_stop)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The tiles along one axis: equal length, equal step, covering 0 to `size`.
+
+    The first starts at or before 0, the last stops at or after `size`; both ends are a multiple
+    of `ALIGNMENT` on the noise grid. What lies outside the scene is filled by reflection, so a
+    tile is never shifted over its neighbour's place.
+    """
+
+    size: int
+    """Pixels of the scene along this axis."""
+    length: int
+    """Pixels of a tile."""
+    step: int
+    """Pixels from one tile to the next."""
+    first: int
+    """Start of the first tile, -ALIGNMENT < first <= 0."""
+
+    @classmethod
+    def cover(cls, size: int, *, tile: int, overlap: int, phase: int) -> Span:
+        """The fewest tiles that cover an axis.
+
+        Args:
+            size: Pixels of the scene.
+            tile: Largest length of a tile; a short scene gets shorter tiles.
+            overlap: Pixels shared by neighbours.
+            phase: Position of the scene's first pixel on the noise grid, modulo `ALIGNMENT`.
+        """
+        first = -(phase % ALIGNMENT)
+        needed = -(-(size - first) // ALIGNMENT) * ALIGNMENT
+        return cls(size=size, length=min(tile, needed), step=tile - overlap, first=first)
+
+    @property
+    def starts(self) -> range:
+        """Where the tiles start."""
+        count = max(0, -(-(self.size - self.first - self.length) // self.step)) + 1
+        return range(self.first, self.first + count * self.step, self.step)
+
+    @property
+    def overlap(self) -> int:
+        """Pixels shared by neighbours."""
+        return self.length - self.step if len(self.starts) > 1 else 0
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The overlapping tiles of a scene, row by row."""
+
+    rows: Span
+    cols: Span
+
+    @classmethod
+    def cover(
+        cls, height: int, width: int, *, tile: int, overlap: int, phase: tuple[int, int] = (0, 0)
+    ) -> TileGrid:
+        """Tiles over a scene of height x width pixels.
+
+        Args:
+            height: Rows of the scene.
+            width: Columns of the scene.
+            tile: Side of a tile in pixels, a multiple of 32.
+            overlap: Pixels shared by neighbours, a multiple of 32, at most half the tile.
+            phase: Row and column of the scene's first pixel on the noise grid.
+
+        Raises:
+            UsageProblemError: If tile or overlap break these rules.
+        """
+        if tile < 2 * ALIGNMENT or tile % ALIGNMENT:
+            raise UsageProblemError(
+                f"--tile-size {tile} is not a multiple of {ALIGNMENT} of at least {2 * ALIGNMENT}",
+                hint=f"Use --tile-size {max(2, round(tile / ALIGNMENT)) * ALIGNMENT}.",
+            )
+        if not 0 <= overlap <= tile // 2 or overlap % ALIGNMENT:
+            raise UsageProblemError(
+                f"--overlap {overlap} is not a multiple of {ALIGNMENT} between 0 and {tile // 2}, "
+                "half of the tile",
+                hint=f"Use --overlap {tile // 4 // ALIGNMENT * ALIGNMENT}.",
+            )
+        return cls(
+            rows=Span.cover(height, tile=tile, overlap=overlap, phase=phase[0]),
+            cols=Span.cover(width, tile=tile, overlap=overlap, phase=phase[1]),
+        )
+
+    def bands(self) -> Iterator[Band]:
+        """The rows of tiles, top to bottom."""
+        starts = self.rows.starts
+        for index, start in enumerate(starts):
+            last = index == len(starts) - 1
+            yield Band(
+                index=index,
+                row=start,
+                height=self.rows.length,
+                finished=range(max(start, 0), self.rows.size if last else start + self.rows.step),
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows.starts) * len(self.cols.starts)
+
+
+@dataclass(frozen=True)
+class Band:
+    """One row of tiles."""
+
+    index: int
+    row: int
+    """First row of its tiles; may be negative."""
+    height: int
+    """Rows of its tiles; may reach beyond the scene."""
+    finished: range
+    """Rows of the scene that no later tile touches: done once this band is."""

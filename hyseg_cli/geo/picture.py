@@ -1,0 +1,54 @@
+"""JPEG and PNG pictures as arrays, without GDAL: training on pairs of them needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+# A scan of a whole country is no decompression bomb.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width, read from the header alone."""
+    with _open(path) as picture:
+        width, height = picture.size
+    return height, width
+
+
+def read_picture(path: Path) -> npt.NDArray[np.uint8]:
+    """The colours of a picture as uint8 (bands, height, width); palettes become colours."""
+    with _open(path) as picture:
+        try:
+            pixels = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+        except OSError as error:
+            raise _damaged(path, error) from error
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise HysegError(
+            f"{path}: {pixels.dtype} pictures are not read", hint="Convert it to an 8-bit GeoTIFF."
+        )
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise UsageProblemError(f"{path}: no such file", hint="Check the path.") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> HysegError:
+    return HysegError(
+        f"{path}: cannot be read as a picture ({error})", hint="The file may be damaged."
+    )

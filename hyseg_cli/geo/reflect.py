@@ -1,0 +1,51 @@
+"""Windows that cross the scene edge are filled by reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.geo.grid import Window
+
+Array = npt.NDArray[Any]
+
+
+def reflected_positions(start: int, length: int, size: int) -> npt.NDArray[np.int64]:
+    """Positions inside 0..size-1 that stand in for start..start+length-1.
+
+    The edge pixel is the mirror and is not repeated; any distance from the edge is allowed.
+    """
+    if size == 1:
+        return np.zeros(length, np.int64)
+    period = 2 * (size - 1)
+    folded = np.arange(start, start + length) % period
+    return np.minimum(folded, period - folded)
+
+
+def read_reflected(
+    read: Callable[[Window], tuple[Array, ...]], height: int, width: int, window: Window
+) -> tuple[Array, ...]:
+    """Read a window that may cross the edges of a scene.
+
+    Args:
+        read: Reads arrays of a window inside the scene; their last two axes are rows and columns.
+        height: Rows of the scene.
+        width: Columns of the scene.
+        window: Where to read, anywhere.
+    """
+    inside = (
+        window.row >= 0
+        and window.col >= 0
+        and window.row_stop <= height
+        and window.col_stop <= width
+    )
+    if inside:
+        return read(window)
+    rows = reflected_positions(window.row, window.height, height)
+    cols = reflected_positions(window.col, window.width, width)
+    top, left = int(rows.min()), int(cols.min())
+    found = read(Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1))
+    return tuple(array[..., (rows - top)[:, None], cols - left] for array in found)

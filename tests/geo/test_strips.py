@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.scene import SceneReader, open_scene
+from hyseg_cli.geo.strips import read_strips
+
+
+@pytest.mark.parametrize("size", [(300, 130), (1, 90), (64, 1), (513, 70)])
+@pytest.mark.parametrize("overlap", [0, 32, 64])
+@pytest.mark.parametrize("phase", [(0, 0), (7, 30)])
+def test_strips_are_the_windows_of_their_bands(write_raster, size, overlap, phase):
+    array = np.random.default_rng(0).integers(0, 255, (2, *size), dtype=np.uint8)
+    scene = open_scene(write_raster(array, nodata=3))
+    grid = TileGrid.cover(*size, tile=128, overlap=overlap, phase=phase)
+    width = grid.cols.starts[-1] + grid.cols.length - grid.cols.first
+    with SceneReader(scene, (1, 2)) as reader:
+        strips = list(read_strips(reader, grid))
+        assert [strip.band for strip in strips] == list(grid.bands())
+        for strip in strips:
+            window = Window(strip.band.row, grid.cols.first, strip.band.height, width)
+            expected = reader.read(window)
+            np.testing.assert_array_equal(strip.pixels.image, expected.image)
+            np.testing.assert_array_equal(strip.pixels.valid, expected.valid)
+
+
+def test_every_row_is_read_once(write_raster, monkeypatch):
+    array = np.zeros((1, 1000, 40), np.uint8)
+    scene = open_scene(write_raster(array))
+    grid = TileGrid.cover(1000, 40, tile=128, overlap=64)
+    rows_read = []
+    with SceneReader(scene, (1,)) as reader:
+        inside = reader._read_inside
+
+        def counting(window):
+            rows_read.extend(range(window.row, window.row_stop))
+            return inside(window)
+
+        monkeypatch.setattr(reader, "_read_inside", counting)
+        list(read_strips(reader, grid))
+    # The last tile reaches beyond the scene and is filled by rows read for its reflection.
+    beyond = grid.rows.starts[-1] + grid.rows.length - 1000
+    assert len(rows_read) <= 1000 + beyond
+    assert set(rows_read) == set(range(1000))

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.legend import Legend, LegendClass, format_color, parse_color, read_legend
+
+colors = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@given(color=colors)
+def test_colors_survive_a_round_trip(color):
+    assert parse_color(format_color(color)) == color
+
+
+@given(
+    ids=st.lists(st.integers(0, 254), min_size=1, max_size=9, unique=True),
+    data=st.data(),
+)
+def test_legends_survive_a_round_trip(ids, data):
+    chosen = data.draw(st.lists(colors, min_size=len(ids) + 1, max_size=len(ids) + 1, unique=True))
+    classes = tuple(
+        LegendClass(id=i, name=f"class {i}", color=c) for i, c in zip(ids, chosen, strict=False)
+    )
+    legend = Legend(classes, ignored_colors=(chosen[-1],), ignored_ids=(255,))
+    assert Legend.from_dict(json.loads(json.dumps(legend.to_dict()))) == legend
+
+
+def entry(**changes):
+    return {"id": 0, "name": "a", "color": "#000000"} | changes
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem"),
+    [
+        ([], "no classes"),
+        ([entry(), entry(name="b", color="#000001")], "id 0 stands twice"),
+        ([entry(), entry(id=1, color="#000001")], "name a stands twice"),
+        ([entry(), entry(id=1, name="b")], "color .* stands twice"),
+        ([entry(id=255)], "not in 0..254"),
+        ([entry(color="red")], "not a colour"),
+        ([entry(color="#12345")], "not a colour"),
+        ([entry(color="#12345678")], "not a colour"),
+        ([{"id": 0}], "KeyError"),
+        ("all", "TypeError"),
+    ],
+)
+def test_what_is_no_legend_is_refused(classes, problem):
+    with pytest.raises(HysegError, match=problem):
+        Legend.from_dict({"classes": classes})
+
+
+def test_a_missing_or_damaged_file_is_told(tmp_path):
+    with pytest.raises(UsageProblemError, match="no such legend"):
+        read_legend(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(HysegError, match="not JSON"):
+        read_legend(tmp_path / "bad.json")
