@@ -1,0 +1,206 @@
+"""A model file: weights and card in one safetensors file. Never a pickle, in or out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.legend import Legend
+from hyseg_models import ConfigError, HySeg, HySegConfig, build
+
+FORMAT = "hyseg-model/1"
+_CARD_KEY = "hyseg_card"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Where a model's data came from."""
+
+    name: str = ""
+    licence: str = ""
+    attribution: str = ""
+    training_scenes: tuple[str, ...] = ()
+    validation_scenes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a model is, what it was trained on, and what it expects of a scene."""
+
+    config: HySegConfig
+    legend: Legend
+    bands: tuple[str, ...]
+    """Names of the bands in order, such as red, green, blue."""
+    dtype: str
+    """Data type of the training scenes; radiometry is not guessed from another."""
+    mean: tuple[float, ...]
+    """Mean of each band over the training pixels, in units of the scenes."""
+    std: tuple[float, ...]
+    """Standard deviation of each band."""
+    resolution_m: tuple[float, float] | None
+    """Smallest and largest ground resolution seen in training, scale augmentation included."""
+    tile_size: int
+    """Side of the training chips in pixels."""
+    data: TrainingData = field(default_factory=TrainingData)
+    training: dict[str, Any] = field(default_factory=dict)
+    """Settings, seed and versions of the training run."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """What was measured on the validation scenes."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.bands), len(self.mean), len(self.std), self.config.bands}
+        if len(lengths) != 1:
+            raise _bad_card("bands, mean and std are not equally long")
+        if len(self.legend) != self.config.classes:
+            raise _bad_card(
+                f"the legend has {len(self.legend)} classes, the network {self.config.classes}"
+            )
+
+    def to_json(self) -> str:
+        values = asdict(self) | {
+            "format": FORMAT,
+            "config": self.config.to_dict(),
+            "legend": self.legend.to_dict(),
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """The card written by `to_json`.
+
+        Raises:
+            ModelMismatchError: If this version cannot use it.
+        """
+        try:
+            values = json.loads(text)
+            found = values.pop("format", "no format")
+            if found != FORMAT:
+                raise _bad_card(f"its format is {found}, this version reads {FORMAT}")
+            resolution = values.pop("resolution_m")
+            data = values.pop("data")
+            return cls(
+                config=HySegConfig.from_dict(values.pop("config")),
+                legend=Legend.from_dict(values.pop("legend")),
+                bands=tuple(values.pop("bands")),
+                mean=tuple(values.pop("mean")),
+                std=tuple(values.pop("std")),
+                resolution_m=None if resolution is None else (resolution[0], resolution[1]),
+                data=TrainingData(
+                    name=data["name"],
+                    licence=data["licence"],
+                    attribution=data["attribution"],
+                    training_scenes=tuple(data["training_scenes"]),
+                    validation_scenes=tuple(data["validation_scenes"]),
+                ),
+                **values,
+            )
+        except (ConfigError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _bad_card(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its card."""
+
+    network: HySeg
+    card: ModelCard
+    digest: str
+    """First 16 hexadecimal digits of the SHA-256 of the model file."""
+
+
+def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:
+    """Write weights and card to one file, by a temporary name.
+
+    Args:
+        path: The file to write.
+        network: The weights.
+        card: The card.
+        half: Store convolution and linear weights in half precision; vectors (biases,
+            normalisation statistics) stay in single, their range is larger.
+    """
+    tensors = {
+        name: _stored(tensor.detach().cpu(), half=half)
+        for name, tensor in network.state_dict().items()
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file(tensors, temporary, metadata={_CARD_KEY: card.to_json()})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise HysegError(
+            f"{path}: the model cannot be written ({error})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    shrink = half and tensor.dtype == torch.float32 and tensor.dim() >= 2
+    return (tensor.half() if shrink else tensor).contiguous()
+
+
+def load_model(path: Path) -> Model:
+    """The network in a model file, in evaluation mode on the CPU.
+
+    Raises:
+        UsageProblemError: If there is no such file.
+        HysegError: If it is damaged or no safetensors file.
+        ModelMismatchError: If its card or weights do not fit this version.
+    """
+    text, tensors = _read(path)
+    card = ModelCard.from_json(text)
+    network = build(card.config)
+    expected = network.state_dict()
+    try:
+        network.load_state_dict(
+            {
+                name: tensor.to(expected[name].dtype) if name in expected else tensor
+                for name, tensor in tensors.items()
+            }
+        )
+    except RuntimeError as error:
+        raise _bad_card(f"the weights of {path} do not fit its configuration ({error})") from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return Model(network.eval(), card, digest)
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a model file, without its weights; errors as `load_model`."""
+    return ModelCard.from_json(_read(path, weights=False)[0])
+
+
+def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
+    if not path.is_file():
+        raise UsageProblemError(
+            f"{path}: no such model file", hint="Give --model a .safetensors file."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise HysegError(
+            f"{path}: not a whole safetensors file ({error})",
+            hint="Only models written by `hyseg train` are loaded, pickled checkpoints never; "
+            "fetch the file again if it was cut short.",
+        ) from error
+    if _CARD_KEY not in metadata:
+        raise _bad_card(f"{path} holds weights but no hyseg card")
+    return metadata[_CARD_KEY], tensors
+
+
+def _bad_card(problem: str) -> ModelMismatchError:
+    return ModelMismatchError(
+        f"the model cannot be used: {problem}",
+        hint="Use a model that this version of `hyseg train` wrote.",
+    )

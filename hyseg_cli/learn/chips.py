@@ -1,0 +1,187 @@
+"""Chips: windows of labelled scenes, drawn and augmented for training or laid out to validate."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
+
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.scenes import Chip, LabelledScene
+from hyseg_cli.legend import NODATA_ID
+
+MAX_CLASS_SHARE = 0.75
+"""A window is drawn again, up to ten times, while one class covers more of its labels."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training chips are varied."""
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Smallest and largest magnification, drawn uniformly in its logarithm."""
+    color: bool = True
+    """Brightness, contrast, saturation, hue, blur and JPEG artefacts (8-bit RGB only)."""
+    collar: float = 0.1
+    """Share of chips in which a random half-plane is emptied, as at the edge of an image."""
+
+
+Sample = dict[str, Tensor]
+"""image (bands, H, W), valid bool (1, H, W), labels int64 (H, W), origin int64 (2,)."""
+
+
+class TrainingChips(Dataset[Sample]):
+    """Random augmented chips; chip i of a seed is always the same.
+
+    Scenes are drawn with the square root of their area, so that a large one does not drown the
+    others.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[LabelledScene],
+        *,
+        size: int,
+        count: int,
+        seed: int,
+        augmentation: Augmentation,
+    ) -> None:
+        self.scenes = scenes
+        self.size = size
+        self.count = count
+        self.seed = seed
+        self.augmentation = augmentation
+        weight = np.sqrt([scene.height * scene.width for scene in scenes])
+        self._share = weight / weight.sum()
+        self._color = v2.Compose(
+            [
+                v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03),
+                v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.5))], p=0.2),
+                v2.RandomApply([v2.Lambda(_jpeg)], p=0.2),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if index >= self.count:
+            raise IndexError(index)
+        rng = np.random.default_rng((self.seed, index))
+        chip = self._draw(rng)
+        image, valid, labels = _to_tensors(chip)
+        image, valid, labels = _resize(image, valid, labels, self.size)
+        image, valid, labels = _flip_and_turn(rng, image, valid, labels)
+        if self.augmentation.color and image.dtype == torch.uint8 and len(image) == 3:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(rng.integers(2**31)))
+                image = self._color(image)
+        if rng.random() < self.augmentation.collar:
+            empty = _half_plane(rng, self.size)
+            valid &= ~empty
+            labels[empty] = NODATA_ID
+        return _sample(image, valid, labels, (0, 0))
+
+    def _draw(self, rng: np.random.Generator) -> Chip:
+        """A window whose labels are not nearly all of one class, if ten draws find one."""
+        for _ in range(10):
+            scene = self.scenes[rng.choice(len(self.scenes), p=self._share)]
+            low, high = np.log(self.augmentation.scale)
+            side = round(self.size / float(np.exp(rng.uniform(low, high))))
+            height, width = min(side, scene.height), min(side, scene.width)
+            side = min(height, width)
+            row = int(rng.integers(scene.height - side + 1))
+            col = int(rng.integers(scene.width - side + 1))
+            chip = scene.read(Window(row, col, side, side))
+            counts = np.bincount(chip.labels.ravel(), minlength=NODATA_ID + 1)[:NODATA_ID]
+            if 0 < counts.max() <= MAX_CLASS_SHARE * counts.sum():
+                break
+        return chip
+
+
+class ValidationChips(Dataset[Sample]):
+    """Windows that cover the scenes once, without augmentation; labels end at the scene edge."""
+
+    def __init__(self, scenes: Sequence[LabelledScene], *, size: int) -> None:
+        self.scenes = scenes
+        self.windows = [
+            (index, Window(row, col, size, size))
+            for index, scene in enumerate(scenes)
+            for row in range(0, scene.height, size)
+            for col in range(0, scene.width, size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Sample:
+        which, window = self.windows[index]
+        scene = self.scenes[which]
+        image, valid, labels = _to_tensors(scene.read(window))
+        labels[scene.height - window.row :] = NODATA_ID
+        labels[:, scene.width - window.col :] = NODATA_ID
+        return _sample(image, valid, labels, (window.row, window.col))
+
+
+def _sample(image: Tensor, valid: Tensor, labels: Tensor, origin: tuple[int, int]) -> Sample:
+    return {
+        "image": image,
+        "valid": valid.unsqueeze(0),
+        "labels": labels.long(),
+        "origin": torch.tensor(origin),
+    }
+
+
+def _to_tensors(chip: Chip) -> tuple[Tensor, Tensor, Tensor]:
+    def tensor(array: npt.NDArray[Any]) -> Tensor:
+        wide = (
+            array.astype(np.float32) if array.dtype.kind in "iu" and array.itemsize > 1 else array
+        )
+        return torch.from_numpy(np.ascontiguousarray(wide).copy())
+
+    return tensor(chip.image), tensor(chip.valid), tensor(chip.labels)
+
+
+def _resize(
+    image: Tensor, valid: Tensor, labels: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    if image.shape[-1] == size:
+        return image, valid, labels
+    nearest = v2.InterpolationMode.NEAREST
+    both = torch.stack([valid.to(torch.uint8), labels])
+    both = tv.resize(both, [size, size], interpolation=nearest)
+    return tv.resize(image, [size, size], antialias=True), both[0].bool(), both[1]
+
+
+def _flip_and_turn(rng: np.random.Generator, *arrays: Tensor) -> tuple[Tensor, ...]:
+    turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+    turned = tuple(torch.rot90(array, turns, dims=(-2, -1)) for array in arrays)
+    return tuple(array.flip(-1) if mirrored else array.clone() for array in turned)
+
+
+def _jpeg(image: Tensor) -> Tensor:
+    """The image (3, H, W) after lossy compression at a random quality."""
+    quality = int(torch.randint(40, 96, ()))
+    file = io.BytesIO()
+    tv.to_pil_image(image).save(file, "JPEG", quality=quality)
+    decoded: Tensor = tv.pil_to_tensor(Image.open(file))
+    return decoded
+
+
+def _half_plane(rng: np.random.Generator, size: int) -> Tensor:
+    """bool (size, size): one side of a random line that leaves the middle of the chip."""
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    distance = rng.uniform(0.1, 0.5) * size
+    offsets = np.arange(size) - size / 2
+    across = offsets[:, None] * np.sin(angle) + offsets[None, :] * np.cos(angle)
+    return torch.from_numpy(across > distance)

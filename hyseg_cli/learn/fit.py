@@ -1,0 +1,108 @@
+"""Fitting one stage of training with Lightning."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from hyseg_cli.console import Report
+from hyseg_cli.learn.chips import Sample, TrainingChips, ValidationChips
+from hyseg_cli.learn.modules import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How a stage is run; what it optimises is its recipe's matter."""
+
+    batch_size: int
+    workers: int
+    """Processes that prepare chips; 0 prepares them in the main one."""
+    val_every: int
+    """Steps between validations."""
+    device: torch.device
+    log_folder: Path
+    """Where a folder with the stage's metrics.csv goes."""
+
+
+def fit(
+    stage: Stage,
+    chips: TrainingChips,
+    validation: ValidationChips | None,
+    *,
+    name: str,
+    options: FitOptions,
+    report: Report,
+) -> None:
+    """Train a stage for the steps of its recipe; afterwards it holds the averaged weights."""
+    steps = stage.recipe.steps
+    on_gpu = options.device.type == "cuda"
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trainer = pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=[options.device.index or 0] if on_gpu else 1,
+        precision="bf16-mixed" if on_gpu else "32-true",
+        max_steps=steps,
+        val_check_interval=min(options.val_every, steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=stage.recipe.clip,
+        callbacks=[WeightAveraging(avg_fn=stage.recipe.average), _Progress(report, name, steps)],
+        logger=CSVLogger(options.log_folder, name=name, version=""),
+        log_every_n_steps=min(10, steps),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = DataLoader(
+        chips,
+        batch_size=options.batch_size,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+    )
+    held_out = None if validation is None else validation_loader(validation, options.batch_size)
+    # Lightning leaves every module in the mode it finds it in.
+    stage.train()
+    with warnings.catch_warnings():
+        # Chips are cheap beside a training step; how many workers prepare them is a setting.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # The frozen prior is meant to be in evaluation mode.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # Lightning 2.6 with the tree utilities of torch 2.15.
+        warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.treespec.*")
+        trainer.fit(stage, loader, held_out)
+
+
+def validation_loader(chips: ValidationChips, batch_size: int) -> DataLoader[Sample]:
+    """Batches of validation chips, which have four times the pixels of training chips."""
+    return DataLoader(chips, batch_size=max(1, batch_size // 4))
+
+
+class _Progress(Callback):
+    """Passes steps and validation scores on to the report."""
+
+    def __init__(self, report: Report, name: str, steps: int) -> None:
+        self.report = report
+        self.name = name
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.report.advance(f"training the {self.name}", trainer.global_step, self.steps)
+
+    def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        if isinstance(stage, Stage):
+            for name, scores in stage.scores.items():
+                self.report.note(
+                    f"step {trainer.global_step}: {name} mIoU {scores.mean_iou:.3f}, "
+                    f"accuracy {scores.overall_accuracy:.3f}"
+                )

@@ -1,0 +1,230 @@
+"""The two stages of training, as Lightning modules: first the prior, then the whole network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
+from hyseg_cli.learn.radiometry import Standardise
+from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
+from hyseg_models.meanstruct import MeanStruct
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one stage is optimised."""
+
+    steps: int
+    learning_rate: float
+    encoder_rate: float
+    """Learning rate of pretrained encoders; equal to `learning_rate` when they start at random."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    warmup: int = 100
+    """Steps of linear warm-up, at most a tenth of all."""
+    final_rate: float = 1e-6
+    ema: float = 0.999
+    """Decay of the averaged weights, reached as (1 + n) / (10 + n)."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+    def rate_factor(self, step: int) -> float:
+        """Learning rate of a step over the base rate: linear warm-up, then half a cosine."""
+        warmup = min(self.warmup, max(1, self.steps // 10))
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.steps - warmup))
+        low = self.final_rate / self.learning_rate
+        return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        """The next averaged weights (`torch.optim.swa_utils.AveragedModel`)."""
+        if not averaged.is_floating_point():
+            return current
+        decay = min(self.ema, (1 + int(count)) / (10 + int(count)))
+        # lerp leaves equal values as they are: the frozen prior must not drift.
+        return torch.lerp(averaged, current, 1.0 - decay)
+
+
+class Stage(pl.LightningModule):
+    """What both stages share: input, optimiser and schedule."""
+
+    def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.standardise = standardise
+        self.recipe = recipe
+        self.scores: dict[str, Scores] = {}
+        """Scores of the last validation, by name."""
+
+    def learned(self) -> nn.Module:
+        """The part of the network this stage trains."""
+        raise NotImplementedError
+
+    def encoder(self) -> nn.Module:
+        """The part of it that may start from pretrained weights."""
+        raise NotImplementedError
+
+    @property
+    def progress(self) -> float:
+        """Share of the training done."""
+        return min(1.0, self.global_step / self.recipe.steps)
+
+    def inputs(self, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardised image (B, bands, H, W), valid (B, 1, H, W) and labels (B, H, W)."""
+        image = self.standardise(batch["image"], batch["valid"])
+        return image.contiguous(memory_format=torch.channels_last), batch["valid"], batch["labels"]
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        encoder = {id(p) for p in self.encoder().parameters()}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in self.learned().parameters():
+            if not parameter.requires_grad:
+                continue
+            rate = recipe.encoder_rate if id(parameter) in encoder else recipe.learning_rate
+            # Biases, normalisation scales and bandwidths have no reason to shrink.
+            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": params, "lr": rate, "weight_decay": decay}
+                for (rate, decay), params in groups.items()
+            ],
+            betas=recipe.betas,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+class PriorStage(Stage):
+    """Stage 1: MeanStruct learns the structure of label maps by the MeanFlow objective."""
+
+    def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
+        super().__init__(network, standardise, recipe)
+        self.prior.requires_grad_(True)
+
+    @property
+    def prior(self) -> MeanStruct:
+        return prior_of(self.network)
+
+    def learned(self) -> nn.Module:
+        return self.prior
+
+    def encoder(self) -> nn.Module:
+        return self.prior.condition.body
+
+    def on_fit_end(self) -> None:
+        self.prior.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> PriorStage:  # noqa: FBT001, FBT002 - torch's signature
+        # HySeg keeps its prior in evaluation mode; here it is the one that learns.
+        super().train(mode)
+        self.prior.train(mode)
+        return self
+
+    def training_step(self, batch: Sample, _index: int) -> Tensor:
+        terms = self.prior.objective(*self.inputs(batch), progress=self.progress)
+        plain = (terms.times.r == terms.times.t).float()
+        errors = terms.squared_error
+        self.log("loss", terms.loss)
+        self.log("error_flow", (errors * plain).sum() / plain.sum().clamp_min(1))
+        self.log("error_mean", (errors * (1 - plain)).sum() / (1 - plain).sum().clamp_min(1))
+        self.log("speed_ratio", terms.speed_ratio)
+        return terms.loss
+
+    def on_validation_epoch_start(self) -> None:
+        classes = self.network.config.classes
+        self._matrices = {policy: ConfusionMatrix(classes) for policy in ("position", "mean")}
+
+    def validation_step(self, batch: Sample, _index: int) -> None:
+        image, valid, labels = self.inputs(batch)
+        reference = pooled_labels(self.prior, labels)
+        for policy, matrix in self._matrices.items():
+            settings = replace(self.network.config.sample, noise=policy)
+            drawn = self.prior.draw(image, valid, batch["origin"], settings)
+            matrix.update(_bytes(reference), _bytes(drawn.argmax(dim=1)))
+
+    def on_validation_epoch_end(self) -> None:
+        self.scores = {name: matrix.scores() for name, matrix in self._matrices.items()}
+        for name, scores in self.scores.items():
+            self.log(f"miou_{name}", scores.mean_iou)
+
+
+class SegmentationStage(Stage):
+    """Stage 2: host, P2A and DAS learn to segment, with the prior frozen."""
+
+    def learned(self) -> nn.Module:
+        return self.network
+
+    def encoder(self) -> nn.Module:
+        return self.network.backbone
+
+    def training_step(self, batch: Sample, _index: int) -> Tensor:
+        image, valid, labels = self.inputs(batch)
+        loss = segmentation_loss(self.network(image, valid), labels)
+        self.log("loss", loss)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._matrix = ConfusionMatrix(self.network.config.classes)
+
+    def validation_step(self, batch: Sample, _index: int) -> None:
+        image, valid, labels = self.inputs(batch)
+        logits = self.network(image, valid, batch["origin"]).logits
+        self._matrix.update(_bytes(labels), _bytes(logits.argmax(dim=1)))
+
+    def on_validation_epoch_end(self) -> None:
+        self.scores = {"segmentation": self._matrix.scores()}
+        self.log("miou", self.scores["segmentation"].mean_iou)
+
+
+def prior_of(network: HySeg) -> MeanStruct:
+    """The prior of a network that has one."""
+    if network.prior is None:
+        message = "a network without DAS has no prior"
+        raise TypeError(message)
+    return network.prior
+
+
+def pooled_labels(prior: MeanStruct, labels: Tensor) -> Tensor:
+    """Most frequent class of each cell of the prior grid: (B, H, W) -> int64 (B, h, w)."""
+    embedded, weight = prior.labels.encode(labels)
+    return embedded.argmax(dim=1).where(weight[:, 0] > 0, IGNORE_ID)
+
+
+def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[Sample]) -> float:
+    """The inverse temperature at which the prior's probabilities fit labelled chips best.
+
+    A search from 1 to 64, evenly spaced in the logarithm, for the least cross-entropy.
+    """
+    prior = prior_of(network)
+    candidates = torch.logspace(0, math.log10(64), 25)
+    losses = torch.zeros(len(candidates))
+    with torch.inference_mode():
+        for batch in batches:
+            image = standardise(batch["image"], batch["valid"])
+            drawn = prior.draw(image, batch["valid"], batch["origin"], network.config.sample)
+            target = pooled_labels(prior, batch["labels"])
+            shares = prior.labels.shares(drawn)
+            for i, temperature in enumerate(candidates):
+                losses[i] += F.cross_entropy(
+                    temperature * shares, target, ignore_index=IGNORE_ID, reduction="sum"
+                ).cpu()
+    return float(candidates[int(losses.argmin())])
+
+
+def _bytes(channels: Tensor) -> Any:
+    return channels.to(torch.uint8).cpu().numpy()

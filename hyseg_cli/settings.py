@@ -1,0 +1,156 @@
+"""Frozen settings of each workflow: defaults, ranges and cross-checks; messages name the flag.
+
+Options of the command line take their defaults from here, so there is one place for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyseg_cli.errors import UsageProblemError
+
+
+def _check(condition: bool, message: str, hint: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not condition:
+        raise UsageProblemError(message, hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """`hyseg train`."""
+
+    images: Path
+    labels: Path
+    legend: Path
+    out: Path
+    preset: str = "default"
+    bands: tuple[int, ...] = ()
+    """Indexes from 1; empty for all bands but alpha."""
+    band_names: tuple[str, ...] = ()
+    """Names for the card; empty for red, green, blue, or band1, band2, ..."""
+    val_scenes: tuple[str, ...] = ()
+    """Scenes kept out of the training and measured."""
+    prior: Path | None = None
+    """Model whose prior is taken over; stage 1 is then left out."""
+    prior_steps: int = 20000
+    steps: int = 20000
+    batch_size: int = 8
+    chip_size: int = 256
+    prior_rate: float = 5e-4
+    rate: float = 6e-4
+    min_scale: float = 0.5
+    max_scale: float = 2.0
+    pretrained: bool = False
+    val_every: int = 500
+    """Steps between validations."""
+    workers: int = 0
+    """Processes that prepare chips; 0 prepares them in the main one."""
+    device: str = "auto"
+    seed: int = 0
+    data_name: str = ""
+    licence: str = ""
+    attribution: str = ""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        size = self.chip_size
+        _check(
+            size >= 64 and size % 32 == 0,
+            f"--chip-size {size} is not a multiple of 32 of at least 64",
+            f"Use --chip-size {max(2, round(size / 32)) * 32}.",
+        )
+        for flag, value in (
+            ("--steps", self.steps),
+            ("--batch-size", self.batch_size),
+            ("--val-every", self.val_every),
+        ):
+            _check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
+        _check(self.prior_steps >= 0, "--prior-steps is negative", "Use 0 or more.")
+        _check(
+            0 < self.min_scale <= 1 <= self.max_scale,
+            f"--min-scale {self.min_scale} and --max-scale {self.max_scale} do not enclose 1",
+            "Use a smallest magnification of at most 1 and a largest of at least 1.",
+        )
+        _check(
+            self.out.suffix == ".safetensors",
+            f"--out {self.out} does not end in .safetensors",
+            "Models are safetensors files: give --out a name such as my-model.safetensors.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """`hyseg predict`."""
+
+    scene: str
+    out: Path
+    model: Path | None = None
+    """Model file; None for the built-in model."""
+    bands: tuple[int, ...] = ()
+    """Indexes from 1; empty to find the model's bands by name."""
+    tile_size: int = 512
+    overlap: int | None = None
+    """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
+    batch_size: int = 4
+    device: str = "auto"
+    seed: int = 0
+    """Seed of the prior's noise field."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            self.batch_size >= 1,
+            f"--batch-size {self.batch_size} is less than 1",
+            "Use --batch-size 1 or more.",
+        )
+        _check_suffix(self.out, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.")
+
+    @property
+    def overlap_px(self) -> int:
+        """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
+        return self.tile_size // 4 // 32 * 32 if self.overlap is None else self.overlap
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """`hyseg evaluate`."""
+
+    map: Path
+    reference: Path
+    legend: Path | None = None
+    """Legend of both rasters; None for the one stored in the map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorizeSettings:
+    """`hyseg vectorize`."""
+
+    map: Path
+    out: Path
+    layer: str = "landcover"
+    simplify_px: float = 0.0
+    """Tolerance of the simplification in pixels: triangles below its square are removed."""
+    check: bool = True
+    """Prove that the polygons form a coverage before the output gets its name."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            self.simplify_px >= 0,
+            f"--simplify {self.simplify_px} is negative",
+            "Use 0 for exact pixel edges, or a tolerance in pixels such as 1.5.",
+        )
+        _check_suffix(
+            self.out,
+            (".gpkg", ".fgb", ".geojson", ".shp"),
+            "The suffix chooses the format: .gpkg, .fgb, .geojson or .shp.",
+        )
+
+
+def _check_suffix(path: Path, suffixes: tuple[str, ...], hint: str) -> None:
+    _check(
+        path.suffix.lower() in suffixes,
+        f"--out {path} does not end in {' or '.join(suffixes)}",
+        hint,
+    )

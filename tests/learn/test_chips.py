@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.chips import MAX_CLASS_SHARE, Augmentation, TrainingChips, ValidationChips
+from hyseg_cli.learn.scenes import Chip, find_pairs, open_pairs
+
+PLAIN = Augmentation(scale=(1.0, 1.0), color=False, collar=0.0)
+
+
+@pytest.fixture(scope="module")
+def scenes(scene_folder, legend):
+    return open_pairs(find_pairs(scene_folder / "images", scene_folder / "labels"), legend)
+
+
+def chips(scenes, augmentation=None, **options):
+    values = {"size": 64, "count": 20, "seed": 0} | options
+    return TrainingChips(scenes, augmentation=augmentation or Augmentation(), **values)
+
+
+def test_chips_have_one_shape_and_honest_types(scenes):
+    for sample in chips(scenes):
+        assert sample["image"].shape == (3, 64, 64)
+        assert sample["image"].dtype == torch.uint8
+        assert sample["valid"].shape == (1, 64, 64)
+        assert sample["valid"].dtype == torch.bool
+        assert sample["labels"].shape == (64, 64)
+        assert set(sample["labels"].unique().tolist()) <= {0, 1, 2, 3, 4, 255}
+
+
+def test_a_chip_is_determined_by_seed_and_number(scenes):
+    one, other = chips(scenes), chips(scenes, count=50)
+    for index in (3, 0, 17):
+        for key, value in one[index].items():
+            assert torch.equal(value, other[index][key])
+    assert not torch.equal(one[0]["image"], chips(scenes, seed=1)[0]["image"])
+
+
+def test_image_and_labels_turn_together(scenes):
+    # A scene whose image repeats its labels: whatever is done to one is done to the other.
+    class Telltale:
+        height, width, name, dtype, bands = 200, 200, "telltale", "uint8", 1
+        values = np.random.default_rng(0).integers(0, 5, (200, 200)).astype(np.uint8)
+
+        def read(self, window: Window) -> Chip:
+            part = self.values[window.slices]
+            return Chip(part[None], part != 1, part)
+
+    augmentation = Augmentation(scale=(1.0, 1.0), color=True, collar=0.0)
+    for sample in chips([Telltale()], augmentation):
+        assert torch.equal(sample["image"][0].long(), sample["labels"])
+        assert torch.equal(sample["valid"][0], sample["labels"] != 1)
+
+
+def test_flips_and_turns_reach_all_eight_orientations():
+    class Corner:
+        height, width, name, dtype, bands = 64, 64, "corner", "uint8", 1
+
+        def read(self, window: Window) -> Chip:
+            values = np.zeros((64, 64), np.uint8)
+            values[:8, :20] = 1
+            return Chip(values[None], np.ones((64, 64), bool), values)
+
+    seen = {sample["labels"].numpy().tobytes() for sample in chips([Corner()], PLAIN, count=100)}
+    assert len(seen) == 8
+
+
+def test_windows_of_one_class_are_drawn_again(scenes):
+    shares = []
+    for sample in chips(scenes, PLAIN, count=60):
+        counts = torch.bincount(sample["labels"].flatten(), minlength=256)[:255]
+        shares.append((counts.max() / counts.sum().clamp_min(1)).item())
+    assert np.mean(np.array(shares) > MAX_CLASS_SHARE) < 0.05
+
+
+def test_collars_are_empty_and_unlabelled(scenes):
+    augmentation = Augmentation(scale=(1.0, 1.0), color=False, collar=1.0)
+    for sample in chips(scenes, augmentation):
+        empty = ~sample["valid"][0]
+        assert 0 < empty.float().mean() < 0.6
+        assert (sample["labels"][empty] == 255).all()
+
+
+def test_validation_chips_cover_every_labelled_pixel_once(scenes):
+    chips = ValidationChips(scenes, size=96)
+    counted = sum((sample["labels"] != 255).sum().item() for sample in chips)
+    expected = sum(
+        (scene.read(Window(0, 0, scene.height, scene.width)).labels != 255).sum()
+        for scene in scenes
+    )
+    assert counted == expected
+    assert chips[1]["origin"].tolist() == [0, 96]

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from conftest import make_card
+from rasterio.enums import ColorInterp
+from rasterio.transform import from_origin
+
+from hyseg_cli.errors import ModelMismatchError, UsageProblemError
+from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.learn.contract import match
+
+R, G, B, GRAY, ALPHA, NONE = (
+    ColorInterp.red,
+    ColorInterp.green,
+    ColorInterp.blue,
+    ColorInterp.gray,
+    ColorInterp.alpha,
+    ColorInterp.undefined,
+)
+
+
+@pytest.fixture
+def scene(write_raster):
+    def make(colors, dtype=np.uint8, descriptions=None, **options):
+        path = write_raster(np.zeros((len(colors), 4, 4), dtype), **options)
+        with rasterio.open(path, "r+") as file:
+            file.colorinterp = colors
+            if descriptions:
+                file.descriptions = descriptions
+        return open_scene(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("colors", "expected"),
+    [
+        ([R, G, B], (1, 2, 3)),
+        ([B, G, R], (3, 2, 1)),
+        ([R, G, B, ALPHA], (1, 2, 3)),
+        ([NONE, R, G, B], (2, 3, 4)),
+        ([GRAY, NONE, NONE], (1, 2, 3)),
+        ([GRAY, NONE, NONE, ALPHA], (1, 2, 3)),
+    ],
+)
+def test_bands_are_found_by_color_or_count(scene, legend, colors, expected):
+    assert match(scene(colors), make_card(legend)).bands == expected
+
+
+def test_bands_are_found_by_description(scene, legend):
+    found = match(
+        scene([GRAY, NONE, NONE, NONE], descriptions=("NIR", "Blue", "Green", "Red")),
+        make_card(legend),
+    )
+    assert found.bands == (4, 3, 2)
+
+
+def test_bands_asked_for_are_taken(scene, legend):
+    assert match(scene([GRAY] + [NONE] * 3), make_card(legend), (4, 1, 2)).bands == (4, 1, 2)
+
+
+@pytest.mark.parametrize("colors", [[GRAY], [GRAY, NONE], [GRAY, NONE, NONE, NONE]])
+def test_a_wrong_band_count_is_one_line_with_its_cure(scene, legend, colors):
+    with pytest.raises(ModelMismatchError, match=f"has {len(colors)} bands") as caught:
+        match(scene(colors), make_card(legend))
+    assert ("--band 1,2,3" in caught.value.hint) == (len(colors) > 3)
+
+
+def test_a_band_that_does_not_exist_is_refused(scene, legend):
+    with pytest.raises(UsageProblemError, match="--band 4"):
+        match(scene([R, G, B]), make_card(legend), (1, 2, 4))
+
+
+def test_too_few_bands_asked_for_are_refused(scene, legend):
+    with pytest.raises(ModelMismatchError, match="names 2 bands"):
+        match(scene([R, G, B]), make_card(legend), (1, 2))
+
+
+def test_another_data_type_is_refused(scene, legend):
+    with pytest.raises(ModelMismatchError, match="uint16"):
+        match(scene([R, G, B], np.uint16), make_card(legend))
+
+
+@pytest.mark.parametrize(
+    ("metres", "warned"), [(0.5, False), (1.05, False), (2.0, True), (0.1, True)]
+)
+def test_a_resolution_far_from_the_training_is_warned_of(scene, legend, metres, warned):
+    transform = from_origin(500_000, 5_400_000, metres, metres)
+    found = match(scene([R, G, B], transform=transform), make_card(legend))
+    assert bool(found.warnings) == warned
+
+
+def test_a_missing_place_is_one_warning(scene, legend):
+    found = match(scene([R, G, B], crs=None, transform=Affine.scale(2)), make_card(legend))
+    assert len(found.warnings) == 1
+    assert "no place" in found.warnings[0]

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.labels import encode_ids, encode_labels
+from hyseg_cli.legend import Legend
+
+WORLDCOVER = Legend.from_dict(
+    {
+        "classes": [
+            {"id": 10, "name": "tree", "color": "#006400"},
+            {"id": 80, "name": "water", "color": "#0064c8"},
+        ],
+        "ignore": ["#000000", 99],
+    }
+)
+
+
+def test_ids_become_channels_in_the_order_of_the_legend():
+    values = np.array([[10, 80], [99, 255]], np.uint8)
+    assert encode_ids(values, WORLDCOVER, "x").tolist() == [[0, 1], [255, 255]]
+
+
+def test_the_rasters_own_nodata_is_unlabelled():
+    values = np.array([[10, 0]], np.int16)
+    assert encode_ids(values, WORLDCOVER, "x", nodata=0).tolist() == [[0, 255]]
+
+
+def test_colors_become_channels():
+    colors = np.zeros((3, 1, 3), np.uint8)
+    colors[:, 0, 0] = (0, 0x64, 0xC8)
+    colors[:, 0, 1] = (0, 0x64, 0)
+    assert encode_labels(colors, WORLDCOVER, "x").tolist() == [[1, 0, 255]]
+
+
+def test_a_value_outside_the_legend_is_named():
+    with pytest.raises(HysegError, match=r"truth.tif: the label value 30 is not in the legend"):
+        encode_ids(np.array([[10, 30]]), WORLDCOVER, "truth.tif")
+
+
+def test_a_color_outside_the_legend_is_named():
+    colors = np.full((3, 2, 2), 7, np.uint8)
+    with pytest.raises(HysegError, match="#070707 is not in the legend"):
+        encode_labels(colors, WORLDCOVER, "x")
+
+
+def test_probabilities_are_no_labels():
+    with pytest.raises(HysegError, match="whole numbers"):
+        encode_ids(np.zeros((2, 2), np.float32), WORLDCOVER, "x")

@@ -1,0 +1,70 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hyseg_cli.learn.metrics import ConfusionMatrix
+
+channels = hnp.arrays(np.uint8, (6, 7), elements=st.sampled_from([0, 1, 2, 255]))
+
+
+def count(reference, mapped, classes=3):
+    matrix = ConfusionMatrix(classes)
+    matrix.update(np.asarray(reference, np.uint8), np.asarray(mapped, np.uint8))
+    return matrix
+
+
+def test_a_3_by_3_map_counted_by_hand():
+    matrix = count([[0, 0, 1], [1, 1, 2], [2, 255, 0]], [[0, 1, 1], [1, 1, 0], [2, 2, 255]])
+    assert matrix.counts.tolist() == [[1, 1, 0], [0, 3, 0], [1, 0, 1]]
+    scores = matrix.scores()
+    np.testing.assert_allclose(scores.iou, [1 / 3, 3 / 4, 1 / 2])
+    np.testing.assert_allclose(scores.f1, [1 / 2, 6 / 7, 2 / 3])
+    np.testing.assert_allclose(scores.precision, [1 / 2, 3 / 4, 1])
+    np.testing.assert_allclose(scores.recall, [1 / 2, 1, 1 / 2])
+    assert scores.overall_accuracy == pytest.approx(5 / 7)
+    assert scores.mean_iou == pytest.approx((1 / 3 + 3 / 4 + 1 / 2) / 3)
+    assert scores.pixels == 7
+
+
+def test_an_absent_class_is_neither_right_nor_wrong():
+    scores = count([0, 0], [0, 0]).scores()
+    assert math.isnan(scores.iou[1])
+    assert scores.mean_iou == 1.0
+
+
+def test_nothing_compared_is_no_score():
+    scores = count([255], [0]).scores()
+    assert math.isnan(scores.mean_iou)
+    assert math.isnan(scores.overall_accuracy)
+
+
+@given(pairs=st.lists(st.tuples(channels, channels), min_size=1, max_size=4))
+def test_windows_may_come_in_any_order(pairs):
+    forwards, backwards = ConfusionMatrix(3), ConfusionMatrix(3)
+    for reference, mapped in pairs:
+        forwards.update(reference, mapped)
+    for reference, mapped in reversed(pairs):
+        backwards.update(reference, mapped)
+    assert (forwards.counts == backwards.counts).all()
+
+
+@given(reference=channels, mapped=channels)
+def test_scores_lie_between_zero_and_one(reference, mapped):
+    scores = count(reference, mapped).scores()
+    for values in (scores.iou, scores.f1, scores.precision, scores.recall):
+        known = values[~np.isnan(values)]
+        assert ((known >= 0) & (known <= 1)).all()
+
+
+@given(reference=channels, mapped=channels)
+def test_iou_is_that_of_sets(reference, mapped):
+    known = (reference != 255) & (mapped != 255)
+    iou = count(reference, mapped).scores().iou
+    for channel in range(3):
+        one, other = (reference == channel) & known, (mapped == channel) & known
+        if (one | other).any():
+            assert iou[channel] == pytest.approx((one & other).sum() / (one | other).sum())

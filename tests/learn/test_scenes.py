@@ -1,0 +1,182 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.radiometry import measure_bands
+from hyseg_cli.learn.scenes import find_pairs, open_pairs
+from hyseg_cli.legend import Legend
+
+LEGEND = Legend.from_dict(
+    {
+        "classes": [
+            {"id": 0, "name": "land", "color": "#8429f6"},
+            {"id": 1, "name": "water", "color": "#e2a929"},
+        ],
+        "ignore": ["#000000"],
+    }
+)
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "files", "expected"),
+    [
+        ("i", "l", ["i/a.tif", "i/b.tif", "l/a.tif", "l/b.tif"], {"a", "b"}),
+        ("i", "l", ["i/a.jpg", "l/a_mask.png"], {"a"}),
+        (
+            ".",
+            ".",
+            ["t1/images/p.jpg", "t1/masks/p.png", "t2/images/p.jpg", "t2/masks/p.png"],
+            {"t1", "t2"},
+        ),
+        (".", ".", ["images/a.tif", "labels/a.tif", "labels/b.tif"], {"a"}),
+        ("i", "l", ["i/a.tif", "i/a.tfw", "l/a.tif"], {"a"}),
+        ("x.tif", "y.png", ["x.tif", "y.png"], {"x"}),
+    ],
+)
+def test_images_find_their_labels_by_name(tmp_path, images, labels, files, expected):
+    touch(tmp_path, *files)
+    pairs = find_pairs(tmp_path / images, tmp_path / labels)
+    assert {pair.scene for pair in pairs} == expected
+    assert all(pair.image != pair.labels for pair in pairs)
+
+
+def test_parts_of_one_folder_are_one_scene(tmp_path):
+    touch(tmp_path, *[f"t1/{kind}/p{i}.png" for kind in ("images", "masks") for i in range(9)])
+    pairs = find_pairs(tmp_path, tmp_path)
+    assert len(pairs) == 9
+    assert {pair.scene for pair in pairs} == {"t1"}
+
+
+def test_nothing_that_matches_is_an_error(tmp_path):
+    touch(tmp_path, "i/a.tif", "l/b.tif")
+    with pytest.raises(UsageProblemError, match="of the same name"):
+        find_pairs(tmp_path / "i", tmp_path / "l")
+    with pytest.raises(UsageProblemError, match="no such"):
+        find_pairs(tmp_path / "nowhere", tmp_path / "l")
+
+
+@pytest.fixture
+def picture_pair(tmp_path):
+    def make(mode="RGB", size=(20, 30)):
+        rng = np.random.default_rng(0)
+        image = rng.integers(1, 255, (*size, 3), dtype=np.uint8)
+        water = rng.integers(0, 2, size).astype(bool)
+        colors = np.where(water[..., None], (0xE2, 0xA9, 0x29), (0x84, 0x29, 0xF6)).astype(np.uint8)
+        colors[0, 0] = 0
+        mask = Image.fromarray(colors)
+        if mode == "P":
+            mask = mask.quantize(8)
+        if mode == "ids":
+            ids = water.astype(np.uint8)
+            ids[0, 0] = 255
+            mask = Image.fromarray(ids)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / "a.png")
+        mask.save(tmp_path / "masks" / "a.png")
+        expected = water.astype(np.uint8)
+        expected[0, 0] = 255
+        return image, expected
+
+    return make
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "ids"])
+def test_pictures_are_read_with_their_labels(tmp_path, picture_pair, mode):
+    image, expected = picture_pair(mode)
+    (scene,) = open_pairs(find_pairs(tmp_path, tmp_path), LEGEND)
+    chip = scene.read(Window(2, 3, 10, 12))
+    np.testing.assert_array_equal(chip.image, np.moveaxis(image, -1, 0)[:, 2:12, 3:15])
+    whole = scene.read(Window(0, 0, 20, 30))
+    np.testing.assert_array_equal(whole.labels, expected)
+    assert whole.valid.all()
+
+
+def test_windows_beyond_the_edge_reflect_image_and_labels_alike(tmp_path, picture_pair):
+    image, expected = picture_pair()
+    (scene,) = open_pairs(find_pairs(tmp_path, tmp_path), LEGEND)
+    chip = scene.read(Window(-4, -4, 28, 38))
+    np.testing.assert_array_equal(chip.labels, np.pad(expected, 4, mode="reflect"))
+    np.testing.assert_array_equal(chip.image[0], np.pad(image[..., 0], 4, mode="reflect"))
+
+
+def test_training_on_pictures_needs_neither_gdal_nor_torchgeo(tmp_path, picture_pair):
+    picture_pair(size=(80, 90))
+    (tmp_path / "legend.json").write_text(json.dumps(LEGEND.to_dict()))
+    program = """
+import sys
+from pathlib import Path
+for name in ("rasterio", "torchgeo", "geopandas", "pyogrio"):
+    sys.modules[name] = None
+from hyseg_cli.console import Silence
+from hyseg_cli.settings import TrainSettings
+from hyseg_cli.workflows.train import run
+folder = Path(sys.argv[1])
+run(TrainSettings(images=folder, labels=folder, legend=folder / "legend.json",
+    out=folder / "m.safetensors", preset="cpu_smoke", chip_size=64, prior_steps=1, steps=1,
+    batch_size=2), Silence())
+"""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)], check=True, timeout=240
+    )
+    assert (tmp_path / "m.safetensors").exists()
+
+
+def test_georeferenced_scenes_read_the_same_as_the_arrays(scene_folder, legend):
+    import rasterio
+
+    pairs = find_pairs(scene_folder / "images", scene_folder / "labels")
+    scenes = open_pairs(pairs, legend)
+    assert [pair.scene for pair in pairs] == ["east", "west"]
+    window = Window(30, 60, 90, 100)
+    chip = scenes[0].read(window)
+    with rasterio.open(scene_folder / "images/east.tif") as file:
+        np.testing.assert_array_equal(chip.image, file.read()[:, 30:120, 60:160])
+    with rasterio.open(scene_folder / "labels/east.tif") as file:
+        np.testing.assert_array_equal(chip.labels, file.read(1)[30:120, 60:160])
+    assert scenes[0].resolution_m == pytest.approx(0.5, rel=1e-3)
+
+
+def test_labels_of_another_size_or_place_are_refused(tmp_path, write_raster, legend):
+    image = write_raster(np.zeros((3, 20, 20), np.uint8), "image.tif")
+    smaller = write_raster(np.zeros((1, 20, 19), np.uint8), "small.tif")
+    with pytest.raises(HysegError, match="20 x 19 pixels"):
+        open_pairs(find_pairs(image, smaller), legend)
+    elsewhere = write_raster(np.zeros((1, 20, 20), np.uint8), "away.tif", crs="EPSG:32633")
+    with pytest.raises(HysegError, match="does not lie on the grid"):
+        open_pairs(find_pairs(image, elsewhere), legend)
+
+
+def test_scenes_of_different_kinds_are_not_mixed(tmp_path, write_raster, legend):
+    labels = write_raster(np.zeros((1, 8, 8), np.uint8), "labels.tif")
+    pairs = [
+        *find_pairs(write_raster(np.zeros((3, 8, 8), np.uint8), "rgb.tif"), labels),
+        *find_pairs(write_raster(np.zeros((5, 8, 8), np.uint8), "five.tif"), labels),
+    ]
+    with pytest.raises(ModelMismatchError, match="bands of uint8"):
+        open_pairs(pairs, legend)
+
+
+def test_band_statistics_are_those_of_all_valid_pixels(tmp_path, write_raster, legend):
+    rng = np.random.default_rng(0)
+    array = rng.integers(1, 60000, (3, 700, 40)).astype(np.uint16)
+    array[:, :300, :9] = 0
+    image = write_raster(array, "image.tif", nodata=0)
+    labels = write_raster(np.zeros((1, 700, 40), np.uint8), "labels.tif")
+    statistics = measure_bands(open_pairs(find_pairs(image, labels), legend), rows=128)
+    valid = array[:, array[0] > 0].astype(float)
+    np.testing.assert_allclose(statistics.mean, valid.mean(axis=1))
+    np.testing.assert_allclose(statistics.std, valid.std(axis=1))
