@@ -1,0 +1,54 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or newer and nothing else.
+# Every target installs what it needs into .venv and does so only once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test test-slow test-packaging bench lint format clean
+
+help:
+	@echo "make demo               train, map, evaluate and vectorize two small scenes"
+	@echo "make demo SCENE=x.tif   map your own scene with the built-in model"
+	@echo "make test               the tests that take about a minute"
+	@echo "make test-slow          the tests that take many minutes"
+	@echo "make test-packaging     install from source, editable and from an sdist"
+	@echo "make bench              print benchmarks"
+	@echo "make lint               ruff, mypy, import directions"
+
+# The pins are part of the stamp: another constraints file installs again.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/quickstart.sh $(if $(SCENE),"$(SCENE)")
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+test-packaging: $(INSTALLED)
+	$(BIN)/python -m pytest -m packaging --timeout 1200
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout 3600 -s
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_structure.py -q
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build dist

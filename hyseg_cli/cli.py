@@ -1,0 +1,257 @@
+"""The command line. Workflows are imported inside the commands: `--help` must not load torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hyseg_cli import __version__
+from hyseg_cli.console import Console
+from hyseg_cli.options import (
+    HysegCommand,
+    bands_option,
+    default_of,
+    device_option,
+    is_quiet,
+    out_option,
+    overwrite_option,
+    print_result,
+)
+from hyseg_cli.settings import (
+    EvaluateSettings,
+    PredictSettings,
+    TrainSettings,
+    VectorizeSettings,
+)
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
+    "the model, 5 a check failed, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="hyseg")
+def cli() -> None:
+    r"""Land-cover maps and clean polygons from large georeferenced images.
+
+    \b
+      hyseg predict scene.tif --out landcover.tif
+      hyseg vectorize landcover.tif --out landcover.gpkg
+      hyseg evaluate landcover.tif --reference truth.tif
+      hyseg train --images images/ --labels labels/ --legend legend.json --out my.safetensors
+    """
+
+
+@cli.command(cls=HysegCommand)
+@click.argument("scene")
+@out_option("The map, a cloud-optimised GeoTIFF (.tif).")
+@click.option("-m", "--model", type=FILE, help="Model file.  [default: the built-in model]")
+@bands_option
+@click.option(
+    "--tile-size",
+    default=default_of(PredictSettings, "tile_size"),
+    show_default=True,
+    help="Side of a tile in pixels, a multiple of 32.",
+)
+@click.option(
+    "--overlap",
+    type=int,
+    default=default_of(PredictSettings, "overlap"),
+    help="Pixels that neighbouring tiles share, a multiple of 32.  [default: a quarter]",
+)
+@click.option(
+    "--batch-size",
+    default=default_of(PredictSettings, "batch_size"),
+    show_default=True,
+    help="Tiles that run through the network at once.",
+)
+@device_option(PredictSettings)
+@click.option(
+    "--seed",
+    default=default_of(PredictSettings, "seed"),
+    show_default=True,
+    help="Seed of the prior's noise; the same place draws the same noise in every tile.",
+)
+@overwrite_option
+def predict(**options: Any) -> None:
+    """Map SCENE, any raster that GDAL opens, with a trained model."""
+    from hyseg_cli.workflows import predict as workflow
+
+    settings = PredictSettings(**options)
+    with Console(quiet=is_quiet()) as report:
+        result = workflow.run(settings, report)
+    total = sum(result.pixels.values())
+    names = dict(zip(result.legend.ids, result.legend.names, strict=True))
+    for class_id, count in result.pixels.items():
+        share = 100.0 * count / total
+        print_result(f"{names.get(class_id, 'nodata'):<20} {count:>12} px {share:6.2f} %")
+    print_result(str(result.out))
+
+
+@cli.command(cls=HysegCommand)
+@click.argument("map", type=FILE)
+@click.option("--reference", required=True, type=FILE, help="Raster of the true class ids.")
+@click.option("--legend", type=FILE, help="Legend of both, JSON.  [default: the map's own]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate(*, as_json: bool, **options: Any) -> None:
+    """Compare MAP with a reference, pixel by pixel on the grid of the map."""
+    from hyseg_cli.workflows import evaluate as workflow
+
+    settings = EvaluateSettings(**options)
+    with Console(quiet=is_quiet()) as report:
+        result = workflow.run(settings, report)
+    if as_json:
+        print_result(json.dumps(result.to_dict()))
+    else:
+        print_result(result.to_table())
+
+
+@cli.command(cls=HysegCommand)
+@click.argument("map", type=FILE)
+@out_option("The polygons: .gpkg, .fgb, .geojson or .shp.")
+@click.option(
+    "--layer",
+    default=default_of(VectorizeSettings, "layer"),
+    show_default=True,
+    help="Name of the layer in a GeoPackage.",
+)
+@click.option(
+    "--simplify",
+    "simplify_px",
+    type=float,
+    default=default_of(VectorizeSettings, "simplify_px"),
+    show_default=True,
+    help="Tolerance in pixels; 0 keeps exact pixel edges.",
+)
+@click.option(
+    "--check/--no-check",
+    default=default_of(VectorizeSettings, "check"),
+    show_default=True,
+    help="Prove that the polygons share their edges before writing them.",
+)
+@overwrite_option
+def vectorize(**options: Any) -> None:
+    """Turn MAP, a class raster, into polygons without gaps or overlaps."""
+    from hyseg_cli.workflows import vectorize as workflow
+
+    settings = VectorizeSettings(**options)
+    with Console(quiet=is_quiet()) as report:
+        result = workflow.run(settings, report)
+    print_result(f"{result.polygons} polygons")
+    if result.check is not None:
+        print_result(f"{result.check.edges} edges, every inner one shared by two polygons")
+    print_result(str(result.out))
+
+
+@cli.command(cls=HysegCommand)
+@click.option("--images", required=True, type=FILE, help="Folder or file of images.")
+@click.option(
+    "--labels",
+    required=True,
+    type=FILE,
+    help="Folder or file of label rasters, class ids or colours, named like their images.",
+)
+@click.option("--legend", required=True, type=FILE, help="The classes, JSON.")
+@out_option("The model file (.safetensors); logs go to a folder beside it.")
+@click.option(
+    "--preset",
+    default=default_of(TrainSettings, "preset"),
+    show_default=True,
+    help="Network: default, light or cpu_smoke.",
+)
+@bands_option
+@click.option(
+    "--band-name",
+    "band_names",
+    multiple=True,
+    help="Name of a band for the model card; repeat in order.  [default: red, green, blue]",
+)
+@click.option(
+    "--val-scenes",
+    multiple=True,
+    metavar="NAME",
+    help="Scene kept out of the training and measured; repeat for more.",
+)
+@click.option("--prior", type=FILE, help="Model whose prior is taken over instead of training one.")
+@click.option(
+    "--prior-steps",
+    default=default_of(TrainSettings, "prior_steps"),
+    show_default=True,
+    help="Steps of stage 1, the structure prior.",
+)
+@click.option(
+    "--steps",
+    default=default_of(TrainSettings, "steps"),
+    show_default=True,
+    help="Steps of stage 2, the segmentation.",
+)
+@click.option("--batch-size", default=default_of(TrainSettings, "batch_size"), show_default=True)
+@click.option(
+    "--chip-size",
+    default=default_of(TrainSettings, "chip_size"),
+    show_default=True,
+    help="Side of the training chips in pixels.",
+)
+@click.option(
+    "--prior-rate",
+    default=default_of(TrainSettings, "prior_rate"),
+    show_default=True,
+    help="Learning rate of stage 1.",
+)
+@click.option(
+    "--rate",
+    default=default_of(TrainSettings, "rate"),
+    show_default=True,
+    help="Learning rate of stage 2.",
+)
+@click.option(
+    "--min-scale",
+    default=default_of(TrainSettings, "min_scale"),
+    show_default=True,
+    help="Smallest magnification of a training chip.",
+)
+@click.option(
+    "--max-scale",
+    default=default_of(TrainSettings, "max_scale"),
+    show_default=True,
+    help="Largest magnification of a training chip.",
+)
+@click.option("--pretrained", is_flag=True, help="Fetch ImageNet weights for the backbones.")
+@click.option(
+    "--val-every",
+    default=default_of(TrainSettings, "val_every"),
+    show_default=True,
+    help="Steps between validations.",
+)
+@click.option(
+    "--workers",
+    default=default_of(TrainSettings, "workers"),
+    show_default=True,
+    help="Processes that prepare chips.",
+)
+@device_option(TrainSettings)
+@click.option("--seed", default=default_of(TrainSettings, "seed"), show_default=True)
+@click.option("--data-name", default="", help="Name of the data set, for the model card.")
+@click.option("--licence", default="", help="Licence of the data, for the model card.")
+@click.option("--attribution", default="", help="Whom to credit, for the model card.")
+@overwrite_option
+def train(**options: Any) -> None:
+    """Train a model on images and label rasters."""
+    from hyseg_cli.workflows import train as workflow
+
+    settings = TrainSettings(**options)
+    with Console(quiet=is_quiet()) as report:
+        result = workflow.run(settings, report)
+    if result.scores is not None:
+        print_result(f"validation mIoU {result.scores.mean_iou:.3f}")
+        print_result(f"validation accuracy {result.scores.overall_accuracy:.3f}")
+    print_result(str(result.out))
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,188 @@
+"""Options that several commands share, and how every command reports errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+
+
+class HysegCommand(click.Command):
+    """A command that tells an error in two lines and exits with its code.
+
+    Adds `--config`, `--quiet` and `--debug`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(
+                ["--config"],
+                type=click.Path(path_type=Path),
+                callback=_load_config,
+                is_eager=True,
+                expose_value=False,
+                metavar="FILE",
+                help="TOML file with the same names as the options; options win.",
+            ),
+            click.Option(
+                ["-q", "--quiet"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember,
+                help="Print warnings and results only.",
+            ),
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_remember,
+                help="Show the traceback of an error.",
+            ),
+        ]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest: list[str] = _telling_errors(
+            ctx, lambda: super(HysegCommand, self).parse_args(ctx, args)
+        )
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return _telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
+
+
+def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    except HysegError as error:
+        if ctx.meta.get("debug"):
+            raise
+        _tell(error.message, error.hint)
+        ctx.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        ctx.exit(INTERRUPTED)
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        if ctx.meta.get("debug"):
+            raise
+        _tell(
+            f"unexpected {type(error).__name__}: {error}",
+            "This is a defect of hyseg; run again with --debug and report what it prints.",
+        )
+        ctx.exit(1)
+
+
+def _tell(message: str, hint: str) -> None:
+    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Hint: {hint}", err=True)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if param.name is not None:
+        ctx.meta[param.name] = value
+
+
+def is_quiet() -> bool:
+    """Whether the running command was asked to be quiet."""
+    return bool(click.get_current_context().meta.get("quiet"))
+
+
+def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Make the values of a TOML file the defaults of the command's options."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageProblemError(f"--config {path}: no such file", hint="Check the path.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageProblemError(
+            f"--config {path} is not TOML ({error})", hint="See the examples folder for one."
+        ) from error
+    known = {param.name for param in ctx.command.params if isinstance(param, click.Option)}
+    defaults = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in defaults:
+        if key not in known or key == "config":
+            raise UsageProblemError(
+                f"--config {path}: {key!r} is not an option of {ctx.info_name}",
+                hint=f"`{ctx.command_path} --help` lists them.",
+            )
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def default_of(settings: type[Any], name: str) -> Any:
+    """The default of a field of a settings class, for the option of the same meaning."""
+    field = next(f for f in dataclasses.fields(settings) if f.name == name)
+    return field.default
+
+
+class BandList(click.ParamType[tuple[int, ...]]):
+    """`1,2,3` as a tuple of indexes from 1."""
+
+    name = "bands"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple | list):
+            return tuple(int(band) for band in value)
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not a list of band numbers such as 1,2,3", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+def bands_option(function: _Function) -> _Function:
+    """`--band`: which bands to read."""
+    return click.option(
+        "-b",
+        "--band",
+        "bands",
+        type=BandList(),
+        default=(),
+        metavar="N,N,...",
+        help="Band numbers, from 1, in the order of the model's bands.  [default: by name]",
+    )(function)
+
+
+def device_option(settings: type[Any]) -> Callable[[_Function], _Function]:
+    """`--device`: where the network runs."""
+    return click.option(
+        "--device",
+        default=default_of(settings, "device"),
+        show_default=True,
+        help="auto, cpu, cuda or cuda:N.",
+    )
+
+
+def overwrite_option(function: _Function) -> _Function:
+    """`--overwrite`: replace an output that exists."""
+    return click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(
+        function
+    )
+
+
+def out_option(help_text: str) -> Callable[[_Function], _Function]:
+    """`--out`: where the result goes."""
+    return click.option(
+        "-o", "--out", required=True, type=click.Path(path_type=Path), help=help_text
+    )
+
+
+def print_result(text: str) -> None:
+    """Write a result to stdout."""
+    click.echo(text, file=sys.stdout)

@@ -1,0 +1,157 @@
+"""`hyseg evaluate`: how well a map agrees with a reference raster."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterWindow
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.style import legend_of
+from hyseg_cli.learn.labels import encode_ids
+from hyseg_cli.learn.metrics import ConfusionMatrix
+from hyseg_cli.legend import NODATA_ID, Legend, read_legend
+from hyseg_cli.settings import EvaluateSettings
+
+STRIP_ROWS = 512
+
+
+class Evaluation:
+    """The outcome: a legend and what was counted."""
+
+    def __init__(self, legend: Legend, matrix: ConfusionMatrix) -> None:
+        self.legend = legend
+        self.scores = matrix.scores()
+        self.matrix = matrix
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON; what does not exist is null."""
+        scores = self.scores
+        per_class = {
+            name: {
+                metric: _number(getattr(scores, metric)[i])
+                for metric in ("iou", "f1", "precision", "recall")
+            }
+            for i, name in enumerate(self.legend.names)
+        }
+        return {
+            "miou": _number(scores.mean_iou),
+            "mf1": _number(scores.mean_f1),
+            "overall_accuracy": _number(scores.overall_accuracy),
+            "pixels": scores.pixels,
+            "classes": per_class,
+            "confusion": self.matrix.counts.tolist(),
+        }
+
+    def to_table(self) -> str:
+        """A plain table, one line per class; `n/a` where a class occurs in neither raster."""
+        scores = self.scores
+        lines = [f"{'class':<20} {'IoU':>6} {'F1':>6} {'prec.':>6} {'recall':>6}"]
+        for i, name in enumerate(self.legend.names):
+            values = (scores.iou[i], scores.f1[i], scores.precision[i], scores.recall[i])
+            lines.append(f"{name:<20} " + " ".join(f"{_cell(v):>6}" for v in values))
+        lines.append(f"{'mean':<20} {_cell(scores.mean_iou):>6} {_cell(scores.mean_f1):>6}")
+        lines.append(f"{'overall accuracy':<20} {_cell(scores.overall_accuracy):>6}")
+        lines.append(f"{'pixels compared':<20} {scores.pixels:>6}")
+        return "\n".join(lines)
+
+
+def run(settings: EvaluateSettings, report: Report) -> Evaluation:
+    """Compare a map with a reference raster, pixel by pixel on the map's grid.
+
+    A reference on another grid or in another CRS is read by nearest neighbour. Pixels that are
+    nodata in either are left out.
+
+    Raises:
+        HysegError: If a raster is damaged or both share no labelled pixel.
+    """
+    mapped, reference = open_scene(settings.map), open_scene(settings.reference)
+    legend = read_legend(settings.legend) if settings.legend else legend_of(mapped)
+    _require_comparable(mapped, reference)
+    matrix = ConfusionMatrix(len(legend))
+    try:
+        with (
+            rasterio.open(settings.map) as map_file,
+            rasterio.open(settings.reference) as reference_file,
+            _on_grid_of(mapped, reference, reference_file) as aligned,
+        ):
+            for row in range(0, mapped.height, STRIP_ROWS):
+                rows = min(STRIP_ROWS, mapped.height - row)
+                window = RasterWindow(0, row, mapped.width, rows)
+                found = encode_ids(
+                    map_file.read(1, window=window), legend, mapped.path, mapped.nodata
+                )
+                known = encode_ids(
+                    aligned.read(1, window=window), legend, reference.path, _nodata(reference)
+                )
+                matrix.update(known, found)
+                report.advance("comparing", row + rows, mapped.height)
+    except RasterioError as error:
+        raise HysegError(
+            f"{settings.map} and {settings.reference} cannot be compared ({error})",
+            hint="One of the files may be damaged.",
+        ) from error
+    if matrix.counts.sum() == 0:
+        raise HysegError(
+            f"{settings.map} and {settings.reference} have no labelled pixel in common",
+            hint="Check that they cover the same place and use the same class ids.",
+        )
+    return Evaluation(legend, matrix)
+
+
+def _require_comparable(mapped: Scene, reference: Scene) -> None:
+    if len(reference.data_bands) != 1:
+        raise HysegError(
+            f"{reference.path} has {len(reference.data_bands)} bands, not one of class ids",
+            hint="Give a reference raster with one band of class ids.",
+        )
+    same_size = (mapped.height, mapped.width) == (reference.height, reference.width)
+    if mapped.is_georeferenced != reference.is_georeferenced or (
+        not mapped.is_georeferenced and not same_size
+    ):
+        raise HysegError(
+            f"{mapped.path} and {reference.path} cannot be laid over each other: "
+            "one has no place, or their sizes differ",
+            hint="Georeference both, or compare rasters of one size.",
+        )
+
+
+def _on_grid_of(
+    mapped: Scene, reference: Scene, file: rasterio.DatasetReader
+) -> AbstractContextManager[rasterio.DatasetReader]:
+    """The reference as seen on the map's grid."""
+    same = (mapped.crs, mapped.transform) == (reference.crs, reference.transform)
+    same = same and (mapped.height, mapped.width) == (reference.height, reference.width)
+    if same or not mapped.is_georeferenced:
+        return nullcontext(file)
+    aligned: AbstractContextManager[rasterio.DatasetReader] = WarpedVRT(
+        file,
+        crs=mapped.crs,
+        transform=mapped.transform,
+        height=mapped.height,
+        width=mapped.width,
+        resampling=Resampling.nearest,
+        nodata=_nodata(reference),
+    )
+    return aligned
+
+
+def _nodata(raster: Scene) -> float:
+    """What means "no label" in a raster, also beyond its edges."""
+    return NODATA_ID if raster.nodata is None else raster.nodata
+
+
+def _cell(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.3f}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,147 @@
+"""`hyseg predict`: scene -> land-cover map."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+
+from hyseg_cli import __version__
+from hyseg_cli.console import Report
+from hyseg_cli.geo.grid import TileGrid
+from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
+from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
+from hyseg_cli.geo.strips import read_strips
+from hyseg_cli.learn.card import Model, load_model
+from hyseg_cli.learn.contract import match
+from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.stitch import Classify, map_strips
+from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.outputs import require_free
+
+BUILT_IN = "weights/default.safetensors"
+
+GDAL_CACHE_MB = 64
+"""GDAL's default is 5 % of the machine's memory; rows are read once, so little is enough."""
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was written."""
+
+    out: Path
+    legend: Legend
+    pixels: dict[int, int]
+    """Pixels of the map by class id; 255 is nodata."""
+
+
+def run(settings: PredictSettings, report: Report) -> PredictResult:
+    """Map one scene.
+
+    Raises:
+        HysegError: One of its kinds, for anything that keeps the map from being written; no
+            part of it is left behind.
+    """
+    require_free(settings.out, overwrite=settings.overwrite)
+    device = choose_device(settings.device)
+    scene = open_scene(settings.scene)
+    model = load_model(settings.model or built_in_model())
+    contract = match(scene, model.card, settings.bands)
+    for warning in contract.warnings:
+        report.warn(warning)
+    classify = Predictor(model, device, seed=settings.seed)
+    return write_map(
+        scene,
+        contract.bands,
+        classify,
+        model.card.legend,
+        settings,
+        _provenance(model, settings),
+        report,
+    )
+
+
+def built_in_model() -> Path:
+    """The model file inside the package."""
+    return Path(str(files("hyseg_cli").joinpath(BUILT_IN)))
+
+
+def write_map(
+    scene: Scene,
+    bands: tuple[int, ...],
+    classify: Classify,
+    legend: Legend,
+    settings: PredictSettings,
+    tags: dict[str, str],
+    report: Report,
+) -> PredictResult:
+    """Classify a scene tile by tile and write the map."""
+    grid = TileGrid.cover(
+        scene.height,
+        scene.width,
+        tile=settings.tile_size,
+        overlap=settings.overlap_px,
+        phase=scene.noise_origin,
+    )
+    if "AREA_OR_POINT" in scene.tags:
+        tags = tags | {"AREA_OR_POINT": scene.tags["AREA_OR_POINT"]}
+    spec = MapSpec(
+        height=scene.height,
+        width=scene.width,
+        crs=scene.crs,
+        transform=scene.transform,
+        legend=legend,
+        tags=tags,
+    )
+    id_of_channel = _ids_by_channel(legend)
+    pixels = np.zeros(NODATA_ID + 1, np.int64)
+    with (
+        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
+        SceneReader(scene, bands) as reader,
+        MosaicWriter(settings.out, spec) as mosaic,
+    ):
+        done = 0
+        strips = read_strips(reader, grid)
+        for channels in map_strips(
+            strips,
+            grid,
+            classify,
+            batch_size=settings.batch_size,
+            noise_origin=scene.noise_origin,
+        ):
+            rows = id_of_channel[channels]
+            pixels += np.bincount(rows.ravel(), minlength=NODATA_ID + 1)
+            mosaic.write(rows)
+            done += len(rows)
+            report.advance(f"mapping {Path(scene.path).name}", done, scene.height)
+        mosaic.finish()
+    found = np.flatnonzero(pixels)
+    return PredictResult(settings.out, legend, {int(i): int(pixels[i]) for i in found})
+
+
+def _ids_by_channel(legend: Legend) -> npt.NDArray[np.uint8]:
+    table = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
+    table[: len(legend)] = legend.ids
+    return table
+
+
+def _provenance(model: Model, settings: PredictSettings) -> dict[str, str]:
+    used = {
+        "tile_size": settings.tile_size,
+        "overlap": settings.overlap_px,
+        "seed": settings.seed,
+    }
+    return {
+        "HYSEG_VERSION": __version__,
+        "HYSEG_MODEL": model.digest,
+        "HYSEG_SETTINGS": json.dumps(used),
+        "HYSEG_INPUT": Path(settings.scene).name,
+        "HYSEG_ATTRIBUTION": model.card.data.attribution,
+    }

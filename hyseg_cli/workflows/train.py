@@ -1,0 +1,299 @@
+"""`hyseg train`: labelled scenes -> prior -> network -> one model file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from hyseg_cli import __version__
+from hyseg_cli.console import Report
+from hyseg_cli.errors import ModelMismatchError, OutputExistsError, UsageProblemError
+from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
+from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
+from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
+from hyseg_cli.learn.metrics import Scores
+from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.radiometry import BandStatistics, Standardise, measure_bands
+from hyseg_cli.learn.scenes import LabelledScene, ScenePair, find_pairs, open_pairs
+from hyseg_cli.legend import Legend, read_legend
+from hyseg_cli.settings import TrainSettings
+from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
+
+TEMPERATURE_BATCHES = 8
+"""Batches of validation chips on which the prior's temperature is fitted."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run left behind."""
+
+    out: Path
+    scores: Scores | None
+    """Scores on the validation scenes, if there were any."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Scenes, opened and split."""
+
+    training: list[LabelledScene]
+    validation: list[LabelledScene]
+    training_names: tuple[str, ...]
+    validation_names: tuple[str, ...]
+
+
+def run(settings: TrainSettings, report: Report) -> TrainResult:
+    """Train both stages and write the model file.
+
+    A run folder beside it, `NAME.run`, holds the logs and the model as it stood after stage 1.
+    """
+    _prepare_output(settings)
+    pl.seed_everything(settings.seed, verbose=False)
+    legend = read_legend(settings.legend)
+    data = _open_data(settings, legend, report)
+    statistics = measure_bands(data.training)
+    standardise = Standardise(statistics.mean, statistics.std)
+    config = _configure(settings, legend, data)
+    network = _build(config, settings)
+    card = _describe(settings, config, legend, data, statistics)
+    if network.prior is not None:
+        _train_prior(network, standardise, settings, data, report)
+        save_model(_run_folder(settings) / "prior.safetensors", network, card)
+    stage = SegmentationStage(network, standardise, _recipe(settings, settings.steps))
+    _fit(stage, settings, data, report, name="segmentation")
+    scores = stage.scores.get("segmentation")
+    if scores is not None:
+        card = replace(card, metrics=_metrics(scores, legend))
+    save_model(settings.out, network, card)
+    return TrainResult(settings.out, scores)
+
+
+def _prepare_output(settings: TrainSettings) -> None:
+    if settings.out.exists() and not settings.overwrite:
+        raise OutputExistsError(
+            f"{settings.out} exists already", hint="Use another --out, or --overwrite."
+        )
+    if not settings.out.parent.is_dir():
+        raise UsageProblemError(
+            f"{settings.out.parent}: no such folder", hint="Create it first, or correct --out."
+        )
+    _run_folder(settings).mkdir(exist_ok=True)
+
+
+def _run_folder(settings: TrainSettings) -> Path:
+    return settings.out.with_suffix(".run")
+
+
+def _open_data(settings: TrainSettings, legend: Legend, report: Report) -> _Data:
+    pairs = find_pairs(settings.images, settings.labels)
+    names = sorted({pair.scene for pair in pairs})
+    unknown = sorted(set(settings.val_scenes) - set(names))
+    if unknown:
+        raise UsageProblemError(
+            f"--val-scenes {unknown[0]}: there is no such scene",
+            hint=f"The scenes are {', '.join(names)}.",
+        )
+    training = [pair for pair in pairs if pair.scene not in settings.val_scenes]
+    validation = [pair for pair in pairs if pair.scene in settings.val_scenes]
+    if not training:
+        raise UsageProblemError(
+            "--val-scenes leaves no scene to train on", hint="Keep at least one scene."
+        )
+    data = _Data(
+        training=open_pairs(training, legend, settings.bands or None),
+        validation=open_pairs(validation, legend, settings.bands or None) if validation else [],
+        training_names=_scene_names(training),
+        validation_names=_scene_names(validation),
+    )
+    report.note(
+        f"{len(training)} images of {len(data.training_names)} scenes to train on, "
+        f"{len(validation)} of {len(data.validation_names)} to validate"
+    )
+    return data
+
+
+def _scene_names(pairs: Sequence[ScenePair]) -> tuple[str, ...]:
+    return tuple(sorted({pair.scene for pair in pairs}))
+
+
+def _configure(settings: TrainSettings, legend: Legend, data: _Data) -> HySegConfig:
+    try:
+        config = preset(settings.preset)
+    except ConfigError as error:
+        raise UsageProblemError(f"--preset: {error}", hint="Choose one of these.") from error
+    return replace(config, bands=data.training[0].bands, classes=len(legend))
+
+
+def _build(config: HySegConfig, settings: TrainSettings) -> HySeg:
+    try:
+        network = build(config, pretrained=settings.pretrained)
+    except WeightsUnavailableError as error:
+        raise UsageProblemError(
+            str(error), hint="Go online once, or train from random weights without --pretrained."
+        ) from error
+    if settings.prior is not None:
+        _take_over_prior(network, settings.prior)
+    return network
+
+
+def _take_over_prior(network: HySeg, path: Path) -> None:
+    donor = load_model(path).network
+    same = donor.config.prior == network.config.prior
+    same = same and donor.config.classes == network.config.classes
+    if not same or donor.prior is None or network.prior is None:
+        raise ModelMismatchError(
+            f"the prior of {path} is not built like that of this run",
+            hint="Use the same --preset, legend and bands as the model's own training.",
+        )
+    network.prior.load_state_dict(donor.prior.state_dict())
+    network.temperature.copy_(donor.temperature)
+
+
+def _train_prior(
+    network: HySeg,
+    standardise: Standardise,
+    settings: TrainSettings,
+    data: _Data,
+    report: Report,
+) -> None:
+    if settings.prior is None and settings.prior_steps > 0:
+        recipe = _recipe(settings, settings.prior_steps, prior=True)
+        stage = PriorStage(network, standardise, recipe)
+        _fit(stage, settings, data, report, name="prior")
+        _judge_prior(stage.scores, report)
+        _calibrate(network, standardise, settings, data)
+    if not settings.pretrained:
+        _share_encoder(network)
+
+
+def _judge_prior(scores: dict[str, Scores], report: Report) -> None:
+    if not scores:
+        return
+    one_step, mean = scores["position"].mean_iou, scores["mean"].mean_iou
+    report.note(f"prior: mIoU {one_step:.3f} in one step, {mean:.3f} as posterior mean")
+    if one_step < 0.8 * mean:
+        report.warn(
+            f"one step of the prior reaches mIoU {one_step:.3f}, its mean {mean:.3f}: the average "
+            "velocity is not learned yet; train the prior longer (--prior-steps)"
+        )
+
+
+def _calibrate(
+    network: HySeg, standardise: Standardise, settings: TrainSettings, data: _Data
+) -> None:
+    network.to("cpu").eval()
+    chips = _validation_chips(data.validation or data.training, settings)
+    some = islice(validation_loader(chips, settings.batch_size), TEMPERATURE_BATCHES)
+    network.temperature.fill_(fit_temperature(network, standardise.to("cpu"), some))
+
+
+def _share_encoder(network: HySeg) -> None:
+    """Start the host's backbone from the prior's encoder, as far as both are the same network.
+
+    Without pretrained weights the host would learn from nothing what the encoder has just
+    learned. The bare host has no such start: comparisons must give it the same.
+    """
+    if network.prior is None or network.config.prior.condition.kind != "timm":
+        return
+    if network.config.prior.condition.backbone != network.config.host.backbone:
+        return
+    target = network.backbone.state_dict()
+    learned = network.prior.condition.body.state_dict()
+    target.update({name: value for name, value in learned.items() if name in target})
+    network.backbone.load_state_dict(target)
+
+
+def _recipe(settings: TrainSettings, steps: int, *, prior: bool = False) -> Recipe:
+    rate = settings.prior_rate if prior else settings.rate
+    return Recipe(
+        steps=steps,
+        learning_rate=rate,
+        encoder_rate=rate * (0.1 if settings.pretrained else 1.0),
+        betas=(0.9, 0.95) if prior else (0.9, 0.999),
+    )
+
+
+def _fit(stage: Stage, settings: TrainSettings, data: _Data, report: Report, *, name: str) -> None:
+    chips = TrainingChips(
+        data.training,
+        size=settings.chip_size,
+        count=stage.recipe.steps * settings.batch_size,
+        seed=settings.seed + (name == "segmentation"),
+        augmentation=Augmentation(scale=(settings.min_scale, settings.max_scale)),
+    )
+    options = FitOptions(
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        val_every=settings.val_every,
+        device=choose_device(settings.device),
+        log_folder=_run_folder(settings),
+    )
+    validation = _validation_chips(data.validation, settings) if data.validation else None
+    fit(stage, chips, validation, name=name, options=options, report=report)
+
+
+def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) -> ValidationChips:
+    return ValidationChips(scenes, size=2 * settings.chip_size)
+
+
+def _describe(
+    settings: TrainSettings,
+    config: HySegConfig,
+    legend: Legend,
+    data: _Data,
+    statistics: BandStatistics,
+) -> ModelCard:
+    rgb = ("red", "green", "blue")
+    names = settings.band_names or (
+        rgb if config.bands == 3 else tuple(f"band{i}" for i in range(1, config.bands + 1))
+    )
+    resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
+    return ModelCard(
+        config=config,
+        legend=legend,
+        bands=names,
+        dtype=data.training[0].dtype,
+        mean=statistics.mean,
+        std=statistics.std,
+        resolution_m=(
+            (min(resolutions) / settings.max_scale, max(resolutions) / settings.min_scale)
+            if resolutions
+            else None
+        ),
+        tile_size=settings.chip_size,
+        data=TrainingData(
+            name=settings.data_name,
+            licence=settings.licence,
+            attribution=settings.attribution,
+            training_scenes=data.training_names,
+            validation_scenes=data.validation_names,
+        ),
+        training={
+            "settings": {key: _plain(value) for key, value in asdict(settings).items()},
+            "hyseg": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
+    return value.name if isinstance(value, Path) else value
+
+
+def _metrics(scores: Scores, legend: Legend) -> dict[str, Any]:
+    return {
+        "miou": scores.mean_iou,
+        "overall_accuracy": scores.overall_accuracy,
+        "iou": dict(zip(legend.names, scores.iou.tolist(), strict=True)),
+        "pixels": scores.pixels,
+    }

@@ -1,0 +1,122 @@
+"""The arrows of the house: who may import whom, and what `--help` may load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "hyseg_cli").rglob("*.py")) + sorted((ROOT / "models").rglob("*.py"))
+
+# What each package may import, the first that matches; a package may always import itself.
+ALLOWED = {
+    "hyseg_cli.errors": set(),
+    "hyseg_cli.console": set(),
+    "hyseg_cli.legend": {"hyseg_cli.errors"},
+    "hyseg_cli.settings": {"hyseg_cli.errors"},
+    "hyseg_cli.geo": {"hyseg_cli.errors", "hyseg_cli.legend"},
+    "hyseg_cli.learn": {
+        "hyseg_cli.errors",
+        "hyseg_cli.console",
+        "hyseg_cli.legend",
+        "hyseg_cli.geo",
+        "hyseg_models",
+    },
+    "hyseg_cli.workflows": {
+        "hyseg_cli",
+        "hyseg_cli.errors",
+        "hyseg_cli.legend",
+        "hyseg_cli.settings",
+        "hyseg_cli.console",
+        "hyseg_cli.geo",
+        "hyseg_cli.learn",
+        "hyseg_models",
+    },
+    "hyseg_cli.options": {"hyseg_cli.errors"},
+    "hyseg_cli.cli": {
+        "hyseg_cli",
+        "hyseg_cli.console",
+        "hyseg_cli.options",
+        "hyseg_cli.settings",
+        "hyseg_cli.workflows",
+    },
+    "hyseg_cli.__main__": {"hyseg_cli.cli"},
+    "hyseg_cli": set(),
+    "hyseg_models": set(),
+}
+FORBIDDEN = {
+    "hyseg_cli.geo": {"torch", "click"},
+    "hyseg_cli.learn": {"click"},
+    "hyseg_cli.workflows": {"click"},
+}
+
+
+def module_name(path: Path) -> str:
+    base = ROOT / "models" if "models" in path.relative_to(ROOT).parts[:1] else ROOT
+    return ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "hyseg_cli.workflows":
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def package_of(module: str) -> str:
+    return next(name for name in ALLOWED if module == name or module.startswith(name + "."))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_point_down(path):
+    package = package_of(module_name(path))
+    for imported in imports_of(path):
+        if imported.partition(".")[0] in ("hyseg_cli", "hyseg_models"):
+            target = package_of(imported)
+            assert target == package or target in ALLOWED[package], f"{imported} in {path.name}"
+        assert imported.partition(".")[0] not in FORBIDDEN.get(package, set())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["predict", "--help"], ["train", "--help"], ["--version"]]
+)
+def test_help_loads_neither_torch_nor_gdal(arguments):
+    program = f"""
+import sys
+from hyseg_cli.cli import cli
+try:
+    cli({arguments!r})
+except SystemExit as exit:
+    assert exit.code == 0, exit.code
+heavy = {{"torch", "rasterio", "numpy", "geopandas", "lightning", "rich"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+
+
+def test_no_file_outgrows_its_subject():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in SOURCES
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 330
+    }
+    assert long == {}
+
+
+def test_no_pickle_and_no_eval_anywhere():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                assert name not in {"eval", "exec", "torch.load", "pickle.load", "pickle.loads"}
+                assert not any(
+                    keyword.arg == "shell" and ast.unparse(keyword.value) == "True"
+                    for keyword in node.keywords
+                )
