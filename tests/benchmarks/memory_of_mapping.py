@@ -49,7 +49,7 @@ def main() -> None:
             {},
             Silence(),
         )
-    print(  # noqa: T201 - the caller reads it
+    print(
         base, peak_mib(), time.perf_counter() - started, time.process_time() - cpu
     )
 
