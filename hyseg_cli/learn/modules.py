@@ -16,6 +16,7 @@ from hyseg_cli.learn.chips import Sample
 from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.radiometry import Standardise
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
+from hyseg_models.labels import pooled_shares
 from hyseg_models.meanstruct import MeanStruct
 
 
@@ -114,29 +115,32 @@ class PriorStage(Stage):
 
     def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
         super().__init__(network, standardise, recipe)
-        self.prior.requires_grad_(True)
+        self.learned().requires_grad_(True)
 
     @property
     def prior(self) -> MeanStruct:
         return prior_of(self.network)
 
     def learned(self) -> nn.Module:
+        if self.network.shares_backbone:
+            return nn.ModuleList([self.prior, self.network.backbone])
         return self.prior
 
     def encoder(self) -> nn.Module:
-        return self.prior.condition.body
+        shared = self.network.shares_backbone
+        return self.network.backbone if shared else self.prior.condition.body
 
     def on_fit_end(self) -> None:
-        self.prior.requires_grad_(False)
+        self.learned().requires_grad_(False)
 
     def train(self, mode: bool = True) -> PriorStage:  # noqa: FBT001, FBT002 - torch's signature
         # HySeg keeps its prior in evaluation mode; here it is the one that learns.
         super().train(mode)
-        self.prior.train(mode)
+        self.learned().train(mode)
         return self
 
     def training_step(self, batch: Sample, _index: int) -> Tensor:
-        terms = self.prior.objective(*self.inputs(batch), progress=self.progress)
+        terms = self.network.prior_objective(*self.inputs(batch), progress=self.progress)
         plain = (terms.times.r == terms.times.t).float()
         errors = terms.squared_error
         self.log("loss", terms.loss)
@@ -152,9 +156,10 @@ class PriorStage(Stage):
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
         reference = pooled_labels(self.prior, labels)
+        condition = self.network.condition(image, valid)
         for policy, matrix in self._matrices.items():
             settings = replace(self.network.config.sample, noise=policy)
-            drawn = self.prior.draw(image, valid, batch["origin"], settings)
+            drawn = self.prior.draw(condition, batch["origin"], settings)
             matrix.update(_bytes(reference), _bytes(drawn.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
@@ -174,7 +179,7 @@ class SegmentationStage(Stage):
 
     def training_step(self, batch: Sample, _index: int) -> Tensor:
         image, valid, labels = self.inputs(batch)
-        loss = segmentation_loss(self.network(image, valid), labels)
+        loss = segmentation_loss(self.network(image, valid, labels=labels), labels)
         self.log("loss", loss)
         return loss
 
@@ -183,7 +188,7 @@ class SegmentationStage(Stage):
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
-        logits = self.network(image, valid, batch["origin"]).logits
+        logits = self.network(image, valid, batch["origin"], labels).logits
         self._matrix.update(_bytes(labels), _bytes(logits.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
@@ -201,8 +206,8 @@ def prior_of(network: HySeg) -> MeanStruct:
 
 def pooled_labels(prior: MeanStruct, labels: Tensor) -> Tensor:
     """Most frequent class of each cell of the prior grid: (B, H, W) -> int64 (B, h, w)."""
-    embedded, weight = prior.labels.encode(labels)
-    return embedded.argmax(dim=1).where(weight[:, 0] > 0, IGNORE_ID)
+    shares, weight = pooled_shares(labels, prior.classes, prior.config.stride)
+    return shares.argmax(dim=1).where(weight[:, 0] > 0, IGNORE_ID)
 
 
 def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[Sample]) -> float:
@@ -216,7 +221,8 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
     with torch.inference_mode():
         for batch in batches:
             image = standardise(batch["image"], batch["valid"])
-            drawn = prior.draw(image, batch["valid"], batch["origin"], network.config.sample)
+            condition = network.condition(image, batch["valid"])
+            drawn = prior.draw(condition, batch["origin"], network.config.sample)
             target = pooled_labels(prior, batch["labels"])
             shares = prior.labels.shares(drawn)
             for i, temperature in enumerate(candidates):

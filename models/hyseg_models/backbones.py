@@ -1,4 +1,4 @@
-"""Feature pyramids from timm."""
+"""Feature pyramids: any timm backbone, or LSKNet, which timm lacks."""
 
 from __future__ import annotations
 
@@ -8,32 +8,59 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from hyseg_models.config import ConfigError
+from hyseg_models.lsknet import LSKNET_SIZES, LSKNet
+from hyseg_models.records import ConfigError
 
 
 class WeightsUnavailableError(RuntimeError):
     """Pretrained weights were asked for and could not be fetched."""
 
 
-class TimmPyramid(nn.Module):
-    """Feature maps of any timm backbone at the strides asked for.
+class Backbone(nn.Module):
+    """Image (B, bands, H, W) -> one map (B, channels[i], H/strides[i], W/strides[i]) per stride.
 
-    Shapes: image (B, bands, H, W) -> one map (B, channels[i], H / strides[i], W / strides[i])
-    per stride, finest first.
+    H and W are multiples of the coarsest stride; strides ascend.
+    """
+
+    strides: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+def build_backbone(
+    name: str,
+    *,
+    bands: int,
+    strides: Sequence[int],
+    pretrained: bool = False,
+    drop_path: float = 0.0,
+) -> Backbone:
+    """The backbone called `name`, with random or pretrained weights.
 
     Args:
-        name: timm model name, with a tag for particular weights (`resnet18.a1_in1k`).
-        bands: Bands of the image; pretrained filters are adapted by timm.
+        name: timm model name, with a tag for particular weights (`resnet18.a1_in1k`), or
+            `lsknet_t`, `lsknet_s`.
+        bands: Bands of the image; timm adapts pretrained filters to them.
         strides: Pyramid levels, ascending.
-        pretrained: Fetch the weights from the hub. BatchNorm then keeps its statistics.
+        pretrained: Fetch the weights from the hub.
+        drop_path: Largest rate of stochastic depth, for backbones that have it.
 
     Raises:
-        ConfigError: If timm has no such model or the model has no map at some stride.
+        ConfigError: If there is no such model, or it has no map at some stride.
         WeightsUnavailableError: If the weights could not be fetched.
+    """
+    if name in LSKNET_SIZES:
+        return LSKPyramid(name, bands, strides, pretrained=pretrained, drop_path=drop_path)
+    return TimmPyramid(name, bands, strides, pretrained=pretrained, drop_path=drop_path)
+
+
+class TimmPyramid(Backbone):
+    """Some feature maps of a timm backbone.
+
+    Pretrained BatchNorm keeps its statistics: the crops of a fine-tuning are few and alike.
     """
 
     def __init__(
-        self, name: str, *, bands: int, strides: Sequence[int], pretrained: bool = False
+        self, name: str, bands: int, strides: Sequence[int], *, pretrained: bool, drop_path: float
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
@@ -42,17 +69,16 @@ class TimmPyramid(nn.Module):
             message = f"backbone {name!r} is not a timm model"
             raise ConfigError(message)
         reductions = _reductions(name)
-        missing = [stride for stride in strides if stride not in reductions]
-        if missing:
-            message = f"backbone {name!r} has no feature map at stride {missing[0]}"
-            raise ConfigError(message)
+        levels = [_level_of(stride, reductions, name) for stride in strides]
+        options: dict[str, object] = {"drop_path_rate": drop_path} if drop_path else {}
+        if name.startswith("swin"):
+            # Windows are cut from any size; the default refuses all but the pretraining's.
+            options |= {"strict_img_size": False}
         self.body = _create(
-            name,
-            bands=bands,
-            levels=[reductions.index(stride) for stride in strides],
-            pretrained=pretrained,
+            name, bands=bands, levels=levels, pretrained=pretrained, options=options
         )
-        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())  # type: ignore[union-attr, operator]
+        self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
+        self.channels = tuple(self.body.feature_info.channels())  # type: ignore[union-attr, operator]
 
     def train(self, mode: bool = True) -> TimmPyramid:  # noqa: FBT001, FBT002 - torch's signature
         super().train(mode)
@@ -64,7 +90,34 @@ class TimmPyramid(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.body(image)
-        return features
+        return [x.permute(0, 3, 1, 2) for x in features] if self.channels_last else features
+
+
+class LSKPyramid(Backbone):
+    """Some feature maps of LSKNet."""
+
+    def __init__(
+        self, name: str, bands: int, strides: Sequence[int], *, pretrained: bool, drop_path: float
+    ) -> None:
+        super().__init__()
+        if pretrained:
+            message = f"no weights of {name} under a free licence are known"
+            raise WeightsUnavailableError(message)
+        self.strides = tuple(strides)
+        self.taken = [_level_of(stride, [4, 8, 16, 32], name) for stride in strides]
+        self.body = LSKNet(name, bands, drop_path=drop_path)
+        self.channels = tuple(self.body.channels[level] for level in self.taken)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features = self.body(image)
+        return [features[level] for level in self.taken]
+
+
+def _level_of(stride: int, reductions: list[int], name: str) -> int:
+    if stride not in reductions:
+        message = f"backbone {name!r} has no feature map at stride {stride}"
+        raise ConfigError(message)
+    return reductions.index(stride)
 
 
 def _reductions(name: str) -> list[int]:
@@ -74,10 +127,17 @@ def _reductions(name: str) -> list[int]:
     return reductions
 
 
-def _create(name: str, *, bands: int, levels: list[int], pretrained: bool) -> nn.Module:
+def _create(
+    name: str, *, bands: int, levels: list[int], pretrained: bool, options: dict[str, object]
+) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(
-            name, features_only=True, out_indices=levels, in_chans=bands, pretrained=pretrained
+            name,
+            features_only=True,
+            out_indices=levels,
+            in_chans=bands,
+            pretrained=pretrained,
+            **options,
         )
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_models.backbones import TimmPyramid
-from hyseg_models.config import ConditionConfig, PriorConfig
-from hyseg_models.layers import norm2d
+from hyseg_models.backbones import Backbone, build_backbone
+from hyseg_models.layers import norm2d, size_of, upsample
+from hyseg_models.prior_config import PriorConfig
 
 
 @dataclass(frozen=True)
@@ -38,54 +39,65 @@ class ConditionEncoder(nn.Module):
     """Image -> Condition; computed once per image, outside of the flow.
 
     `timm`: the levels of a backbone, each projected by 1 x 1, brought to the prior grid and
-    summed, then a 3 x 3 convolution. With `levels = "all"` each level of the prior network also
-    receives the backbone's map of the same stride. `stem`: two strided 3 x 3 convolutions and
-    two residual blocks, the reading of the published code.
+    summed, then a 3 x 3 convolution; with `levels = "all"` each level of the prior network also
+    receives the backbone's map of the same stride. `host`: the same from the host's backbone.
+    `stem`: two strided 3 x 3 convolutions and two residual blocks, as the published code has.
 
-    Shapes: image (B, bands, H, W) normalised, valid bool (B, 1, H, W); H and W multiples of 32.
+    Shapes: image (B, bands, H, W) normalised, valid bool (B, 1, H, W); H and W multiples of 32;
+    with `host`, the host's pyramid besides.
+
+    Args:
+        bands: Bands of the image.
+        config: Options of the prior.
+        host: The host's backbone, for its strides and channels; it is not kept.
+        pretrained: Fetch weights for a backbone of its own.
     """
 
-    def __init__(self, bands: int, config: PriorConfig, *, pretrained: bool = False) -> None:
+    def __init__(
+        self, bands: int, config: PriorConfig, host: Backbone, *, pretrained: bool = False
+    ) -> None:
         super().__init__()
-        self.stride = config.stride
         options = config.condition
-        self.lateral: nn.ModuleList | None = None
+        self.stride = config.stride
+        self.kind = options.kind
         self.inner = nn.ModuleDict()
         if options.kind == "stem":
             self.body: nn.Module = _stem(bands, options.width, config.stride, config.net.norm)
             return
-        pyramid = TimmPyramid(
-            options.backbone, bands=bands, strides=options.strides, pretrained=pretrained
-        )
-        self.body = pyramid
-        self.strides = pyramid.strides
-        self.lateral = nn.ModuleList(nn.Conv2d(c, options.width, 1) for c in pyramid.channels)
+        source = host
+        self.body = nn.Identity()
+        if options.kind == "timm":
+            source = build_backbone(
+                options.backbone, bands=bands, strides=options.strides, pretrained=pretrained
+            )
+            self.body = source
+        self.strides = [stride for stride in options.strides if stride in source.strides]
+        self.taken = [source.strides.index(stride) for stride in self.strides]
+        channels = [source.channels[index] for index in self.taken]
+        self.lateral = nn.ModuleList(nn.Conv2d(c, options.width, 1) for c in channels)
         self.fuse = nn.Sequential(
             nn.Conv2d(options.width, options.width, 3, padding=1),
             norm2d(config.net.norm, options.width),
             nn.SiLU(),
         )
         if options.levels == "all":
-            self._add_inner_projections(options, pyramid.channels, config)
+            for level, multiple in enumerate(config.net.mult):
+                stride = config.stride * 2**level
+                if stride in self.strides:
+                    width = channels[self.strides.index(stride)]
+                    self.inner[str(stride)] = nn.Conv2d(width, config.net.base * multiple, 1)
 
-    def _add_inner_projections(
-        self, options: ConditionConfig, channels: tuple[int, ...], config: PriorConfig
-    ) -> None:
-        for level, multiple in enumerate(config.net.mult):
-            stride = config.stride * 2**level
-            if stride in options.strides:
-                source = channels[options.strides.index(stride)]
-                self.inner[str(stride)] = nn.Conv2d(source, config.net.base * multiple, 1)
-
-    def forward(self, image: Tensor, valid: Tensor) -> Condition:
+    def forward(
+        self, image: Tensor, valid: Tensor, host_pyramid: Sequence[Tensor] = ()
+    ) -> Condition:
         share = F.avg_pool2d(valid.to(image.dtype), self.stride)
-        features = self.body(image)
-        if self.lateral is None:
-            return Condition(features, share, {})
-        size = share.shape[-2:]
+        if self.kind == "stem":
+            return Condition(self.body(image), share, {})
+        pyramid = host_pyramid if self.kind == "host" else self.body(image)
+        features = [pyramid[index] for index in self.taken]
         total = torch.zeros((), device=image.device)
         for lateral, level in zip(self.lateral, features, strict=True):
-            total = total + _resize(lateral(level), size)
+            total = total + _resize(lateral(level), size_of(share))
         levels = {
             int(stride): project(features[self.strides.index(int(stride))])
             for stride, project in self.inner.items()
@@ -93,10 +105,8 @@ class ConditionEncoder(nn.Module):
         return Condition(self.fuse(total), share, levels)
 
 
-def _resize(x: Tensor, size: torch.Size) -> Tensor:
-    if x.shape[-2] > size[0]:
-        return F.adaptive_avg_pool2d(x, (size[0], size[1]))
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.adaptive_avg_pool2d(x, size) if x.shape[-2] > size[0] else upsample(x, size)
 
 
 def _stem(bands: int, width: int, stride: int, norm: str) -> nn.Sequential:
@@ -125,4 +135,5 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)  # type: ignore[no-any-return]
+        out: Tensor = x + self.body(x)
+        return out

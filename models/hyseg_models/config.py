@@ -8,159 +8,14 @@ the named configurations stand in `presets.py`.
 from __future__ import annotations
 
 import dataclasses
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-_Record = TypeVar("_Record")
+from hyseg_models.prior_config import PriorConfig, SampleConfig
+from hyseg_models.records import build_record, require
 
 IGNORE_ID = 255
 """Label value of pixels without a label: they carry no loss and no score."""
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot describe a network; the message names the key."""
-
-
-def _require(condition: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not condition:
-        raise ConfigError(message)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConditionConfig:
-    """Encoder E_I that turns the image into the condition of the prior (method 2.5)."""
-
-    kind: Literal["timm", "stem"] = "timm"
-    """`timm`: a feature pyramid; `stem`: two strided convolutions and two residual blocks."""
-    backbone: str = "resnet18"
-    """timm model name of the pyramid."""
-    strides: tuple[int, ...] = (4, 8, 16, 32)
-    """Pyramid levels in use, as pixels per cell."""
-    width: int = 64
-    """Channels of the condition map."""
-    levels: Literal["all", "input"] = "all"
-    """`all` adds the matching scale at every level of the prior network too."""
-
-    def __post_init__(self) -> None:
-        _require(len(self.strides) > 0, "prior.condition.strides: at least one level is needed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriorNetConfig:
-    """U-Net that predicts the average velocity or the clean label map (method 2.6)."""
-
-    base: int = 32
-    """Channels at the finest level."""
-    mult: tuple[int, ...] = (1, 2, 2, 4)
-    """Channels of each level, as multiples of `base`; each level halves the resolution."""
-    blocks: int = 2
-    """Residual blocks per level on the way down (one more on the way up)."""
-    attn_ds: tuple[int, ...] = ()
-    """Downsampling factors, relative to the prior grid, at which blocks carry self-attention."""
-    mid_attn: bool = False
-    """Self-attention at the bottleneck."""
-    heads: int = 2
-    norm: Literal["layer2d", "group"] = "layer2d"
-    """`layer2d` keeps the receptive field finite, so overlapping tiles can agree."""
-    time_scale: float = 1.0
-    """Factor on t before the sinusoid. Large values drown du/dt (method 1.3)."""
-    t_min: float = 0.05
-    """Lower bound of t where the network's output is divided by it."""
-
-    def __post_init__(self) -> None:
-        _require(0 < self.time_scale <= 32, "prior.net.time_scale: must lie in (0, 32]")
-        _require(0 < self.t_min < 1, "prior.net.t_min: must lie in (0, 1)")
-        _require(len(self.mult) >= 1, "prior.net.mult: at least one level is needed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeConfig:
-    """Law of the two times r <= t drawn for each training sample (method 1.2)."""
-
-    kind: Literal["v1", "logit_normal", "uniform"] = "v1"
-    """`v1`: t and r from their own laws, r cut at t; the others: two draws from one law, sorted."""
-    t: tuple[float, float] = (0.4, 1.0)
-    """Mean and standard deviation of logit(t); the only law of `logit_normal`."""
-    r: tuple[float, float] = (-1.2, 1.2)
-    """Mean and standard deviation of logit(r), for `v1`."""
-    ratio: float = 0.5
-    """Share of the batch with r < t; the rest is plain flow matching (r = t)."""
-    endpoint_quota: float = 0.10
-    """Share forced to (r, t) = (0, 1), the only point used at inference."""
-    mean_quota: float = 0.05
-    """Share forced to (1, 1), where the output is the posterior mean."""
-
-    def __post_init__(self) -> None:
-        for name in ("ratio", "endpoint_quota", "mean_quota"):
-            _require(0 <= getattr(self, name) <= 1, f"prior.time.{name}: must lie in [0, 1]")
-        quotas = self.endpoint_quota + self.mean_quota
-        _require(quotas <= 1, "prior.time: endpoint_quota + mean_quota must not exceed 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """MeanFlow regression (method 1.1, 1.4, 1.5)."""
-
-    p: float = 0.75
-    """Exponent of the adaptive weight; 0 is the plain mean square."""
-    c: float = 1e-3
-    """Constant of the adaptive weight, in units of the squared label scale."""
-    tangent: Literal["cond", "pred_v"] = "pred_v"
-    """Direction of the JVP: the sampled velocity, or the network's own u(x_t, t, t)."""
-    jvp: Literal["graph", "split_subset", "fd", "alpha"] = "split_subset"
-    """How du/dt is computed; see `hyseg_models.meanflow`."""
-    fm_warmup: float = 0.1
-    """Share of the training in which every sample has r = t."""
-    ramp: float = 0.3
-    """Share of the training after it in which ratio and gap grow to their final values."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriorConfig:
-    """MeanStruct, the generative prior over label maps (method 2)."""
-
-    stride: int = 4
-    """Image pixels per cell of the prior grid."""
-    beta: float = 0.25
-    """Root mean square of an embedded hard label."""
-    smooth: float = 0.05
-    """Label smoothing of the embedding, towards 1/N."""
-    param: Literal["x", "x_softmax", "u"] = "x"
-    """What the network predicts: the clean map, its class logits, or the average velocity."""
-    condition: ConditionConfig = field(default_factory=ConditionConfig)
-    net: PriorNetConfig = field(default_factory=PriorNetConfig)
-    time: TimeConfig = field(default_factory=TimeConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-
-    def __post_init__(self) -> None:
-        _require(self.stride in (4, 8), "prior.stride: must be 4 or 8")
-        _require(self.beta > 0, "prior.beta: must be positive")
-        _require(0 <= self.smooth < 1, "prior.smooth: must lie in [0, 1)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleConfig:
-    """How the prior is sampled when the network is used (method 2.7)."""
-
-    noise: str = "position"
-    """`position`, `random`, `fixed`, `zero`, `mean`, or `avg:k` with k keyed draws."""
-    seed: int = 0
-    nfe: int = 1
-    """Network evaluations per sample; 1 is the method."""
-    temperature: float = 8.0
-    """Inverse temperature of the decoded class probabilities, fitted after stage 1."""
-
-    def __post_init__(self) -> None:
-        _require(self.nfe >= 1, "sample.nfe: must be at least 1")
-        _require(self.temperature > 0, "sample.temperature: must be positive")
-        kind, _, draws = self.noise.partition(":")
-        known = kind in ("position", "random", "fixed", "zero", "mean") and not draws
-        averaged = kind == "avg" and draws.isdigit() and int(draws) > 0
-        _require(
-            known or averaged,
-            f"sample.noise: {self.noise!r} is none of position, random, fixed, zero, mean, avg:k",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +24,11 @@ class P2AConfig:
 
     kernel: int = 7
     """Side K of the neighbourhood, odd."""
+    source: Literal["prior", "feature", "uniform"] = "prior"
+    """What differs between neighbours: the prior, the host's features, or nothing."""
     affinity: Literal["gaussian", "softmax_exp"] = "gaussian"
+    distance: Literal["sum", "mean"] = "sum"
+    """Squared differences summed over channels, or their mean where channels are many."""
     sigma: Literal["learnable", "relu", "fixed"] = "learnable"
     """Bandwidth: softplus above `sigma_min`, the paper's ReLU, or a constant."""
     sigma_init: float = 0.5
@@ -178,29 +37,78 @@ class P2AConfig:
     """Guard against division by zero in the exponent."""
     mask: bool = True
     """Give no weight to neighbours outside the map or without data."""
-    dilation: int = 1
-    """Cells between neighbours."""
+    dilations: tuple[int, ...] = (1,)
+    """Cells between neighbours; several give several rings, normalised together."""
+    groups: int = 1
+    """Parts of the prior's channels with an affinity of their own, for as many parts of D."""
     steps: int = 1
     """How often the messages are passed with the same affinity."""
+    backend: Literal["shift", "triton"] = "shift"
+    """Implementation of the weighted sum; `triton` needs a CUDA device."""
+    gate: bool = False
+    """Fall back to the cell itself where the prior is unsure (its entropy is high)."""
 
     def __post_init__(self) -> None:
-        _require(self.kernel >= 3 and self.kernel % 2 == 1, "head.p2a.kernel: must be odd, >= 3")
-        _require(self.sigma_init > self.sigma_min, "head.p2a.sigma_init: must exceed sigma_min")
-        _require(self.dilation >= 1, "head.p2a.dilation: must be at least 1")
-        _require(self.steps >= 1, "head.p2a.steps: must be at least 1")
+        require(self.kernel >= 3 and self.kernel % 2 == 1, "head.p2a.kernel: must be odd, >= 3")
+        require(self.sigma_init > self.sigma_min, "head.p2a.sigma_init: must exceed sigma_min")
+        require(
+            len(self.dilations) > 0 and min(self.dilations) >= 1,
+            "head.p2a.dilations: at least one, each at least 1",
+        )
+        require(self.groups >= 1, "head.p2a.groups: must be at least 1")
+        require(
+            not self.gate or self.source == "prior",
+            "head.p2a.gate: only a prior can be unsure, source must be prior",
+        )
+        require(self.steps >= 1, "head.p2a.steps: must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
     """Self-attention of DAS (method 3.3)."""
 
-    kind: Literal["auto", "full", "pooled", "none"] = "auto"
+    kind: Literal["auto", "full", "pooled", "window", "none"] = "auto"
     """`auto`: full up to `max_full` tokens, then keys and values pooled to at most `kv`."""
     heads: int = 8
+    window: int = 16
+    """Side of the windows of `window`, in cells."""
     max_full: int = 4096
     kv: int = 1024
     pos: Literal["dw", "none"] = "dw"
     """Positional term: a depthwise 3 x 3 convolution of the values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostConfig:
+    """The segmentation network that HySeg improves (method 4)."""
+
+    name: Literal["unetformer", "dcswin", "lsknet", "d2ls"] = "unetformer"
+    backbone: str = "resnet18"
+    """timm model name with feature maps at strides 4, 8, 16 and 32, or lsknet_t or lsknet_s."""
+    dim: int = 64
+    """Channels of the decoder; 256 is usual for D2LS, DCSwin has those of its backbone."""
+    dropout: float = 0.1
+    """Rate before the classifier."""
+    drop_path: float = 0.0
+    """Largest rate of stochastic depth in the backbone, for transformers."""
+    decoder_extras: bool = False
+    """UNetFormer only: down-connections, channel gates and a shuffle of the published code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidConfig:
+    """How the prior reaches the strides of the host (method 2.9)."""
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    """Channels of the stages for strides 8, 16 and 32."""
+    out: Literal["softmax", "raw"] = "softmax"
+    """`softmax`: N class probabilities per level; `raw`: `raw_channels` normalised features."""
+    raw_channels: int = 16
+    skip: bool = True
+    """Start each level as the area-pooled probabilities of the prior (`softmax` only)."""
+
+    def __post_init__(self) -> None:
+        require(len(self.channels) == 3, "head.pyramid.channels: three, for strides 8, 16, 32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,12 +122,18 @@ class HeadConfig:
     levels: tuple[int, ...] = (8, 16, 32)
     """Strides at which DAS stands."""
     dim: int = 64
-    """Decoder channels D."""
-    pyramid: tuple[int, ...] = (32, 64, 128)
-    """Channels of the three stages that bring the prior to strides 8, 16 and 32."""
-    pyramid_skip: bool = True
-    """Start each level as the area-pooled class probabilities of the prior."""
+    """Channels D of the features that exchange messages."""
+    prior: Literal["meanstruct", "segmentor", "gt", "shuffled", "none"] = "meanstruct"
+    """Where class probabilities come from: the generative prior, another frozen segmentor, the
+    labels (upper bound), the prior of another image (lower bound), or nowhere."""
+    segmentor: HostConfig = field(default_factory=HostConfig)
+    """The frozen segmentor of `prior = "segmentor"`."""
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     p2a: P2AConfig = field(default_factory=P2AConfig)
+    message: Literal["affinity", "identity", "descriptor", "prior", "concat", "add"] = "affinity"
+    """What the first residual branch adds: messages along the affinity; the features themselves;
+    the affinity as a description of the place; the prior; the prior beside the features; or the
+    prior without further layers."""
     fuse: Literal["mlp", "conv"] = "mlp"
     drop_path: float = 0.1
     zero_init: bool = True
@@ -227,21 +141,21 @@ class HeadConfig:
     attention: AttentionConfig = field(default_factory=AttentionConfig)
 
     def __post_init__(self) -> None:
-        _require(set(self.levels) <= {8, 16, 32}, "head.levels: a subset of 8, 16, 32")
-        _require(len(self.pyramid) == 3, "head.pyramid: three stages, for strides 8, 16 and 32")
-        _require(
+        require(set(self.levels) <= {8, 16, 32}, "head.levels: a subset of 8, 16, 32")
+        needs_prior = self.message in ("prior", "concat", "add") or (
+            self.message in ("affinity", "descriptor") and self.p2a.source == "prior"
+        )
+        require(
+            self.pyramid.out == "softmax" or not self.p2a.gate,
+            "head.p2a.gate: needs class probabilities, head.pyramid.out must be softmax",
+        )
+        require(
+            self.prior != "none" or not needs_prior,
+            f"head.message: {self.message} needs a prior, but head.prior is none",
+        )
+        require(
             self.dim % self.attention.heads == 0, "head.dim: must be a multiple of attention.heads"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostConfig:
-    """The segmentation network that HySeg improves (method 4)."""
-
-    name: Literal["unetformer"] = "unetformer"
-    backbone: str = "resnet18"
-    """timm model name with feature maps at strides 4, 8, 16 and 32."""
-    dropout: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,8 +170,8 @@ class HySegConfig:
     host: HostConfig = field(default_factory=HostConfig)
 
     def __post_init__(self) -> None:
-        _require(self.bands >= 1, "bands: at least one band is needed")
-        _require(
+        require(self.bands >= 1, "bands: at least one band is needed")
+        require(
             2 <= self.classes <= IGNORE_ID, f"classes: 2 to {IGNORE_ID} classes, not {self.classes}"
         )
 
@@ -272,32 +186,21 @@ class HySegConfig:
         Raises:
             ConfigError: If a key is unknown or a value has the wrong type.
         """
-        return _build_record(cls, values, "")
+        return build_record(cls, values)
 
+    def override(self, changes: dict[str, Any]) -> HySegConfig:
+        """A copy with some keys changed, each named by its path: `head.p2a.kernel`.
 
-def _build_record(cls: type[_Record], values: Any, path: str) -> _Record:
-    _require(isinstance(values, dict), f"{path or 'configuration'}: expected a table of keys")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    _require(not unknown, f"unknown key {path}{''.join(unknown[:1])}")
-    parts = {key: _convert(hints[key], value, path + key) for key, value in values.items()}
-    return cls(**parts)
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value`, read from JSON or TOML, as the annotated type `hint`."""
-    if dataclasses.is_dataclass(hint):
-        return _build_record(typing.cast("type[Any]", hint), value, path + ".")
-    if typing.get_origin(hint) is tuple:
-        _require(isinstance(value, list | tuple), f"{path}: expected a list")
-        item = typing.get_args(hint)[0]
-        return tuple(_convert(item, entry, path) for entry in value)
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        _require(value in choices, f"{path}: {value!r} is none of {', '.join(map(str, choices))}")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    fits = isinstance(value, hint) and isinstance(value, bool) == (hint is bool)
-    _require(fits, f"{path}: expected {hint.__name__}, not {value!r}")
-    return value
+        Raises:
+            ConfigError: If a key is unknown or a value does not fit.
+        """
+        values = self.to_dict()
+        for path, value in changes.items():
+            *tables, key = path.split(".")
+            target = values
+            for table in tables:
+                target = target.get(table, {})
+                require(isinstance(target, dict), f"unknown key {path}")
+            require(key in target, f"unknown key {path}")
+            target[key] = value
+        return self.from_dict(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
@@ -9,37 +10,38 @@ from hyseg_models.attention import SelfAttention2d
 from hyseg_models.config import HeadConfig
 from hyseg_models.layers import zeroed
 from hyseg_models.neighbourhood import aggregate
-from hyseg_models.p2a import P2A
+from hyseg_models.p2a import P2A, certainty
 from hyseg_models.pyramid import Guide
+from hyseg_models.records import ConfigError
 
 
 class DAS(nn.Module):
     """Dynamic affinity-driven segmentation block of one level.
 
-    M = phi_feat(norm(y)),   M'_j = sum_k A_jk M_{j+k}
-    y' = y + phi_fuse(M'),   out = y' + SA(norm(y'))
+    y' = y + phi_fuse(message(y, prior)),   out = y' + SA(norm(y'))
 
-    with A = P2A(prior). Both residual branches go through DropPath and, with `zero_init`,
-    start at zero, so that the block is the identity at step 0.
+    where the message of the method is the one passed along the affinity; the others belong to
+    the ablations. Both residual branches go through DropPath and, with `zero_init`, start at
+    zero, so that the block is the identity at step 0.
 
     Shapes: features (B, D, h, w), Guide of the same h, w -> (B, D, h, w).
+
+    Args:
+        config: Options of the head.
+        prior_channels: Channels of the guide's prior.
 
     Source: HySeg, section on DAS; pre-norm before the attention is ours.
     """
 
-    def __init__(self, config: HeadConfig) -> None:
+    def __init__(self, config: HeadConfig, prior_channels: int) -> None:
         super().__init__()
         dim = config.dim
-        self.steps = config.p2a.steps
-        self.p2a = P2A(config.p2a)
-        self.norm = nn.BatchNorm2d(dim)
-        self.phi_feat = nn.Conv2d(dim, dim, 1)
+        self.message = _make_message(config, prior_channels)
         last = nn.Conv2d(dim, dim, 1)
         if config.zero_init:
             last = zeroed(last)
-        self.phi_fuse = (
-            nn.Sequential(nn.Conv2d(dim, dim, 1), nn.GELU(), last) if config.fuse == "mlp" else last
-        )
+        deep = config.fuse == "mlp" and config.message != "add"
+        self.phi_fuse = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.GELU(), last) if deep else last
         self.drop_path = DropPath(config.drop_path)
         self.attention: SelfAttention2d | None = None
         if config.attention.kind != "none":
@@ -47,13 +49,142 @@ class DAS(nn.Module):
             self.attention = SelfAttention2d(dim, config.attention, zero_init=config.zero_init)
 
     def forward(self, features: Tensor, guide: Guide) -> Tensor:
-        affinity = self.p2a(guide.prior, guide.valid)
-        messages = self.phi_feat(self.norm(features))
-        kernel, dilation = self.p2a.config.kernel, self.p2a.config.dilation
-        for _ in range(self.steps):
-            messages = aggregate(messages, affinity.to(messages.dtype), kernel, dilation)
-        features = features + self.drop_path(self.phi_fuse(messages))
+        message = self.message(features, guide)
+        features = features + self.drop_path(self.phi_fuse(message))
         if self.attention is not None:
             attended = self.attention(self.attention_norm(features), guide.valid)
             features = features + self.drop_path(attended)
         return features
+
+
+def _make_message(config: HeadConfig, prior_channels: int) -> nn.Module:
+    dim = config.dim
+    if config.message == "affinity":
+        return AffinityMessage(config, prior_channels)
+    if config.message == "identity":
+        return FeatureMessage(dim)
+    if config.message == "descriptor":
+        return DescriptorMessage(config, prior_channels)
+    return PriorMessage(dim, prior_channels, beside_features=config.message == "concat")
+
+
+class Affinity(nn.Module):
+    """The affinity of a level, from whatever the configuration names as its source.
+
+    Shapes: features (B, D, h, w), Guide -> (B * groups, dilations * K^2, h, w).
+    """
+
+    def __init__(self, config: HeadConfig, prior_channels: int) -> None:
+        super().__init__()
+        self.config = config.p2a
+        channels = {"prior": prior_channels, "feature": config.dim, "uniform": 1}[config.p2a.source]
+        if channels % config.p2a.groups or config.dim % config.p2a.groups:
+            message = (
+                f"head.p2a.groups: {config.p2a.groups} does not divide the {channels} channels "
+                f"of the {config.p2a.source} and the {config.dim} of the features"
+            )
+            raise ConfigError(message)
+        self.p2a = P2A(config.p2a)
+        self.norm = LayerNorm2d(config.dim) if config.p2a.source == "feature" else nn.Identity()
+
+    def forward(self, features: Tensor, guide: Guide) -> Tensor:
+        config = self.config
+        affinity: Tensor = self.p2a(
+            split_groups(self.compared(features, guide), config.groups),
+            guide.valid.repeat_interleave(config.groups, dim=0),
+        )
+        if config.gate:
+            sure = certainty(guide.prior).repeat_interleave(config.groups, dim=0)
+            itself = torch.zeros_like(affinity)
+            itself[:, config.kernel**2 // 2] = 1.0
+            affinity = sure * affinity + (1.0 - sure) * itself
+        return affinity
+
+    def compared(self, features: Tensor, guide: Guide) -> Tensor:
+        """The map (B, C, h, w) whose neighbours are compared."""
+        if self.config.source == "prior":
+            return guide.prior
+        if self.config.source == "uniform":
+            return torch.zeros_like(features[:, :1])
+        normalised: Tensor = self.norm(features)
+        return normalised
+
+
+def split_groups(x: Tensor, groups: int) -> Tensor:
+    """(B, C, h, w) -> (B * groups, C / groups, h, w)."""
+    return x.reshape(-1, x.shape[1] // groups, *x.shape[2:])
+
+
+class AffinityMessage(nn.Module):
+    """M = phi_feat(norm(y)),   M'_j = sum_k A_jk M_{j+k}: the message of the method."""
+
+    def __init__(self, config: HeadConfig, prior_channels: int) -> None:
+        super().__init__()
+        self.config = config.p2a
+        self.affinity = Affinity(config, prior_channels)
+        self.norm = nn.BatchNorm2d(config.dim)
+        self.phi_feat = nn.Conv2d(config.dim, config.dim, 1)
+
+    def forward(self, features: Tensor, guide: Guide) -> Tensor:
+        config = self.config
+        rings = self.affinity(features, guide).chunk(len(config.dilations), dim=1)
+        messages = split_groups(self.phi_feat(self.norm(features)), config.groups)
+        for _ in range(config.steps):
+            messages = torch.stack(
+                [
+                    aggregate(
+                        messages,
+                        ring.to(messages.dtype),
+                        config.kernel,
+                        dilation,
+                        backend=config.backend,
+                    )
+                    for ring, dilation in zip(rings, config.dilations, strict=True)
+                ]
+            ).sum(dim=0)
+        return messages.reshape(features.shape)
+
+
+class FeatureMessage(nn.Module):
+    """Each cell hears only itself: an affinity that is the identity."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(dim)
+        self.phi_feat = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, features: Tensor, _guide: Guide) -> Tensor:
+        message: Tensor = self.phi_feat(self.norm(features))
+        return message
+
+
+class DescriptorMessage(nn.Module):
+    """The affinity itself, as a description of the place, without any messages."""
+
+    def __init__(self, config: HeadConfig, prior_channels: int) -> None:
+        super().__init__()
+        self.affinity = Affinity(config, prior_channels)
+        slots = config.p2a.groups * len(config.p2a.dilations) * config.p2a.kernel**2
+        self.phi = nn.Conv2d(slots, config.dim, 1)
+
+    def forward(self, features: Tensor, guide: Guide) -> Tensor:
+        affinity = self.affinity(features, guide)
+        batch, _, height, width = features.shape
+        message: Tensor = self.phi(affinity.reshape(batch, -1, height, width).to(features.dtype))
+        return message
+
+
+class PriorMessage(nn.Module):
+    """The prior itself, alone or beside the features, without affinity and neighbours."""
+
+    def __init__(self, dim: int, prior_channels: int, *, beside_features: bool) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(dim) if beside_features else None
+        self.phi = nn.Conv2d(prior_channels + dim * beside_features, dim, 1)
+
+    def forward(self, features: Tensor, guide: Guide) -> Tensor:
+        told = guide.prior
+        if self.norm is not None:
+            told = torch.cat([self.norm(features), told], dim=1)
+        message: Tensor = self.phi(told)
+        return message

@@ -1,22 +1,35 @@
-"""The assembled network: prior, pyramid, host with DAS; one output type."""
+"""The assembled network: backbone, prior, pyramid, host with DAS; one output type."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_models.backbones import TimmPyramid
-from hyseg_models.config import ConfigError, HySegConfig
+from hyseg_models.adapter import PyramidAdapter
+from hyseg_models.backbones import Backbone, build_backbone
+from hyseg_models.condition import Condition
+from hyseg_models.config import IGNORE_ID, HeadConfig, HySegConfig
 from hyseg_models.das import DAS
+from hyseg_models.hosts.d2ls import D2LSDecoder
+from hyseg_models.hosts.dcswin import DCSwinDecoder
 from hyseg_models.hosts.unetformer import UNetFormerDecoder
+from hyseg_models.labels import decode, pooled_shares
+from hyseg_models.layers import in_single
+from hyseg_models.meanflow import MeanFlowLoss
 from hyseg_models.meanstruct import MeanStruct
-from hyseg_models.pyramid import Guide, PriorPyramid
+from hyseg_models.pyramid import Guide, PriorPyramid, empty_guides
+from hyseg_models.records import ConfigError
 
-SIZE_MULTIPLE = 32
+STRIDES = (4, 8, 16, 32)
+SIZE_MULTIPLE = STRIDES[-1]
 """Inputs are padded to a multiple of the coarsest stride."""
+
+HOSTS_WITH_CONTEXT_BLOCKS = ("unetformer", "lsknet")
+"""Hosts whose decoder has blocks that DAS replaces; others get DAS on their pyramid."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +41,15 @@ class HySegOutput:
     aux: Tensor | None
     """Logits of the host's auxiliary head (B, N, H, W); None in evaluation."""
     prior: Tensor | None
-    """Class probabilities of the prior (B, N, h, w); None without DAS."""
+    """Class probabilities of the prior (B, N, h, w); None without a prior."""
 
 
 class HySeg(nn.Module):
     """Image -> class logits, guided by the structure prior.
 
-    The prior is trained first, by its own objective (`MeanStruct.objective`), and stays frozen
-    and in evaluation mode here. With `head.kind = "none"` this is the bare host.
+    The prior is trained first, by its own objective (`prior_objective`), and stays frozen and
+    in evaluation mode in `forward`; with it the backbone, where the prior is conditioned on the
+    host. With `head.kind = "none"` this is the bare host.
 
     Shapes: image (B, bands, H, W) normalised, with zeros where invalid; valid bool (B, 1, H, W),
     None if all is; origin int64 (B, 2), absolute row and column of the first pixel on the noise
@@ -45,47 +59,65 @@ class HySeg(nn.Module):
     def __init__(self, config: HySegConfig, *, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.backbone = TimmPyramid(
-            config.host.backbone,
+        head, host = config.head, config.host
+        self.backbone = build_backbone(
+            host.backbone,
             bands=config.bands,
-            strides=(4, 8, 16, 32),
+            strides=STRIDES,
             pretrained=pretrained,
+            drop_path=host.drop_path,
         )
         self.prior: MeanStruct | None = None
-        das = {}
-        if config.head.kind == "das":
+        self.segmentor: HySeg | None = None
+        self.pyramid: PriorPyramid | None = None
+        self.adapter: PyramidAdapter | None = None
+        prior_channels = 0
+        if head.kind == "das" and head.prior != "none":
+            self._add_prior(pretrained=pretrained)
+            self.pyramid = PriorPyramid(config.classes, config.prior.stride, head.pyramid)
+            prior_channels = self.pyramid.out_channels
+        inside = host.name in HOSTS_WITH_CONTEXT_BLOCKS
+        if head.kind == "das" and not inside:
+            self.adapter = PyramidAdapter(STRIDES, self.backbone.channels, head, prior_channels)
+        self.decoder = _build_decoder(config, self.backbone, prior_channels)
+
+    def _add_prior(self, *, pretrained: bool) -> None:
+        config = self.config
+        if config.head.prior in ("meanstruct", "shuffled"):
             self.prior = MeanStruct(
-                config.bands, config.classes, config.prior, pretrained=pretrained
+                config.bands, config.classes, config.prior, self.backbone, pretrained=pretrained
             )
             self.prior.requires_grad_(False).eval()
-            self.pyramid = PriorPyramid(
-                config.classes,
-                config.prior.stride,
-                config.head.pyramid,
-                skip=config.head.pyramid_skip,
-            )
-            das = {stride: DAS(config.head) for stride in config.head.levels}
             self.temperature: Tensor
             # Fitted on validation chips after stage 1, so it travels with the weights.
             self.register_buffer("temperature", torch.tensor(config.sample.temperature))
-        self.decoder = UNetFormerDecoder(
-            self.backbone.channels,
-            config.classes,
-            config.head.dim,
-            das,
-            keep_context=config.head.mode == "append",
-            dropout=config.host.dropout,
-        )
+        if config.head.prior == "segmentor":
+            bare = replace(config, host=config.head.segmentor, head=HeadConfig(kind="none"))
+            self.segmentor = HySeg(bare, pretrained=pretrained)
+            self.segmentor.requires_grad_(False).eval()
+
+    @property
+    def shares_backbone(self) -> bool:
+        """Whether the prior is conditioned on the host's own features."""
+        return self.prior is not None and self.config.prior.condition.kind == "host"
 
     def train(self, mode: bool = True) -> HySeg:  # noqa: FBT001, FBT002 - torch's signature
         super().train(mode)
-        if self.prior is not None:
-            self.prior.eval()
+        for frozen in (self.prior, self.segmentor):
+            if frozen is not None:
+                frozen.eval()
+        if self.shares_backbone:
+            self.backbone.eval()
         return self
 
     def forward(
-        self, image: Tensor, valid: Tensor | None = None, origin: Tensor | None = None
+        self,
+        image: Tensor,
+        valid: Tensor | None = None,
+        origin: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> HySegOutput:
+        """Segment a batch; `labels` (B, H, W) serve the oracle `head.prior = "gt"` alone."""
         height, width = image.shape[-2:]
         if min(height, width) < 2:
             message = f"images of at least 2 x 2 pixels are needed, not {height} x {width}"
@@ -95,8 +127,11 @@ class HySeg(nn.Module):
         margin = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
         image = F.pad(image, margin, mode="replicate")
         valid = F.pad(valid, margin, value=False)
-        prior, guides = self._guide(image, valid, origin)
-        decoded = self.decoder(self.backbone(image), guides, image.shape[-2:])
+        pyramid = self._encode(image)
+        prior, guides = self._guide(image, valid, origin, labels, pyramid)
+        if self.adapter is not None:
+            pyramid = self.adapter(pyramid, guides)
+        decoded = self.decoder(pyramid, guides, (image.shape[-2], image.shape[-1]))
         crop = (..., slice(height), slice(width))
         return HySegOutput(
             logits=decoded.logits[crop],
@@ -104,26 +139,126 @@ class HySeg(nn.Module):
             prior=prior,
         )
 
+    def prior_objective(
+        self,
+        image: Tensor,
+        valid: Tensor,
+        labels: Tensor,
+        *,
+        progress: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> MeanFlowLoss:
+        """The loss of stage 1; shapes as in `forward`, H and W multiples of 32."""
+        prior = self._require_prior()
+        condition = self.condition(image, valid)
+        return prior.objective(condition, labels, progress=progress, generator=generator)
+
+    def condition(
+        self, image: Tensor, valid: Tensor, pyramid: Sequence[Tensor] | None = None
+    ) -> Condition:
+        """What the prior is told of the images; `pyramid` saves a second run of the backbone."""
+        prior = self._require_prior()
+        if self.shares_backbone and pyramid is None:
+            pyramid = self.backbone(image)
+        condition: Condition = prior.condition(image, valid, pyramid or ())
+        return condition
+
     @torch.no_grad()
-    def draw_prior(self, image: Tensor, valid: Tensor, origin: Tensor | None) -> Tensor:
+    def draw_prior(
+        self,
+        image: Tensor,
+        valid: Tensor,
+        origin: Tensor | None,
+        pyramid: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Class probabilities of the prior (B, N, h, w); fresh noise at every call in training."""
-        if self.prior is None:
-            message = "this network has no prior (head.kind is none)"
-            raise ConfigError(message)
+        prior = self._require_prior()
         settings = self.config.sample
         if self.training:
             settings = replace(settings, noise="random")
-        with torch.autocast(image.device.type, enabled=False):
-            drawn = self.prior.draw(image.float(), valid, origin, settings)
-            return self.prior.labels.decode(drawn, self.temperature)
+        with in_single(image):
+            if pyramid is not None:
+                pyramid = [level.float() for level in pyramid]
+            condition = self.condition(image.float(), valid, pyramid)
+            drawn = prior.draw(condition, origin, settings)
+            return decode(prior.labels, drawn, self.temperature)
+
+    def _encode(self, image: Tensor) -> list[Tensor]:
+        # A shared backbone stays what the prior was trained on.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.shares_backbone):
+            pyramid: list[Tensor] = self.backbone(image)
+        return pyramid
+
+    def _require_prior(self) -> MeanStruct:
+        if self.prior is None:
+            message = "this network has no generative prior (head.kind or head.prior)"
+            raise ConfigError(message)
+        return self.prior
 
     def _guide(
-        self, image: Tensor, valid: Tensor, origin: Tensor | None
+        self,
+        image: Tensor,
+        valid: Tensor,
+        origin: Tensor | None,
+        labels: Tensor | None,
+        pyramid: Sequence[Tensor],
     ) -> tuple[Tensor | None, dict[int, Guide]]:
-        if self.prior is None:
-            return None, {}
-        probabilities = self.draw_prior(image, valid, origin)
+        if self.pyramid is None:
+            needs_validity = self.config.head.kind == "das"
+            return None, empty_guides(valid) if needs_validity else {}
+        if self.config.head.prior == "gt":
+            probabilities = self._shares_of(labels, image)
+        elif self.segmentor is not None:
+            probabilities = _segment(self.segmentor, image, valid, self.config.prior.stride)
+        else:
+            probabilities = self.draw_prior(image, valid, origin, pyramid)
+        if self.config.head.prior == "shuffled":
+            probabilities = _of_another_image(probabilities)
         return probabilities, self.pyramid(probabilities, valid)
+
+    def _shares_of(self, labels: Tensor | None, image: Tensor) -> Tensor:
+        if labels is None:
+            message = "head.prior = gt is an oracle: it needs the labels of the images"
+            raise ConfigError(message)
+        margin = (0, image.shape[-1] - labels.shape[-1], 0, image.shape[-2] - labels.shape[-2])
+        labels = F.pad(labels, margin, value=IGNORE_ID)
+        shares, weight = pooled_shares(labels, self.config.classes, self.config.prior.stride)
+        return torch.where(weight > 0, shares, 1.0 / self.config.classes)
+
+
+@torch.no_grad()
+def _segment(segmentor: HySeg, image: Tensor, valid: Tensor, stride: int) -> Tensor:
+    """Class probabilities of a frozen segmentor, pooled to the prior grid."""
+    probabilities = segmentor(image, valid).logits.float().softmax(dim=1)
+    return F.avg_pool2d(probabilities, stride)
+
+
+def _of_another_image(probabilities: Tensor) -> Tensor:
+    """The prior of the next image of the batch, or of this one upside down if it is alone."""
+    if len(probabilities) == 1:
+        return probabilities.flip(-1, -2)
+    return probabilities.roll(1, dims=0)
+
+
+def _build_decoder(config: HySegConfig, backbone: Backbone, prior_channels: int) -> nn.Module:
+    head, host = config.head, config.host
+    if host.name == "dcswin":
+        return DCSwinDecoder(backbone.channels, config.classes, dropout=host.dropout)
+    if host.name == "d2ls":
+        return D2LSDecoder(backbone.channels, config.classes, host.dim)
+    levels = head.levels if head.kind == "das" else ()
+    if levels and head.dim != host.dim:
+        message = f"head.dim {head.dim} must equal host.dim {host.dim} in a {host.name}"
+        raise ConfigError(message)
+    return UNetFormerDecoder(
+        backbone.channels,
+        config.classes,
+        host.dim,
+        {stride: DAS(head, prior_channels) for stride in levels},
+        keep_context=head.mode == "append",
+        dropout=host.dropout,
+        extras=host.decoder_extras,
+    )
 
 
 def build(config: HySegConfig, *, pretrained: bool = False) -> HySeg:

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hyseg_models.config import ObjectiveConfig, TimeConfig
+from hyseg_models.layers import in_single
+from hyseg_models.prior_config import ObjectiveConfig, TimeConfig
 
 
 class Velocity(Protocol):
@@ -149,7 +150,7 @@ def meanflow_loss(
         scale: Root mean square of the data, the unit of the error.
         progress: Share of the training done, for `alpha`.
     """
-    with torch.autocast(data.device.type, enabled=False):
+    with in_single(data):
         r, t = times.r, times.t
         state = (1.0 - _expand(t)) * data + _expand(t) * noise
         direct = noise - data

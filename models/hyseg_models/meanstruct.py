@@ -5,19 +5,22 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyseg_models.backbones import Backbone
 from hyseg_models.condition import Condition, ConditionEncoder
-from hyseg_models.config import PriorConfig, SampleConfig
-from hyseg_models.labels import AnalogLabels
+from hyseg_models.labels import make_embedding, pooled_shares
 from hyseg_models.meanflow import (
     MeanFlowLoss,
+    Times,
     draw_times,
     meanflow_loss,
     posterior_mean,
     sample,
 )
 from hyseg_models.noise import position_noise
+from hyseg_models.prior_config import PriorConfig, SampleConfig
 from hyseg_models.unet import PriorUNet
 
 
@@ -31,37 +34,52 @@ class MeanStruct(nn.Module):
     x_hat itself and holds no residue of the noise. P2A compares neighbouring cells of f, so a
     network that had to reproduce e to the pixel (`param = "u"`, the paper's) would hand on its
     error as white noise.
+
+    With `training = "discriminative"` the same network, fed with zeros, learns the class shares
+    by cross-entropy: the control that tells what the generative objective is worth.
+
+    Args:
+        bands: Bands of the image.
+        classes: Classes N.
+        config: Options.
+        host: The host's backbone, whose maps condition the prior if the options say so.
+        pretrained: Fetch weights for a backbone of its own.
     """
 
     def __init__(
-        self, bands: int, classes: int, config: PriorConfig, *, pretrained: bool = False
+        self,
+        bands: int,
+        classes: int,
+        config: PriorConfig,
+        host: Backbone,
+        *,
+        pretrained: bool = False,
     ) -> None:
         super().__init__()
         self.classes = classes
         self.config = config
-        self.labels = AnalogLabels(classes, config.stride, config.beta, config.smooth)
-        self.condition = ConditionEncoder(bands, config, pretrained=pretrained)
+        self.labels = make_embedding(classes, config)
+        self.condition = ConditionEncoder(bands, config, host, pretrained=pretrained)
         self.net = PriorUNet(classes, config)
 
     def objective(
         self,
-        image: Tensor,
-        valid: Tensor,
+        condition: Condition,
         labels: Tensor,
         *,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> MeanFlowLoss:
-        """The MeanFlow loss of a batch.
+        """The loss of a batch.
 
         Args:
-            image: Normalised (B, bands, H, W), H and W multiples of 32.
-            valid: bool (B, 1, H, W).
+            condition: What the images say (`self.condition`).
             labels: int64 (B, H, W), `IGNORE_ID` where unknown.
             progress: Share of the training done, for the curriculum.
             generator: Source of times and noise.
         """
-        condition = self.condition(image, valid)
+        if self.config.training == "discriminative":
+            return self._discriminative_loss(condition, labels)
         data, weight = self.labels.encode(labels)
         noise = torch.randn(data.shape, device=data.device, generator=generator)
         times = draw_times(
@@ -94,19 +112,17 @@ class MeanStruct(nn.Module):
             predicted = self.labels.embed(predicted.softmax(dim=1))
         return (x - predicted) / t.clamp_min(self.config.net.t_min).view(-1, 1, 1, 1)
 
-    def draw(
-        self, image: Tensor, valid: Tensor, origin: Tensor | None, settings: SampleConfig
-    ) -> Tensor:
+    def draw(self, condition: Condition, origin: Tensor | None, settings: SampleConfig) -> Tensor:
         """One label map per image, in label space (B, N, H/s, W/s).
 
         Args:
-            image: Normalised (B, bands, H, W), H and W multiples of 32.
-            valid: bool (B, 1, H, W).
+            condition: What the images say.
             origin: int64 (B, 2), absolute row and column of each image's first pixel; None is
                 the origin for all. Only `position` and `avg:k` use it.
             settings: Noise policy and number of evaluations.
         """
-        condition = self.condition(image, valid)
+        if self.config.training == "discriminative":
+            return self.labels.embed(self._class_logits(condition).softmax(dim=1))
         velocity = partial(self.velocity, condition)
         if settings.noise == "mean":
             return posterior_mean(velocity, self._noise(condition, origin, settings, draw=0))
@@ -136,3 +152,19 @@ class MeanStruct(nn.Module):
         # Draws come in antithetic pairs e, -e: their errors of first order cancel in the mean.
         pair, sign = draw // 2, 1.0 - 2.0 * (draw % 2)
         return sign * position_noise(cells, self.classes, height, width, settings.seed + pair)
+
+    def _class_logits(self, condition: Condition) -> Tensor:
+        batch, _, height, width = condition.valid.shape
+        nothing = condition.valid.new_zeros(batch, self.classes, height, width)
+        zero, one = nothing.new_zeros(batch), nothing.new_ones(batch)
+        logits: Tensor = self.net(nothing, zero, one, condition)
+        return logits
+
+    def _discriminative_loss(self, condition: Condition, labels: Tensor) -> MeanFlowLoss:
+        shares, weight = pooled_shares(labels, self.classes, self.config.stride)
+        logits = self._class_logits(condition)
+        error = F.cross_entropy(logits, shares, reduction="none").unsqueeze(1) * weight
+        per_sample = error.sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+        endpoint = Times(torch.zeros_like(per_sample), torch.ones_like(per_sample))
+        loss = error.sum() / weight.sum().clamp_min(1e-6)
+        return MeanFlowLoss(loss, per_sample.detach(), endpoint, loss.new_zeros(()))

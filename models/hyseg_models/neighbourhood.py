@@ -11,7 +11,7 @@ tensor of K^2 x C x cells is ever made.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,14 @@ def neighbour_distances(values: Tensor, kernel: int, dilation: int = 1) -> Tenso
     return result
 
 
-def aggregate(values: Tensor, weights: Tensor, kernel: int, dilation: int = 1) -> Tensor:
+def aggregate(
+    values: Tensor,
+    weights: Tensor,
+    kernel: int,
+    dilation: int = 1,
+    *,
+    backend: Literal["shift", "triton"] = "shift",
+) -> Tensor:
     """Sum of the neighbours of each cell, weighted cell by cell.
 
     out[b, c, y, x] = sum_k weights[b, k, y, x] * values[b, c, y + dy_k, x + dx_k]
@@ -44,10 +51,16 @@ def aggregate(values: Tensor, weights: Tensor, kernel: int, dilation: int = 1) -
         weights: (B, K^2, H, W).
         kernel: Side K of the neighbourhood, odd.
         dilation: Cells between neighbours.
+        backend: `shift` runs everywhere; `triton` needs a CUDA device, or Triton's interpreter.
 
     Returns:
         (B, C, H, W).
     """
+    if backend == "triton":
+        from hyseg_models.neighbourhood_triton import TritonAggregate  # not on every platform
+
+        fused: Tensor = TritonAggregate.apply(values, weights, kernel, dilation)
+        return fused
     result: Tensor = _Aggregate.apply(values, weights, kernel, dilation)
     return result
 

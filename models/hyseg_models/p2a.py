@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hyseg_models.config import P2AConfig
+from hyseg_models.layers import in_single
 from hyseg_models.neighbourhood import neighbour_distances, neighbour_validity
 
 
@@ -21,9 +22,11 @@ class P2A(nn.Module):
     softmax_k( exp(-d_jk / (2 sigma^2 + xi)) ), whose weights never differ by more than a
     factor of e; it is kept for comparison.
 
-    Shapes: prior (B, C, H, W), valid bool (B, 1, H, W) -> affinity float32 (B, K^2, H, W),
-    rows summing to one. Computed in float32 whatever the autocast type: 2 sigma^2 + xi
-    underflows in half precision.
+    Several dilations give several rings of neighbours in one row; only the first has a middle.
+
+    Shapes: source (B, C, H, W), valid bool (B, 1, H, W) -> affinity float32
+    (B, dilations * K^2, H, W), rows summing to one. Computed in float32 whatever the autocast
+    type: 2 sigma^2 + xi underflows in half precision.
 
     Source: HySeg, section on Prior-to-Affinity; the normalised Gaussian follows its prose.
     """
@@ -33,18 +36,31 @@ class P2A(nn.Module):
         self.config = config
         self.bandwidth = Bandwidth(config)
 
-    def forward(self, prior: Tensor, valid: Tensor) -> Tensor:
-        kernel, dilation = self.config.kernel, self.config.dilation
-        with torch.autocast(prior.device.type, enabled=False):
-            distance = neighbour_distances(prior.float(), kernel, dilation)
-            closeness = -distance / (2.0 * self.bandwidth().square() + self.config.xi)
-            if self.config.affinity == "softmax_exp":
+    def forward(self, source: Tensor, valid: Tensor) -> Tensor:
+        config = self.config
+        with in_single(source):
+            distance = torch.cat(
+                [neighbour_distances(source.float(), config.kernel, d) for d in config.dilations],
+                dim=1,
+            )
+            if config.distance == "mean":
+                distance = distance / source.shape[1]
+            closeness = -distance / (2.0 * self.bandwidth().square() + config.xi)
+            if config.affinity == "softmax_exp":
                 closeness = closeness.exp()
-            if self.config.mask:
-                neighbours = neighbour_validity(valid, kernel, dilation)
-                closeness = closeness.masked_fill(~neighbours, -math.inf)
+            closeness = closeness.masked_fill(~self._counted(valid), -math.inf)
             affinity: Tensor = closeness.softmax(dim=1)
             return affinity
+
+    def _counted(self, valid: Tensor) -> Tensor:
+        """Which neighbours take part: bool (B, dilations * K^2, H, W)."""
+        kernel = self.config.kernel
+        rings = [neighbour_validity(valid, kernel, d) for d in self.config.dilations]
+        if not self.config.mask:
+            rings = [torch.ones_like(ring) for ring in rings]
+        for ring in rings[1:]:
+            ring[:, kernel**2 // 2] = False
+        return torch.cat(rings, dim=1)
 
 
 class Bandwidth(nn.Module):
@@ -69,3 +85,9 @@ class Bandwidth(nn.Module):
         if self.config.sigma == "relu":
             return torch.relu(self.raw)
         return self.config.sigma_min + nn.functional.softplus(self.raw)
+
+
+def certainty(probabilities: Tensor) -> Tensor:
+    """1 - H(q) / log N of class probabilities (B, N, h, w): (B, 1, h, w), 1 where one is sure."""
+    entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1, keepdim=True)
+    return 1.0 - entropy / math.log(probabilities.shape[1])

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from hyseg_models.config import PyramidConfig
 from hyseg_models.layers import zeroed
 
 MIN_VALID_SHARE = 0.25
 """A cell with less of its area valid than this counts as empty."""
+
+STRIDES = (8, 16, 32)
+"""Strides at which the prior guides the host."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class Guide:
     """What DAS is told about one level."""
 
     prior: Tensor
-    """Class-like map (B, N, h, w), summing to one over N."""
+    """Class probabilities (B, N, h, w) or normalised features of the prior; no channels at all
+    where the network has no prior."""
     valid: Tensor
     """bool (B, 1, h, w), False where the image holds no data."""
 
@@ -29,6 +35,15 @@ def cell_validity(valid: Tensor, stride: int) -> Tensor:
     return F.avg_pool2d(valid.float(), stride) >= MIN_VALID_SHARE
 
 
+def empty_guides(valid: Tensor) -> dict[int, Guide]:
+    """Guides of a network without prior: validity alone."""
+    guides = {}
+    for stride in STRIDES:
+        cells = cell_validity(valid, stride)
+        guides[stride] = Guide(valid.new_zeros(len(cells), 0, *cells.shape[2:]).float(), cells)
+    return guides
+
+
 class PriorPyramid(nn.Module):
     """Three stages that bring the prior's class probabilities to strides 8, 16 and 32.
 
@@ -36,40 +51,47 @@ class PriorPyramid(nn.Module):
     N channels and a softmax makes it a class map again. With `skip`, the logarithm of the
     area-pooled probabilities is added before the softmax and the projection starts at zero, so
     that each level starts as exactly the pooled prior. (The published code starts from random
-    projections, whose affinities mean nothing at first.)
+    projections, whose affinities mean nothing at first.) `raw` gives normalised features instead.
 
     Shapes: probabilities (B, N, H/s_p, W/s_p), valid bool (B, 1, H, W) -> Guides by stride.
     """
 
-    strides = (8, 16, 32)
-
-    def __init__(self, classes: int, stride: int, channels: tuple[int, ...], *, skip: bool) -> None:
+    def __init__(self, classes: int, stride: int, config: PyramidConfig) -> None:
         super().__init__()
         self.stride = stride
-        self.skip = skip
+        self.is_class_map = config.out == "softmax"
+        self.skip = config.skip and self.is_class_map
+        self.out_channels = classes if self.is_class_map else config.raw_channels
         self.stages = nn.ModuleList()
         self.projections = nn.ModuleList()
         width, reached = classes, stride
-        for target, out in zip(self.strides, channels, strict=True):
+        for target, channels in zip(STRIDES, config.channels, strict=True):
             self.stages.append(
                 nn.Sequential(
-                    nn.Conv2d(width, out, 3, stride=target // reached, padding=1, bias=False),
-                    nn.BatchNorm2d(out),
+                    nn.Conv2d(width, channels, 3, stride=target // reached, padding=1, bias=False),
+                    nn.BatchNorm2d(channels),
                     nn.ReLU(inplace=True),
                 )
             )
-            projection = nn.Conv2d(out, classes, 1)
-            self.projections.append(zeroed(projection) if skip else projection)
-            width, reached = out, target
+            projection = nn.Conv2d(channels, self.out_channels, 1)
+            self.projections.append(zeroed(projection) if self.skip else projection)
+            width, reached = channels, target
+        self.norms = nn.ModuleList(
+            nn.Identity() if self.is_class_map else LayerNorm2d(self.out_channels) for _ in STRIDES
+        )
 
     def forward(self, probabilities: Tensor, valid: Tensor) -> dict[int, Guide]:
         guides = {}
         features = probabilities
-        for target, stage, project in zip(self.strides, self.stages, self.projections, strict=True):
+        for target, stage, project, norm in zip(
+            STRIDES, self.stages, self.projections, self.norms, strict=True
+        ):
             features = stage(features)
-            logits = project(features)
+            level = norm(project(features))
             if self.skip:
                 pooled = F.avg_pool2d(probabilities, target // self.stride)
-                logits = logits + torch.log(pooled.clamp_min(1e-4))
-            guides[target] = Guide(logits.softmax(dim=1), cell_validity(valid, target))
+                level = level + torch.log(pooled.clamp_min(1e-4))
+            if self.is_class_map:
+                level = level.softmax(dim=1)
+            guides[target] = Guide(level, cell_validity(valid, target))
         return guides

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.condition import Condition
-from hyseg_models.config import PriorConfig
 from hyseg_models.layers import norm2d, zeroed
+from hyseg_models.prior_config import PriorConfig
 
 
 class PriorUNet(nn.Module):

@@ -49,9 +49,7 @@ def main() -> None:
             {},
             Silence(),
         )
-    print(
-        base, peak_mib(), time.perf_counter() - started, time.process_time() - cpu
-    )
+    print(base, peak_mib(), time.perf_counter() - started, time.process_time() - cpu)
 
 
 if __name__ == "__main__":

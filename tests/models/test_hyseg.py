@@ -14,7 +14,11 @@ from hyseg_models import (
     preset,
     segmentation_loss,
 )
-from hyseg_models.config import P2AConfig, PriorNetConfig, SampleConfig, TimeConfig
+from hyseg_models.config import P2AConfig
+from hyseg_models.prior_config import PriorNetConfig, SampleConfig, TimeConfig
+
+HOSTS = ("dcswin-t", "lsknet-t", "d2ls", "unetformer-r34", "unetformer-r50")
+ABLATIONS = [n for n in PRESET_NAMES if n.startswith(("ablation", "control", "paper", "shared"))]
 
 
 def images(batch=2, height=64, width=96):
@@ -23,7 +27,7 @@ def images(batch=2, height=64, width=96):
     return image, valid
 
 
-@pytest.mark.parametrize("name", PRESET_NAMES)
+@pytest.mark.parametrize("name", [*PRESET_NAMES, "default-host", "dcswin-t-host"])
 def test_every_preset_builds_and_survives_json(name):
     config = preset(name)
     assert HySegConfig.from_dict(config.to_dict()) == config
@@ -31,14 +35,157 @@ def test_every_preset_builds_and_survives_json(name):
         build(config)
 
 
+def shrink(config):
+    """The same network with a backbone and a prior that train in a moment."""
+    small = tiny_config()
+    host = (
+        config.host
+        if config.host.name != "unetformer"
+        else replace(config.host, backbone=small.host.backbone)
+    )
+    return replace(
+        config,
+        classes=5,
+        host=host,
+        head=replace(config.head, segmentor=small.host),
+        prior=replace(
+            config.prior,
+            net=replace(config.prior.net, base=8, mult=(1, 2), blocks=1, attn_ds=()),
+            condition=replace(
+                config.prior.condition, backbone="resnet10t", strides=(4, 8), width=8
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_trains_a_step_of_both_stages(name):
+    network = build(shrink(preset(name)))
+    image, valid = images()
+    labels = torch.randint(0, 5, (2, 64, 96))
+    if network.prior is not None:
+        network.prior.requires_grad_(True)
+        terms = network.prior_objective(image, valid, labels)
+        terms.loss.backward()
+        assert terms.loss.isfinite()
+        assert any(p.grad is not None and p.grad.any() for p in network.prior.parameters())
+        network.prior.requires_grad_(False)
+    network.train()
+    loss = segmentation_loss(network(image, valid, labels=labels), labels)
+    loss.backward()
+    assert loss.isfinite()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTS)
+@pytest.mark.parametrize("suffix", ["", "-host"])
+def test_every_host_trains_a_step_with_and_without_hyseg(name, suffix):
+    config = replace(preset(name + suffix), classes=5)
+    network = build(config).train()
+    image, valid = images()
+    labels = torch.randint(0, 5, (2, 64, 96))
+    segmentation_loss(network(image, valid), labels).backward()
+    untouched = [key for key, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert untouched == []
+    network.eval()
+    odd = network(torch.randn(1, 3, 70, 33))
+    assert odd.logits.shape == (1, 5, 70, 33)
+
+
+@pytest.mark.parametrize("host", ["dcswin", "d2ls", "lsknet"])
+def test_other_hosts_start_as_they_are_and_give_any_size(host):
+    backbone = "lsknet_t" if host == "lsknet" else "resnet10t"
+    config = tiny_config().override({"host.name": host, "host.backbone": backbone})
+    if host == "d2ls":
+        config = config.override({"host.dim": 64})
+    if host == "lsknet":
+        config = config.override({"head.mode": "append"})
+    with_das, bare = build(config).eval(), build(config.override({"head.kind": "none"})).eval()
+    assert bare.load_state_dict(with_das.state_dict(), strict=False).missing_keys == []
+    image, valid = images(1, 65, 97)
+    torch.testing.assert_close(with_das(image, valid).logits, bare(image, valid).logits)
+
+
+def test_an_auxiliary_head_is_heard_in_training_only():
+    for host, has_aux in (("dcswin", False), ("d2ls", True)):
+        network = build(tiny_config().override({"host.name": host, "host.dim": 64}))
+        assert (network.train()(*images()).aux is not None) == has_aux
+        assert network.eval()(*images()).aux is None
+
+
+def test_a_shared_backbone_is_frozen_in_stage_two_and_run_once():
+    config = tiny_config().override({"prior.condition.kind": "host"})
+    network = build(config).train()
+    assert not network.backbone.training
+    calls = []
+    network.backbone.register_forward_hook(lambda *_: calls.append(1))
+    image, valid = images()
+    segmentation_loss(network(image, valid), torch.randint(0, 5, (2, 64, 96))).backward()
+    assert len(calls) == 1
+    assert all(p.grad is None for p in network.backbone.parameters())
+
+
+def test_the_oracle_prior_is_the_labels_and_needs_them():
+    network = build(tiny_config().override({"head.prior": "gt"})).eval()
+    image, valid = images()
+    labels = torch.randint(0, 5, (2, 16, 24)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    out = network(image, valid, labels=labels)
+    assert torch.equal(out.prior.argmax(dim=1), labels[:, ::4, ::4])
+    with pytest.raises(ConfigError, match="needs the labels"):
+        network(image, valid)
+
+
+def test_the_shuffled_prior_is_another_images():
+    config = tiny_config()
+    honest = build(config).eval()
+    randomise(honest.prior)
+    shuffled = build(config.override({"head.prior": "shuffled"})).eval()
+    shuffled.load_state_dict(honest.state_dict())
+    image, valid = images()
+    torch.testing.assert_close(
+        shuffled(image, valid).prior, honest(image, valid).prior.flip(0), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_a_segmentor_prior_is_frozen_and_pooled():
+    network = build(tiny_config().override({"head.prior": "segmentor"})).train()
+    image, valid = images()
+    out = network(image, valid)
+    assert out.prior.shape == (2, 5, 16, 24)
+    assert not network.segmentor.training
+    segmentation_loss(out, torch.randint(0, 5, (2, 64, 96))).backward()
+    assert all(p.grad is None for p in network.segmentor.parameters())
+
+
+def test_the_discriminative_prior_learns_by_cross_entropy():
+    network = build(tiny_config().override({"prior.training": "discriminative"}))
+    image, valid = images(4, 64, 64)
+    labels = torch.randint(0, 5, (4, 64, 64))
+    # zero-initialised, the network knows nothing: the loss is that of five equal classes
+    loss = network.prior_objective(image, valid, labels).loss
+    assert loss.item() == pytest.approx(1.609, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "part", "millions"),
     [
         ("default", "all", 18.61),
-        # 4.2 and 5.8 million are the sizes the method gives for its base and light priors.
+        # The method gives 4.2 and 5.8 million for its base and light priors, 11.2, 21.3 and 23.5
+        # for ResNets, 27.5, 48.8 and 86.7 for Swin, 87.6 for ConvNeXt-B, 4.0 and 13.8 for LSKNet.
         ("default", "prior.net", 4.12),
         ("light", "prior.net", 5.80),
         ("default", "backbone", 11.18),
+        ("unetformer-r34", "backbone", 21.28),
+        ("unetformer-r50", "backbone", 23.51),
+        ("dcswin-t", "backbone", 27.52),
+        ("dcswin-s", "backbone", 48.84),
+        ("dcswin-b", "backbone", 86.74),
+        ("lsknet-t", "backbone", 3.99),
+        ("lsknet-s", "backbone", 13.84),
+        ("d2ls", "backbone", 87.56),
+        ("dcswin-t-host", "all", 33.14),
+        ("lsknet-t-host", "all", 4.51),
+        ("d2ls-host", "all", 89.95),
     ],
 )
 def test_parameter_counts_are_pinned(name, part, millions):
@@ -137,12 +284,13 @@ def test_gradients_reach_every_parameter_that_learns():
 
 
 def test_gradients_of_stage_one_reach_every_parameter_of_the_prior():
-    prior = build(tiny_config()).prior.requires_grad_(True)
+    network = build(tiny_config())
+    prior = network.prior.requires_grad_(True)
     prior.train()
     randomise(prior)
     image, valid = images(4, 64, 64)
     labels = torch.randint(0, 5, (4, 64, 64))
-    prior.objective(image, valid, labels).loss.backward()
+    network.prior_objective(image, valid, labels).loss.backward()
     without = [name for name, p in prior.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
 

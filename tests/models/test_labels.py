@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hyseg_models.config import IGNORE_ID
-from hyseg_models.labels import AnalogLabels
+from hyseg_models.labels import AnalogLabels, DistanceLabels, decode
 
 
 def embedding(classes=5, smooth=0.0, beta=0.25):
@@ -47,7 +47,7 @@ def test_smoothing_moves_towards_the_uniform_share():
 def test_decoding_gives_back_the_class():
     labels = torch.randint(0, 5, (2, 8, 8)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     data, _ = embedding().encode(labels)
-    decoded = embedding().decode(data, 8.0)
+    decoded = decode(embedding(), data, 8.0)
     assert torch.equal(decoded.argmax(dim=1), labels[:, ::4, ::4])
     torch.testing.assert_close(decoded.sum(dim=1), torch.ones(2, 8, 8))
 
@@ -65,3 +65,26 @@ def test_the_scale_does_not_depend_on_the_number_of_classes():
         for classes in (3, 30)
     )
     assert few == pytest.approx(many.item())
+
+
+def test_distances_are_signed_and_half_a_cell_at_the_border():
+    labels = torch.zeros(1, 4, 32, dtype=torch.int64)
+    labels[..., 16:] = 1
+    data, weight = DistanceLabels(3, 4, beta=1.0).encode(labels)
+    expected = torch.tensor([3.5, 2.5, 1.5, 0.5, -0.5, -1.5, -2.5, -3.5]) / 8
+    torch.testing.assert_close(data[0, 0, 0], expected)
+    torch.testing.assert_close(data[0, 1, 0], -expected)
+    assert (data[0, 2] == -1).all()
+    assert (weight == 1).all()
+
+
+def test_distances_give_back_the_class_where_it_is_known():
+    labels = torch.randint(0, 4, (2, 6, 6)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    labels[0, :16] = IGNORE_ID
+    embedding = DistanceLabels(4, 4, beta=0.25)
+    data, weight = embedding.encode(labels)
+    decoded = decode(embedding, data, 8.0)
+    known = weight[:, 0] > 0
+    assert torch.equal(decoded.argmax(dim=1)[known], labels[:, ::4, ::4][known])
+    assert (data.permute(0, 2, 3, 1)[~known] == 0).all()
+    torch.testing.assert_close(embedding.embed(embedding.shares(data)), data)

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyseg_models.config import ObjectiveConfig, TimeConfig
 from hyseg_models.meanflow import (
     _central_difference,
     _jvp,
@@ -15,6 +14,7 @@ from hyseg_models.meanflow import (
     posterior_mean,
     sample,
 )
+from hyseg_models.prior_config import ObjectiveConfig, TimeConfig
 
 OPEN = ObjectiveConfig(fm_warmup=0.0, ramp=0.0)
 

@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from hyseg_models.neighbourhood import aggregate, neighbour_distances, neighbour_validity
 from models import oracles
 
+TESTS = Path(__file__).resolve().parents[1]
 CASES = [(3, 1), (5, 1), (3, 2), (7, 1)]
 
 
@@ -59,3 +65,55 @@ def test_validity_counts_neighbours_inside_and_the_cell_itself():
     assert counts[0, 0] == 3
     assert counts[1, 1] == 9
     assert counts[3, 3] == 4
+
+
+TRITON_CHECK = """
+import torch
+from models import oracles
+from hyseg_models.neighbourhood import aggregate
+
+torch.manual_seed(0)
+for (batch, channels, height, width), kernel, dilation in (
+    ((2, 3, 4, 5), 3, 1), ((1, 17, 3, 70), 3, 2), ((1, 2, 6, 6), 5, 1),
+):
+    for dtype in (torch.float64, torch.float32):
+        values = torch.randn(batch, channels, height, width, dtype=dtype, requires_grad=True)
+        weights = torch.randn(batch, kernel**2, height, width, dtype=dtype, requires_grad=True)
+        ours = aggregate(values, weights, kernel, dilation, backend="triton")
+        theirs = oracles.aggregate(values, weights, kernel, dilation)
+        torch.testing.assert_close(ours, theirs)
+        grad = torch.randn_like(ours)
+        torch.testing.assert_close(
+            torch.autograd.grad(ours, (values, weights), grad),
+            torch.autograd.grad(theirs, (values, weights), grad),
+        )
+values = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+weights = torch.randn(1, 9, 3, 3, dtype=torch.float64, requires_grad=True)
+assert torch.autograd.gradcheck(
+    lambda v, w: aggregate(v, w, 3, backend="triton"), (values, weights)
+)
+"""
+
+
+def test_the_triton_kernels_equal_the_unfolded_sum_in_the_interpreter():
+    pytest.importorskip("triton", reason="Triton is not on this platform")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(TESTS)}
+    subprocess.run([sys.executable, "-c", TRITON_CHECK], check=True, env=environment, timeout=280)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("kernel", "dilation"), CASES)
+def test_the_triton_kernels_equal_the_unfolded_sum_on_the_gpu(kernel, dilation):
+    values = torch.randn(2, 64, 96, 130, device="cuda", requires_grad=True)
+    weights = torch.randn(2, kernel**2, 96, 130, device="cuda", requires_grad=True)
+    ours = aggregate(values, weights, kernel, dilation, backend="triton")
+    theirs = oracles.aggregate(values, weights, kernel, dilation)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    grad = torch.randn_like(ours)
+    for found, expected in zip(
+        torch.autograd.grad(ours, (values, weights), grad),
+        torch.autograd.grad(theirs, (values, weights), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)

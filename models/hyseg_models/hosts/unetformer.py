@@ -6,7 +6,7 @@ Source: Wang et al. 2022, UNetFormer (ISPRS Journal 190); written from the paper
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,16 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from hyseg_models.das import DAS
+from hyseg_models.hosts import Decoded
+from hyseg_models.layers import (
+    conv_norm_act,
+    merge_windows,
+    separable_conv,
+    size_of,
+    split_windows,
+    upsample,
+)
 from hyseg_models.pyramid import Guide
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a decoder gives back."""
-
-    logits: Tensor
-    """(B, N, H, W)."""
-    aux: Tensor | None
-    """Logits of the auxiliary head (B, N, H, W), in training only."""
 
 
 class UNetFormerDecoder(nn.Module):
@@ -40,6 +39,8 @@ class UNetFormerDecoder(nn.Module):
         das: DAS blocks by stride; empty for the bare host.
         keep_context: Keep the transformer blocks where DAS stands.
         dropout: Rate before the classifier.
+        extras: Add what the published HySeg code has beyond UNetFormer: strided connections
+            down the encoder, channel gates and a channel shuffle in the refinement.
     """
 
     strides = (32, 16, 8)
@@ -53,9 +54,10 @@ class UNetFormerDecoder(nn.Module):
         *,
         keep_context: bool,
         dropout: float,
+        extras: bool = False,
     ) -> None:
         super().__init__()
-        fine = channels[0]
+        self.descend = DownConnections(channels) if extras else nn.Identity()
         self.enter = nn.Sequential(nn.Conv2d(channels[3], dim, 1, bias=False), nn.BatchNorm2d(dim))
         self.context = nn.ModuleDict(
             {
@@ -71,7 +73,7 @@ class UNetFormerDecoder(nn.Module):
                 "8": WeightedFusion(channels[1], dim),
             }
         )
-        self.refine = Refinement(fine, dim)
+        self.refine = Refinement(channels[0], dim, extras=extras)
         self.classify = nn.Sequential(
             conv_norm_act(dim, dim, 3), nn.Dropout2d(dropout), nn.Conv2d(dim, classes, 1)
         )
@@ -80,17 +82,17 @@ class UNetFormerDecoder(nn.Module):
         )
 
     def forward(
-        self, pyramid: Sequence[Tensor], guides: Mapping[int, Guide], size: torch.Size
+        self, pyramid: Sequence[Tensor], guides: Mapping[int, Guide], size: tuple[int, int]
     ) -> Decoded:
-        fine, at8, at16, at32 = pyramid
+        fine, at8, at16, at32 = self.descend(pyramid)
         y32 = self._contextualise(self.enter(at32), 32, guides)
         y16 = self._contextualise(self.fuse["16"](y32, at16), 16, guides)
         y8 = self._contextualise(self.fuse["8"](y16, at8), 8, guides)
-        logits = _upsample(self.classify(self.refine(y8, fine)), size)
+        logits = upsample(self.classify(self.refine(y8, fine)), size)
         if not self.training:
             return Decoded(logits, None)
-        deep = _upsample(y32, y8.shape[-2:]) + _upsample(y16, y8.shape[-2:]) + y8
-        return Decoded(logits, _upsample(self.aux(deep), size))
+        deep = upsample(y32, size_of(y8)) + upsample(y16, size_of(y8)) + y8
+        return Decoded(logits, upsample(self.aux(deep), size))
 
     def _contextualise(self, y: Tensor, stride: int, guides: Mapping[int, Guide]) -> Tensor:
         key = str(stride)
@@ -99,28 +101,6 @@ class UNetFormerDecoder(nn.Module):
         if key in self.das:
             y = self.das[key](y, guides[stride])
         return y
-
-
-def _upsample(x: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
-def conv_norm_act(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """Convolution that keeps the size, BatchNorm, ReLU6."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU6(),
-    )
-
-
-def separable_conv(channels: int, kernel: int) -> nn.Sequential:
-    """Depthwise k x k convolution, BatchNorm, pointwise convolution; no padding."""
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel, groups=channels, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.Conv2d(channels, channels, 1, bias=False),
-    )
 
 
 class WeightedFusion(nn.Module):
@@ -138,7 +118,7 @@ class WeightedFusion(nn.Module):
     def forward(self, coarse: Tensor, lateral: Tensor) -> Tensor:
         shares = torch.relu(self.shares)
         shares = shares / (shares.sum() + 1e-8)
-        coarse = _upsample(coarse, lateral.shape[-2:])
+        coarse = upsample(coarse, size_of(lateral))
         out: Tensor = self.smooth(shares[0] * self.lateral(lateral) + shares[1] * coarse)
         return out
 
@@ -162,7 +142,7 @@ class GlobalLocalBlock(nn.Module):
         )
         self.attention = WindowAttention(dim, window, heads)
         self.window = window
-        self.project = separable_conv(dim, window)
+        self.project = separable_conv(dim, dim, window)
         self.mlp_norm = nn.BatchNorm2d(dim)
         self.mlp = nn.Sequential(nn.Conv2d(dim, 4 * dim, 1), nn.ReLU6(), nn.Conv2d(4 * dim, dim, 1))
         self.drop_path = DropPath(drop_path)
@@ -204,20 +184,14 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative", _relative_positions(window), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
-        batch, dim, height, width = y.shape
-        size, heads = self.window, self.heads
-        padded = F.pad(y, (0, -width % size, 0, -height % size), mode="replicate")
-        rows, columns = padded.shape[-2] // size, padded.shape[-1] // size
-        windows = self.qkv(padded).view(batch, 3, heads, dim // heads, rows, size, columns, size)
-        # one sequence of size * size tokens per window and head
-        query, key, value = windows.permute(1, 0, 4, 6, 2, 5, 7, 3).reshape(
-            3, batch * rows * columns, heads, size * size, dim // heads
-        )
-        bias = self.bias[self.relative].permute(2, 0, 1)  # (heads, size * size, size * size)
+        windows = split_windows(self.qkv(y), self.window)  # (B * windows, 3 D, cells)
+        count, triple, cells = windows.shape
+        parts = windows.view(count, 3, self.heads, -1, cells).transpose(-1, -2)
+        query, key, value = parts.unbind(1)  # (B * windows, heads, cells, d)
+        bias = self.bias[self.relative].permute(2, 0, 1)  # (heads, cells, cells)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        out = attended.view(batch, rows, columns, heads, size, size, dim // heads)
-        out = out.permute(0, 3, 6, 1, 4, 2, 5).reshape(batch, dim, rows * size, columns * size)
-        return out[:, :, :height, :width]
+        attended = attended.transpose(-1, -2).reshape(count, triple // 3, cells)
+        return merge_windows(attended, self.window, size_of(y))
 
 
 def _relative_positions(window: int) -> Tensor:
@@ -229,29 +203,65 @@ def _relative_positions(window: int) -> Tensor:
     return offset[0] * (2 * window - 1) + offset[1]
 
 
+class ChannelGate(nn.Module):
+    """Channels weighted by what the whole map holds of them: (B, C, h, w) -> the same."""
+
+    def __init__(self, dim: int, *, reduction: int = 16) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(dim, dim // reduction, 1, bias=False),
+            nn.ReLU6(),
+            nn.Conv2d(dim // reduction, dim, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x * self.gate(x)
+        return out
+
+
+class DownConnections(nn.Module):
+    """Each level of the pyramid plus a strided convolution of the finer one before it.
+
+    Shapes: maps at strides 4, 8, 16, 32 -> the same.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(
+            conv_norm_act(fine, coarse, 3, stride=2) for fine, coarse in pairwise(channels)
+        )
+
+    def forward(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
+        levels = [pyramid[0]]
+        for down, level in zip(self.down, pyramid[1:], strict=True):
+            levels.append(level + down(levels[-1]))
+        return levels
+
+
 class Refinement(nn.Module):
     """Fusion with the finest map, then gates over places and over channels, summed.
 
     Shapes: coarse (B, D, h/2, w/2), fine (B, C, h, w) -> (B, D, h, w).
     """
 
-    def __init__(self, channels: int, dim: int) -> None:
+    def __init__(self, channels: int, dim: int, *, extras: bool) -> None:
         super().__init__()
         self.fuse = WeightedFusion(channels, dim)
-        self.place_gate = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.Sigmoid())
-        self.channel_gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(dim, dim // 16, 1, bias=False),
-            nn.ReLU6(),
-            nn.Conv2d(dim // 16, dim, 1, bias=False),
-            nn.Sigmoid(),
+        self.shuffle = (
+            nn.Sequential(ChannelGate(dim), nn.ChannelShuffle(4), ChannelGate(dim))
+            if extras
+            else nn.Identity()
         )
+        self.place_gate = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.Sigmoid())
+        self.channel_gate = ChannelGate(dim)
         self.shortcut = nn.Sequential(nn.Conv2d(dim, dim, 1, bias=False), nn.BatchNorm2d(dim))
         self.project = nn.Sequential(
-            nn.ReplicationPad2d(1), separable_conv(dim, 3), nn.BatchNorm2d(dim)
+            nn.ReplicationPad2d(1), separable_conv(dim, dim, 3), nn.BatchNorm2d(dim)
         )
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        x = self.fuse(coarse, fine)
-        gated = x * self.place_gate(x) + x * self.channel_gate(x)
+        x = self.shuffle(self.fuse(coarse, fine))
+        gated = x * self.place_gate(x) + self.channel_gate(x)
         return F.relu6(self.project(gated) + self.shortcut(x))
