@@ -149,6 +149,20 @@ def vectorize(**options: Any) -> None:
 
 
 @cli.command(cls=HysegCommand)
+@click.argument("model", type=FILE, required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def info(*, model: Path | None, as_json: bool) -> None:
+    """Tell what MODEL is and what it costs: card, configuration, parameters and operations.
+
+    Without MODEL, the built-in one.
+    """
+    from hyseg_cli.workflows import info as workflow
+
+    result = workflow.run(model)
+    print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
+
+
+@cli.command(cls=HysegCommand)
 @click.option("--images", required=True, type=FILE, help="Folder or file of images.")
 @click.option(
     "--labels",

@@ -82,8 +82,7 @@ def test_four_bands_without_colors_ask_which_they_are(shared, tmp_path):
 
 
 def test_the_built_in_model_is_small_and_says_what_it_is():
-    from hyseg_cli.learn.card import read_card
-    from hyseg_cli.workflows.predict import built_in_model
+    from hyseg_cli.learn.card import built_in_model, read_card
 
     assert built_in_model().stat().st_size <= 40e6
     card = read_card(built_in_model())

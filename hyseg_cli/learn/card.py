@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySeg, HySegConfig, build
 
 FORMAT = "hyseg-model/1"
+BUILT_IN = "weights/default.safetensors"
 _CARD_KEY = "hyseg_card"
 
 
@@ -115,6 +117,11 @@ class Model:
     card: ModelCard
     digest: str
     """First 16 hexadecimal digits of the SHA-256 of the model file."""
+
+
+def built_in_model() -> Path:
+    """The model file inside the package."""
+    return Path(str(files("hyseg_cli").joinpath(BUILT_IN)))
 
 
 def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:

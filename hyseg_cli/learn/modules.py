@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,9 @@ from hyseg_cli.learn.chips import Sample
 from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.radiometry import Standardise
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
+from hyseg_models.diagnostics import binned_means
 from hyseg_models.labels import pooled_shares
+from hyseg_models.meanflow import MeanFlowLoss
 from hyseg_models.meanstruct import MeanStruct
 
 
@@ -141,13 +145,21 @@ class PriorStage(Stage):
 
     def training_step(self, batch: Sample, _index: int) -> Tensor:
         terms = self.network.prior_objective(*self.inputs(batch), progress=self.progress)
-        plain = (terms.times.r == terms.times.t).float()
-        errors = terms.squared_error
         self.log("loss", terms.loss)
-        self.log("error_flow", (errors * plain).sum() / plain.sum().clamp_min(1))
-        self.log("error_mean", (errors * (1 - plain)).sum() / (1 - plain).sum().clamp_min(1))
         self.log("speed_ratio", terms.speed_ratio)
+        self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
+        self._log_errors("mean_error_at_gap", terms.times.t - terms.times.r, terms, gapped=True)
         return terms.loss
+
+    def _log_errors(
+        self, name: str, positions: Tensor, terms: MeanFlowLoss, *, gapped: bool
+    ) -> None:
+        """Errors of the samples with (or without) a gap between r and t, by fifths of [0, 1]."""
+        chosen = (terms.times.t > terms.times.r) == gapped
+        means = binned_means(terms.squared_error[chosen], positions[chosen])
+        for index, mean in enumerate(means):
+            if mean.isfinite():
+                self.log(f"{name}_{(index + 0.5) / len(means):.1f}", mean)
 
     def on_validation_epoch_start(self) -> None:
         classes = self.network.config.classes
@@ -160,7 +172,7 @@ class PriorStage(Stage):
         for policy, matrix in self._matrices.items():
             settings = replace(self.network.config.sample, noise=policy)
             drawn = self.prior.draw(condition, batch["origin"], settings)
-            matrix.update(_bytes(reference), _bytes(drawn.argmax(dim=1)))
+            matrix.update(as_bytes(reference), as_bytes(drawn.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
         self.scores = {name: matrix.scores() for name, matrix in self._matrices.items()}
@@ -189,7 +201,7 @@ class SegmentationStage(Stage):
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
         logits = self.network(image, valid, batch["origin"], labels).logits
-        self._matrix.update(_bytes(labels), _bytes(logits.argmax(dim=1)))
+        self._matrix.update(as_bytes(labels), as_bytes(logits.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
         self.scores = {"segmentation": self._matrix.scores()}
@@ -232,5 +244,7 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
     return float(candidates[int(losses.argmin())])
 
 
-def _bytes(channels: Tensor) -> Any:
-    return channels.to(torch.uint8).cpu().numpy()
+def as_bytes(channels: Tensor) -> npt.NDArray[np.uint8]:
+    """Channels, `IGNORE_ID` among them, as an array for `ConfusionMatrix`."""
+    array: npt.NDArray[np.uint8] = channels.to(torch.uint8).cpu().numpy()
+    return array

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
 from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
 from hyseg_cli.geo.strips import read_strips
-from hyseg_cli.learn.card import Model, load_model
+from hyseg_cli.learn.card import Model, built_in_model, load_model
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.infer import Predictor
@@ -25,8 +24,6 @@ from hyseg_cli.learn.stitch import Classify, map_strips
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.outputs import require_free
-
-BUILT_IN = "weights/default.safetensors"
 
 GDAL_CACHE_MB = 64
 """GDAL's default is 5 % of the machine's memory; rows are read once, so little is enough."""
@@ -66,11 +63,6 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
         _provenance(model, settings),
         report,
     )
-
-
-def built_in_model() -> Path:
-    """The model file inside the package."""
-    return Path(str(files("hyseg_cli").joinpath(BUILT_IN)))
 
 
 def write_map(

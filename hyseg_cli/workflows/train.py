@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import nn
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
@@ -18,6 +19,7 @@ from hyseg_cli.errors import ModelMismatchError, OutputExistsError, UsageProblem
 from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.diagnose import diagnose_prior
 from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
@@ -27,8 +29,8 @@ from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.settings import TrainSettings
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
 
-TEMPERATURE_BATCHES = 8
-"""Batches of validation chips on which the prior's temperature is fitted."""
+DIAGNOSED_BATCHES = 8
+"""Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class _Data:
     validation_names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of a training share."""
+
+    settings: TrainSettings
+    report: Report
+    data: _Data
+    network: HySeg
+    standardise: Standardise
+
+
 def run(settings: TrainSettings, report: Report) -> TrainResult:
     """Train both stages and write the model file.
 
@@ -60,18 +73,20 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     legend = read_legend(settings.legend)
     data = _open_data(settings, legend, report)
     statistics = measure_bands(data.training)
-    standardise = Standardise(statistics.mean, statistics.std)
     config = _configure(settings, legend, data)
     network = _build(config, settings)
     card = _describe(settings, config, legend, data, statistics)
+    training = _Run(settings, report, data, network, Standardise(statistics.mean, statistics.std))
     if network.prior is not None:
-        _train_prior(network, standardise, settings, data, report)
+        card = replace(card, metrics={"prior": _train_prior(training)})
         save_model(_run_folder(settings) / "prior.safetensors", network, card)
-    stage = SegmentationStage(network, standardise, _recipe(settings, settings.steps))
-    _fit(stage, settings, data, report, name="segmentation")
+    if not settings.pretrained:
+        _share_encoder(network)
+    stage = SegmentationStage(network, training.standardise, _recipe(settings, settings.steps))
+    _fit(training, stage, name="segmentation")
     scores = stage.scores.get("segmentation")
     if scores is not None:
-        card = replace(card, metrics=_metrics(scores, legend))
+        card = replace(card, metrics=card.metrics | _metrics(scores, legend))
     save_model(settings.out, network, card)
     return TrainResult(settings.out, scores)
 
@@ -141,58 +156,53 @@ def _build(config: HySegConfig, settings: TrainSettings) -> HySeg:
         ) from error
     if settings.prior is not None:
         _take_over_prior(network, settings.prior)
+    elif network.segmentor is not None:
+        raise UsageProblemError(
+            f"--preset {settings.preset} uses another model as its prior",
+            hint="Train that one first and give it with --prior MODEL.",
+        )
     return network
 
 
 def _take_over_prior(network: HySeg, path: Path) -> None:
+    """Copy the prior of another model, or that whole model where it is to serve as the prior."""
     donor = load_model(path).network
+    target: nn.Module | None = network.prior
+    source: nn.Module | None = donor.prior
     same = donor.config.prior == network.config.prior
+    if network.segmentor is not None:
+        target, source = network.segmentor, donor
+        same = donor.config.host == network.config.head.segmentor
+        same = same and donor.config.head.kind == "none"
     same = same and donor.config.classes == network.config.classes
-    if not same or donor.prior is None or network.prior is None:
+    if not same or target is None or source is None:
         raise ModelMismatchError(
             f"the prior of {path} is not built like that of this run",
             hint="Use the same --preset, legend and bands as the model's own training.",
         )
-    network.prior.load_state_dict(donor.prior.state_dict())
-    network.temperature.copy_(donor.temperature)
+    target.load_state_dict(source.state_dict())
+    if network.prior is not None:
+        network.temperature.copy_(donor.temperature)
 
 
-def _train_prior(
-    network: HySeg,
-    standardise: Standardise,
-    settings: TrainSettings,
-    data: _Data,
-    report: Report,
-) -> None:
+def _train_prior(training: _Run) -> dict[str, float]:
+    """Stage 1, unless a prior was taken over; what is measured of the prior afterwards."""
+    settings = training.settings
     if settings.prior is None and settings.prior_steps > 0:
         recipe = _recipe(settings, settings.prior_steps, prior=True)
-        stage = PriorStage(network, standardise, recipe)
-        _fit(stage, settings, data, report, name="prior")
-        _judge_prior(stage.scores, report)
-        _calibrate(network, standardise, settings, data)
-    if not settings.pretrained:
-        _share_encoder(network)
-
-
-def _judge_prior(scores: dict[str, Scores], report: Report) -> None:
-    if not scores:
-        return
-    one_step, mean = scores["position"].mean_iou, scores["mean"].mean_iou
-    report.note(f"prior: mIoU {one_step:.3f} in one step, {mean:.3f} as posterior mean")
-    if one_step < 0.8 * mean:
-        report.warn(
-            f"one step of the prior reaches mIoU {one_step:.3f}, its mean {mean:.3f}: the average "
-            "velocity is not learned yet; train the prior longer (--prior-steps)"
-        )
-
-
-def _calibrate(
-    network: HySeg, standardise: Standardise, settings: TrainSettings, data: _Data
-) -> None:
-    network.to("cpu").eval()
-    chips = _validation_chips(data.validation or data.training, settings)
-    some = islice(validation_loader(chips, settings.batch_size), TEMPERATURE_BATCHES)
-    network.temperature.fill_(fit_temperature(network, standardise.to("cpu"), some))
+        _fit(training, PriorStage(training.network, training.standardise, recipe), name="prior")
+    network, standardise = training.network.to("cpu").eval(), training.standardise.to("cpu")
+    chips = _validation_chips(training.data.validation or training.data.training, settings)
+    some = list(islice(validation_loader(chips, settings.batch_size), DIAGNOSED_BATCHES))
+    if settings.prior is None:
+        network.temperature.fill_(fit_temperature(network, standardise, some))
+    found = diagnose_prior(network, standardise, some)
+    training.report.note(
+        "prior: " + ", ".join(f"{name} {value:.3f}" for name, value in found.to_dict().items())
+    )
+    for warning in found.warnings():
+        training.report.warn(warning)
+    return found.to_dict()
 
 
 def _share_encoder(network: HySeg) -> None:
@@ -221,7 +231,8 @@ def _recipe(settings: TrainSettings, steps: int, *, prior: bool = False) -> Reci
     )
 
 
-def _fit(stage: Stage, settings: TrainSettings, data: _Data, report: Report, *, name: str) -> None:
+def _fit(training: _Run, stage: Stage, *, name: str) -> None:
+    settings, data = training.settings, training.data
     chips = TrainingChips(
         data.training,
         size=settings.chip_size,
@@ -237,7 +248,7 @@ def _fit(stage: Stage, settings: TrainSettings, data: _Data, report: Report, *, 
         log_folder=_run_folder(settings),
     )
     validation = _validation_chips(data.validation, settings) if data.validation else None
-    fit(stage, chips, validation, name=name, options=options, report=report)
+    fit(stage, chips, validation, name=name, options=options, report=training.report)
 
 
 def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) -> ValidationChips:

@@ -96,15 +96,37 @@ def _shifts(kernel: int, dilation: int, height: int, width: int) -> Iterator[tup
             yield slice(dy, dy + height), slice(dx, dx + width)
 
 
+BAND_BYTES = 1 << 20
+"""On a CPU, work on bands of rows of this size: they stay in the cache for all K^2 offsets."""
+
+
+def _bands(values: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Samples and rows of the parts of a map (B, C, H, W) to work on, one after the other."""
+    batch, channels, height, width = values.shape
+    if values.device.type != "cpu":
+        yield slice(0, batch), slice(0, height)
+        return
+    rows = max(1, BAND_BYTES // (channels * width * values.element_size()))
+    for sample in range(batch):
+        for start in range(0, height, rows):
+            yield slice(sample, sample + 1), slice(start, min(start + rows, height))
+
+
 class _Aggregate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, weights: Tensor, kernel: int, dilation: int) -> Tensor:
+        # Channels-last maps would be walked across their memory, at five times the cost.
+        values = values.contiguous()
         ctx.save_for_backward(values, weights)
         ctx.neighbourhood = (kernel, dilation)
         padded = F.pad(values, (_reach(kernel, dilation),) * 4)
         total = torch.zeros_like(values)
-        for k, (rows, columns) in enumerate(_shifts(kernel, dilation, *values.shape[-2:])):
-            total.addcmul_(padded[:, :, rows, columns], weights[:, k : k + 1])
+        for samples, rows in _bands(values):
+            band = total[samples, :, rows]
+            height, width = band.shape[-2:]
+            near = padded[samples, :, rows.start :]
+            for k, place in enumerate(_shifts(kernel, dilation, height, width)):
+                band.addcmul_(near[:, :, *place], weights[samples, k : k + 1, rows])
         return total
 
     @staticmethod
@@ -113,13 +135,19 @@ class _Aggregate(torch.autograd.Function):
         values, weights = ctx.saved_tensors
         kernel, dilation = ctx.neighbourhood
         reach = _reach(kernel, dilation)
+        grad = grad.contiguous()
         padded = F.pad(values, (reach,) * 4)
         grad_padded = torch.zeros_like(padded)
         grad_weights = torch.empty_like(weights)
+        for samples, rows in _bands(values):
+            band = grad[samples, :, rows]
+            near, grad_near = (x[samples, :, rows.start :] for x in (padded, grad_padded))
+            product = torch.empty_like(band)
+            for k, place in enumerate(_shifts(kernel, dilation, *band.shape[-2:])):
+                grad_near[:, :, *place].addcmul_(band, weights[samples, k : k + 1, rows])
+                torch.mul(band, near[:, :, *place], out=product)
+                torch.sum(product, dim=1, out=grad_weights[samples, k, rows])
         height, width = values.shape[-2:]
-        for k, (rows, columns) in enumerate(_shifts(kernel, dilation, height, width)):
-            grad_padded[:, :, rows, columns].addcmul_(grad, weights[:, k : k + 1])
-            torch.sum(grad * padded[:, :, rows, columns], dim=1, out=grad_weights[:, k])
         grad_values = grad_padded[:, :, reach : reach + height, reach : reach + width]
         return grad_values, grad_weights, None, None
 

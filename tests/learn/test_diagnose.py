@@ -1,0 +1,65 @@
+import torch
+from conftest import tiny_config
+
+from hyseg_cli.learn.diagnose import PriorDiagnostics, diagnose_prior
+from hyseg_cli.learn.radiometry import Standardise
+from hyseg_models import build
+
+STANDARDISE = Standardise((0.0,) * 3, (1.0,) * 3)
+
+
+def batch(size=2):
+    labels = torch.randint(0, 5, (size, 8, 8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    return {
+        "image": labels.unsqueeze(1).expand(-1, 3, -1, -1).float(),
+        "valid": torch.ones(size, 1, 64, 64, dtype=torch.bool),
+        "labels": labels,
+        "origin": torch.zeros(size, 2, dtype=torch.int64),
+    }
+
+
+class Knowing(torch.nn.Module):
+    """A prior network that reads the label from the condition and nothing from the noise."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.labels = labels
+
+    def forward(self, x, _r, _t, condition):
+        label = condition.fused[:, :1].round().long().clamp(0, 4)
+        one_hot = torch.nn.functional.one_hot(label[:, 0], 5).permute(0, 3, 1, 2).float()
+        return self.labels.embed(one_hot)
+
+
+def knowing_network():
+    network = build(tiny_config()).eval()
+    prior = network.prior
+
+    class Pass(torch.nn.Module):
+        def forward(self, image, valid, _pyramid):
+            from hyseg_models.condition import Condition
+
+            pooled = torch.nn.functional.avg_pool2d(image[:, :1], 4)
+            return Condition(pooled, torch.nn.functional.avg_pool2d(valid.float(), 4), {})
+
+    prior.condition = Pass()
+    prior.net = Knowing(prior.labels)
+    return network
+
+
+def test_a_prior_that_knows_everything_scores_full_marks():
+    found = diagnose_prior(knowing_network(), STANDARDISE, [batch(), batch()])
+    assert found.miou_one_step == found.miou_mean == found.miou_eight_steps == 1.0
+    assert found.spread < 1e-6
+    assert found.miou_wrong_image < 0.5
+    assert found.warnings() == []
+
+
+def test_an_untrained_prior_is_warned_of():
+    found = diagnose_prior(build(tiny_config()).eval(), STANDARDISE, [batch()])
+    assert any("hardly looks at the image" in line for line in found.warnings())
+
+
+def test_an_average_velocity_that_is_not_learned_is_warned_of():
+    found = PriorDiagnostics(0.3, 0.6, 0.6, 0.1, 0.1, 0.1)
+    assert any("--prior-steps" in line for line in found.warnings())
