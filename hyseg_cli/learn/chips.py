@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.learn.scenes import Chip, LabelledScene
+from hyseg_cli.learn.labelled import Chip, LabelledScene
 from hyseg_cli.legend import NODATA_ID
 
 MAX_CLASS_SHARE = 0.75

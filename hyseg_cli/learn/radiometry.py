@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.learn.scenes import LabelledScene
+from hyseg_cli.learn.labelled import LabelledScene
 
 
 class Standardise(nn.Module):

@@ -12,8 +12,9 @@ from hyseg_cli.geo.bands import require_bands
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reflect import read_reflected
 from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
+from hyseg_cli.learn.labelled import Chip, check_same_size
 from hyseg_cli.learn.labels import encode_ids, encode_labels
-from hyseg_cli.learn.scenes import Chip, ScenePair, check_same_size
+from hyseg_cli.learn.pairs import ScenePair
 from hyseg_cli.legend import Legend
 
 

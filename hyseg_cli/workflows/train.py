@@ -21,10 +21,12 @@ from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
 from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
+from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.pairs import ScenePair, find_pairs
 from hyseg_cli.learn.radiometry import BandStatistics, Standardise, measure_bands
-from hyseg_cli.learn.scenes import LabelledScene, ScenePair, find_pairs, open_pairs
+from hyseg_cli.learn.scenes import open_pairs
 from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.settings import TrainSettings
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset

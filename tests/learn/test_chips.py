@@ -4,7 +4,9 @@ import torch
 
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.learn.chips import MAX_CLASS_SHARE, Augmentation, TrainingChips, ValidationChips
-from hyseg_cli.learn.scenes import Chip, find_pairs, open_pairs
+from hyseg_cli.learn.labelled import Chip
+from hyseg_cli.learn.pairs import find_pairs
+from hyseg_cli.learn.scenes import open_pairs
 
 PLAIN = Augmentation(scale=(1.0, 1.0), color=False, collar=0.0)
 

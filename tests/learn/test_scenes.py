@@ -8,8 +8,9 @@ from PIL import Image
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.pairs import find_pairs
 from hyseg_cli.learn.radiometry import measure_bands
-from hyseg_cli.learn.scenes import find_pairs, open_pairs
+from hyseg_cli.learn.scenes import open_pairs
 from hyseg_cli.legend import Legend
 
 LEGEND = Legend.from_dict(

@@ -73,22 +73,23 @@ from models import oracles
 from hyseg_models.neighbourhood import aggregate
 
 torch.manual_seed(0)
-for (batch, channels, height, width), kernel, dilation in (
-    ((2, 3, 4, 5), 3, 1), ((1, 17, 3, 70), 3, 2), ((1, 2, 6, 6), 5, 1),
+for (batch, channels, height, width), kernel, dilation, dtype in (
+    ((2, 3, 4, 5), 3, 1, torch.float32),
+    ((1, 17, 2, 66), 3, 2, torch.float32),  # more than one block of channels and of cells
+    ((1, 2, 5, 6), 5, 1, torch.float64),
 ):
-    for dtype in (torch.float64, torch.float32):
-        values = torch.randn(batch, channels, height, width, dtype=dtype, requires_grad=True)
-        weights = torch.randn(batch, kernel**2, height, width, dtype=dtype, requires_grad=True)
-        ours = aggregate(values, weights, kernel, dilation, backend="triton")
-        theirs = oracles.aggregate(values, weights, kernel, dilation)
-        torch.testing.assert_close(ours, theirs)
-        grad = torch.randn_like(ours)
-        torch.testing.assert_close(
-            torch.autograd.grad(ours, (values, weights), grad),
-            torch.autograd.grad(theirs, (values, weights), grad),
-        )
-values = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-weights = torch.randn(1, 9, 3, 3, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(batch, channels, height, width, dtype=dtype, requires_grad=True)
+    weights = torch.randn(batch, kernel**2, height, width, dtype=dtype, requires_grad=True)
+    ours = aggregate(values, weights, kernel, dilation, backend="triton")
+    theirs = oracles.aggregate(values, weights, kernel, dilation)
+    torch.testing.assert_close(ours, theirs)
+    grad = torch.randn_like(ours)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, (values, weights), grad),
+        torch.autograd.grad(theirs, (values, weights), grad),
+    )
+values = torch.randn(1, 1, 2, 2, dtype=torch.float64, requires_grad=True)
+weights = torch.randn(1, 9, 2, 2, dtype=torch.float64, requires_grad=True)
 assert torch.autograd.gradcheck(
     lambda v, w: aggregate(v, w, 3, backend="triton"), (values, weights)
 )

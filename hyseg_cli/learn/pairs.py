@@ -1,0 +1,67 @@
+"""Which label raster belongs to which image: matched by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES
+
+RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"}) | PICTURE_SUFFIXES
+IMAGE_FOLDERS = frozenset({"images", "image", "img"})
+LABEL_FOLDERS = frozenset({"labels", "label", "masks", "mask", "annotations", "gt"})
+LABEL_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_gt")
+
+
+@dataclass(frozen=True)
+class ScenePair:
+    """An image and its label raster."""
+
+    image: Path
+    labels: Path
+    scene: str
+    """Name of the scene; parts of one scene share it and are never split apart."""
+
+
+def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
+    """Match images to label rasters by name, sorted by path.
+
+    Names match when they are equal up to the suffix, endings such as `_mask`, and folders such
+    as `images` and `masks`. Both may be single files, folders, or the same folder.
+
+    Raises:
+        UsageProblemError: If a path is missing or nothing matches.
+    """
+    for path in (images, labels):
+        if not path.exists():
+            raise UsageProblemError(f"{path}: no such file or folder", hint="Check the path.")
+    if images.is_file() and labels.is_file():
+        return [ScenePair(images, labels, images.stem)]
+    label_of = dict(_named(labels, skip=IMAGE_FOLDERS))
+    pairs = [
+        ScenePair(path, label_of[key], key[0])
+        for key, path in _named(images, skip=LABEL_FOLDERS)
+        if key in label_of and label_of[key] != path
+    ]
+    if not pairs:
+        raise UsageProblemError(
+            f"no image in {images} has a label raster of the same name in {labels}",
+            hint="Name them alike, such as images/a.tif and labels/a.tif.",
+        )
+    return pairs
+
+
+def _named(root: Path, *, skip: frozenset[str]) -> Iterable[tuple[tuple[str, ...], Path]]:
+    """The rasters below a folder, each with the parts of its name that must match."""
+    files = [root] if root.is_file() else sorted(root.rglob("*"))
+    for path in files:
+        folders = path.relative_to(root).parent.parts if path != root else ()
+        if path.suffix.lower() not in RASTER_SUFFIXES or any(f.lower() in skip for f in folders):
+            continue
+        stem = path.stem
+        for ending in LABEL_ENDINGS:
+            stem = stem.removesuffix(ending)
+        kept = [f for f in folders if f.lower() not in IMAGE_FOLDERS | LABEL_FOLDERS]
+        yield (*kept, stem), path

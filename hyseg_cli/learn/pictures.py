@@ -1,0 +1,43 @@
+"""Labelled scenes read with Pillow alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.geo.bands import require_bands
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.picture import read_picture
+from hyseg_cli.geo.reflect import read_reflected
+from hyseg_cli.learn.labelled import Chip, check_same_size
+from hyseg_cli.learn.labels import encode_labels
+from hyseg_cli.learn.pairs import ScenePair
+from hyseg_cli.legend import Legend
+
+
+class PictureScene:
+    """A JPEG or PNG image with a picture of labels; decoded once and kept in memory."""
+
+    def __init__(self, pair: ScenePair, legend: Legend, bands: tuple[int, ...] | None) -> None:
+        self.name = str(pair.image)
+        image = read_picture(pair.image)
+        labels = encode_labels(read_picture(pair.labels), legend, str(pair.labels))
+        self.height, self.width = image.shape[1:]
+        check_same_size(pair, image.shape[1:], labels.shape)
+        has_alpha = len(image) in (2, 4)
+        self._valid = image[-1] > 0 if has_alpha else np.ones(image.shape[1:], bool)
+        chosen = bands or tuple(range(1, len(image) + 1 - has_alpha))
+        require_bands(chosen, len(image), self.name)
+        self._image = image[[band - 1 for band in chosen]]
+        self._labels = labels
+        self.bands = len(chosen)
+        self.dtype = str(image.dtype)
+
+    def read(self, window: Window) -> Chip:
+        return Chip(*read_reflected(self._read_inside, self.height, self.width, window))
+
+    def _read_inside(self, window: Window) -> tuple[npt.NDArray[Any], ...]:
+        rows, cols = window.slices
+        return self._image[:, rows, cols], self._valid[rows, cols], self._labels[rows, cols]
