@@ -15,7 +15,7 @@ from torch import nn
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
-from hyseg_cli.errors import ModelMismatchError, OutputExistsError, UsageProblemError
+from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
@@ -24,11 +24,12 @@ from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
-from hyseg_cli.learn.pairs import ScenePair, find_pairs
+from hyseg_cli.learn.pairs import find_pairs
 from hyseg_cli.learn.radiometry import BandStatistics, Standardise, measure_bands
 from hyseg_cli.learn.scenes import open_pairs
 from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.settings import TrainSettings
+from hyseg_cli.workflows.outputs import require_free
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
 
 DIAGNOSED_BATCHES = 8
@@ -70,7 +71,8 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
 
     A run folder beside it, `NAME.run`, holds the logs and the model as it stood after stage 1.
     """
-    _prepare_output(settings)
+    require_free(settings.out, overwrite=settings.overwrite)
+    _run_folder(settings).mkdir(exist_ok=True)
     pl.seed_everything(settings.seed, verbose=False)
     legend = read_legend(settings.legend)
     data = _open_data(settings, legend, report)
@@ -93,18 +95,6 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     return TrainResult(settings.out, scores)
 
 
-def _prepare_output(settings: TrainSettings) -> None:
-    if settings.out.exists() and not settings.overwrite:
-        raise OutputExistsError(
-            f"{settings.out} exists already", hint="Use another --out, or --overwrite."
-        )
-    if not settings.out.parent.is_dir():
-        raise UsageProblemError(
-            f"{settings.out.parent}: no such folder", hint="Create it first, or correct --out."
-        )
-    _run_folder(settings).mkdir(exist_ok=True)
-
-
 def _run_folder(settings: TrainSettings) -> Path:
     return settings.out.with_suffix(".run")
 
@@ -118,27 +108,24 @@ def _open_data(settings: TrainSettings, legend: Legend, report: Report) -> _Data
             f"--val-scenes {unknown[0]}: there is no such scene",
             hint=f"The scenes are {', '.join(names)}.",
         )
-    training = [pair for pair in pairs if pair.scene not in settings.val_scenes]
-    validation = [pair for pair in pairs if pair.scene in settings.val_scenes]
-    if not training:
+    held_out = tuple(name for name in names if name in settings.val_scenes)
+    kept = tuple(name for name in names if name not in settings.val_scenes)
+    if not kept:
         raise UsageProblemError(
             "--val-scenes leaves no scene to train on", hint="Keep at least one scene."
         )
+    opened = list(zip(pairs, open_pairs(pairs, legend, settings.bands or None), strict=True))
     data = _Data(
-        training=open_pairs(training, legend, settings.bands or None),
-        validation=open_pairs(validation, legend, settings.bands or None) if validation else [],
-        training_names=_scene_names(training),
-        validation_names=_scene_names(validation),
+        training=[scene for pair, scene in opened if pair.scene in kept],
+        validation=[scene for pair, scene in opened if pair.scene in held_out],
+        training_names=kept,
+        validation_names=held_out,
     )
     report.note(
-        f"{len(training)} images of {len(data.training_names)} scenes to train on, "
-        f"{len(validation)} of {len(data.validation_names)} to validate"
+        f"{len(data.training)} images of {len(kept)} scenes to train on, "
+        f"{len(data.validation)} of {len(held_out)} to validate"
     )
     return data
-
-
-def _scene_names(pairs: Sequence[ScenePair]) -> tuple[str, ...]:
-    return tuple(sorted({pair.scene for pair in pairs}))
 
 
 def _configure(settings: TrainSettings, legend: Legend, data: _Data) -> HySegConfig:
