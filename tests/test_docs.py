@@ -21,7 +21,7 @@ def commands():
                 yield pytest.param(match[1], id=f"{page.name}: {match[1][:60]}")
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", list(commands()))
 def test_a_command_that_is_shown_can_be_typed(line):
     words = shlex.split(line, comments=True)[1:]
     if words[0].startswith("-"):
@@ -34,9 +34,10 @@ def test_a_command_that_is_shown_can_be_typed(line):
 
 def test_the_readme_lists_the_exit_codes_of_the_help():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    codes = re.search(r"Exit codes: (.*?)interrupted", readme, re.DOTALL)[1]
-    in_readme = re.findall(r"(\d+) \w", codes)
-    in_help = re.findall(r"(\d+) \w", cli.epilog.removeprefix("Exit codes: "))
+    in_readme, in_help = (
+        re.findall(r"(\d+) \w", re.search(r"Exit codes: .*?interrupted", text, re.DOTALL)[0])
+        for text in (readme, cli.epilog)
+    )
     assert in_readme == in_help
 
 
