@@ -35,7 +35,7 @@ say "Comparing the map with the truth"
 hyseg evaluate "$demo/west.tif" --reference "$demo/labels/west.tif"
 
 say "Turning the map into polygons"
-hyseg vectorize "$demo/west.tif" --out "$demo/west.gpkg" --simplify 1.5 --overwrite
+hyseg vectorize "$demo/west.tif" --out "$demo/west.gpkg" --simplify 1.5px --overwrite
 
 say "Mapping the same scene with the built-in model"
 # A drawn landscape is not what that model knows: this shows the command, not its quality.

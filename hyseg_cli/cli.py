@@ -113,38 +113,65 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
 
 @cli.command(cls=HysegCommand)
 @click.argument("map", type=FILE)
-@out_option("The polygons: .gpkg, .fgb, .geojson or .shp.")
+@out_option("The polygons: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp.")
 @click.option(
     "--layer",
     default=default_of(VectorizeSettings, "layer"),
     show_default=True,
     help="Name of the layer in a GeoPackage.",
 )
+@click.option("--legend", type=FILE, help="Names and colours, JSON.  [default: the map's own]")
+@click.option(
+    "--mmu",
+    multiple=True,
+    metavar="AMOUNT",
+    help="Minimum mapping unit: 100m2, 0.5ha or 25px; CLASS=AMOUNT for one class; repeat for more.",
+)
+@click.option(
+    "--mmu-into",
+    type=click.Choice(["longest-border", "largest"]),
+    default=default_of(VectorizeSettings, "mmu_into"),
+    show_default=True,
+    help="Which neighbour takes up a region below the unit.",
+)
+@click.option("--keep", multiple=True, metavar="CLASS", help="Never merge this class; repeat.")
+@click.option("--sieve-out", type=FILE, help="Also write the raster after merging (.tif).")
+@click.option(
+    "--smooth/--no-smooth",
+    default=default_of(VectorizeSettings, "smooth"),
+    show_default=True,
+    help="Run borders through the middles of pixel edges: no stairs.",
+)
 @click.option(
     "--simplify",
-    "simplify_px",
-    type=float,
-    default=default_of(VectorizeSettings, "simplify_px"),
+    default=default_of(VectorizeSettings, "simplify"),
     show_default=True,
-    help="Tolerance in pixels; 0 keeps exact pixel edges.",
+    metavar="AMOUNT",
+    help="Tolerance of the simplification: 1.5px or 2m; 0 for none.",
 )
+@click.option("--classes", multiple=True, metavar="CLASS", help="Write this class only; repeat.")
+@click.option("--dst-crs", metavar="CRS", help="CRS to write in.  [default: the map's own]")
 @click.option(
     "--check/--no-check",
     default=default_of(VectorizeSettings, "check"),
     show_default=True,
-    help="Prove that the polygons share their edges before writing them.",
+    help="Prove that the polygons share their edges before the file gets its name.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @overwrite_option
-def vectorize(**options: Any) -> None:
-    """Turn MAP, a class raster, into polygons without gaps or overlaps."""
+def vectorize(*, as_json: bool, **options: Any) -> None:
+    """Turn MAP, a class raster of any size, into polygons without gaps or overlaps."""
     from hyseg_cli.workflows import vectorize as workflow
 
     settings = VectorizeSettings(**options)
     with Console(quiet=is_quiet()) as report:
         result = workflow.run(settings, report)
-    print_result(f"{result.polygons} polygons")
-    if result.check is not None:
-        print_result(f"{result.check.edges} edges, every inner one shared by two polygons")
+    if as_json:
+        print_result(json.dumps(result.to_dict()))
+        return
+    print_result(f"{result.summary.polygons} polygons, {result.summary.vertices} vertices")
+    if result.proof is not None:
+        print_result(f"{result.proof.edges} edges, every inner one shared by two polygons")
     print_result(str(result.out))
 
 

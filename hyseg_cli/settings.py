@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.quantity import Quantity
 
 
 def _check(condition: bool, message: str, hint: str) -> None:  # noqa: FBT001 - reads as a sentence
@@ -129,23 +131,47 @@ class VectorizeSettings:
     map: Path
     out: Path
     layer: str = "landcover"
-    simplify_px: float = 0.0
-    """Tolerance of the simplification in pixels: triangles below its square are removed."""
+    legend: Path | None = None
+    """Names and colours of the classes; None for what the raster says."""
+    smooth: bool = False
+    """Run borders through the middles of pixel edges."""
+    simplify: str = "0"
+    """Tolerance, such as 1.5px or 2m: triangles of at most its square go."""
+    mmu: tuple[str, ...] = ()
+    """Minimum mapping units, such as 100m2, 0.5ha, 25px, or building=20m2 for one class."""
+    mmu_into: Literal["longest-border", "largest"] = "longest-border"
+    """Which neighbour takes a small region up."""
+    keep: tuple[str, ...] = ()
+    """Classes whose regions are never merged into others."""
+    sieve_out: Path | None = None
+    """Where to write the raster after merging."""
+    classes: tuple[str, ...] = ()
+    """Classes to write; empty for all."""
+    dst_crs: str | None = None
+    """CRS to write in; None for the raster's."""
     check: bool = True
     """Prove that the polygons form a coverage before the output gets its name."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        Quantity.parse(self.simplify, ("px", "m"), "--simplify")
+        for text in self.mmu:
+            Quantity.parse(text.rpartition("=")[2], ("px", "m2", "ha"), "--mmu")
+        units = {
+            Quantity.parse(t.rpartition("=")[2], ("px", "m2", "ha"), "--mmu").unit for t in self.mmu
+        }
         _check(
-            self.simplify_px >= 0,
-            f"--simplify {self.simplify_px} is negative",
-            "Use 0 for exact pixel edges, or a tolerance in pixels such as 1.5.",
+            units <= {"px"} or units <= {"m2", "ha"},
+            "--mmu mixes pixels and areas",
+            "Give all of them in px, or all in m2 and ha.",
         )
         _check_suffix(
             self.out,
-            (".gpkg", ".fgb", ".geojson", ".shp"),
-            "The suffix chooses the format: .gpkg, .fgb, .geojson or .shp.",
+            (".gpkg", ".fgb", ".parquet", ".geojson", ".geojsonl", ".shp"),
+            "The suffix chooses the format: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp.",
         )
+        if self.sieve_out is not None:
+            _check_suffix(self.sieve_out, (".tif", ".tiff"), "The sieved raster is a GeoTIFF.")
 
 
 def _check_suffix(path: Path, suffixes: tuple[str, ...], hint: str) -> None:

@@ -15,7 +15,8 @@ ALLOWED = {
     "hyseg_cli.errors": set(),
     "hyseg_cli.console": set(),
     "hyseg_cli.legend": {"hyseg_cli.errors"},
-    "hyseg_cli.settings": {"hyseg_cli.errors"},
+    "hyseg_cli.quantity": {"hyseg_cli.errors"},
+    "hyseg_cli.settings": {"hyseg_cli.errors", "hyseg_cli.quantity"},
     "hyseg_cli.geo": {"hyseg_cli.errors", "hyseg_cli.legend"},
     "hyseg_cli.learn": {
         "hyseg_cli.errors",
@@ -28,6 +29,7 @@ ALLOWED = {
         "hyseg_cli",
         "hyseg_cli.errors",
         "hyseg_cli.legend",
+        "hyseg_cli.quantity",
         "hyseg_cli.settings",
         "hyseg_cli.console",
         "hyseg_cli.geo",

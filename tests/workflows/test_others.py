@@ -1,14 +1,12 @@
-"""`hyseg evaluate`, `vectorize` and `train` from the command line."""
+"""`hyseg evaluate` and `train` from the command line."""
 
 from __future__ import annotations
 
 import json
 
-import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-import shapely
 from click.testing import CliRunner
 from rasterio.transform import from_origin
 
@@ -104,101 +102,6 @@ def test_a_map_without_legend_asks_for_one(write_raster):
     result = run("evaluate", path, "--reference", path)
     assert result.exit_code == 1
     assert "--legend" in result.stderr
-
-
-# ---- vectorize ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def land_cover(tmp_path, truth, legend):
-    """A map such as `hyseg predict` writes."""
-    from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
-
-    with rasterio.open(truth) as file:
-        labels = file.read(1)
-        spec = MapSpec(
-            height=file.height,
-            width=file.width,
-            crs=file.crs,
-            transform=file.transform,
-            legend=legend,
-            tags={},
-        )
-    with MosaicWriter(tmp_path / "map.tif", spec) as writer:
-        writer.write(labels)
-        writer.finish()
-    return tmp_path / "map.tif"
-
-
-@pytest.mark.parametrize("simplify", [0, 1.5])
-def test_a_map_becomes_a_coverage_of_named_polygons(tmp_path, land_cover, simplify):
-    out = tmp_path / "map.gpkg"
-    result = run("vectorize", land_cover, "--out", out, "--simplify", simplify)
-    assert result.exit_code == 0, result.stderr
-    features = gpd.read_file(out)
-    assert shapely.coverage_is_valid(features.geometry.values)
-    with rasterio.open(land_cover) as file:
-        valid = (file.read(1) != 255).sum()
-        assert features.crs == file.crs
-    assert features.n_px.sum() == valid
-    assert features.area_m2.sum() == pytest.approx(valid * 0.25)
-    assert set(features.class_name) == {"building", "land", "road", "vegetation", "water"}
-    assert f"{len(features)} polygons" in result.stdout
-
-
-def test_reprojected_polygons_open_no_slivers(tmp_path, land_cover):
-    out = tmp_path / "map.gpkg"
-    run("vectorize", land_cover, "--out", out)
-    degrees = gpd.read_file(out).to_crs("EPSG:4326")
-    assert shapely.coverage_is_valid(degrees.geometry.values)
-
-
-@pytest.mark.parametrize(
-    ("name", "code", "words"),
-    [
-        ("map.txt", 2, "does not end in"),
-        ("map.tif", 2, "does not end in"),
-        ("nowhere/map.gpkg", 2, "no such folder"),
-    ],
-)
-def test_impossible_outputs_are_refused(tmp_path, land_cover, name, code, words):
-    result = run("vectorize", land_cover, "--out", tmp_path / name)
-    assert result.exit_code == code
-    assert words in result.stderr
-
-
-def test_polygons_that_exist_are_kept(tmp_path, land_cover):
-    out = tmp_path / "map.gpkg"
-    out.write_text("mine")
-    assert run("vectorize", land_cover, "--out", out).exit_code == 3
-    assert out.read_text() == "mine"
-    assert run("vectorize", land_cover, "--out", out, "--overwrite").exit_code == 0
-
-
-def test_a_scene_is_no_class_raster(tmp_path, scene_folder):
-    result = run("vectorize", scene_folder / "images/east.tif", "--out", tmp_path / "x.gpkg")
-    assert result.exit_code == 4
-    assert "no class raster" in result.stderr
-
-
-def test_a_failed_check_writes_nothing(tmp_path, land_cover, monkeypatch):
-    # What a defect would look like: one polygon is lost on the way and another doubled.
-    from dataclasses import replace
-
-    from hyseg_cli.workflows import vectorize
-
-    def spoiled(classes):
-        coverage = trace(classes)
-        polygons = coverage.polygons.copy()
-        polygons[1] = polygons[0]
-        return replace(coverage, polygons=polygons)
-
-    trace = vectorize.trace
-    monkeypatch.setattr(vectorize, "trace", spoiled)
-    result = run("vectorize", land_cover, "--out", tmp_path / "map.gpkg")
-    assert result.exit_code == 5
-    assert "no coverage" in result.stderr
-    assert not list(tmp_path.glob("map.gpkg*"))
 
 
 # ---- train ----------------------------------------------------------------------------------

@@ -1,0 +1,53 @@
+"""Work on the next items while the present one is in use."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar, cast
+
+_Item = TypeVar("_Item")
+
+
+def ahead(items: Iterator[_Item], depth: int) -> Iterator[_Item]:
+    """The same items, made in a thread of their own, at most `depth` before they are asked for.
+
+    An exception in the thread is raised here. When the caller stops asking, the thread ends with
+    the item in work.
+    """
+    line: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(depth)
+    abandoned = threading.Event()
+
+    def put(entry: tuple[_Item | None, BaseException | None]) -> None:
+        while not abandoned.is_set():
+            try:
+                line.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if abandoned.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            put((None, error))
+        else:
+            put((None, StopIteration()))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = line.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield cast("_Item", item)  # an entry without error holds an item
+    finally:
+        abandoned.set()
+        thread.join()

@@ -1,0 +1,283 @@
+"""The arcs of a strip: borders between regions, cut at junctions and at the strip's seams.
+
+Pixel corners are *vertices* (i, j) of a lattice; borders run along its edges. Points are whole
+numbers of half pixels: vertex (i, j) is the point (x, y) = (2 j, 2 i). A *junction* is a vertex
+where three or more edges meet; it ends the arcs that reach it, and it never moves.
+
+A strip holds the vertices above each of its rows. Between two strips runs a *seam*, halfway
+between vertices; where it cuts an edge, both strips put the same point and end their arcs. So
+each edge lies in one strip or is halved by a seam, and no edge lies along one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.arcs.runs import Int32s, Int64s
+
+EAST, SOUTH, WEST, NORTH = range(4)
+"""Headings; as bits of a vertex, the edges that leave it."""
+
+JUNCTION = 16
+"""Bit of a vertex that ends arcs."""
+
+LOOP = -1
+"""Heading at the end of an arc that closes on itself without a junction."""
+
+Bytes = npt.NDArray[np.uint8]
+Headings = npt.NDArray[np.int8]
+
+
+@dataclass
+class Arcs:
+    """Some arcs; walking along one, `left` lies on its left and `right` on its right."""
+
+    offsets: Int64s
+    """First point of each arc, then the number of points."""
+    x: Int32s
+    """Half pixels from the left edge of the raster."""
+    y: Int32s
+    """Half pixels from its upper edge."""
+    left: Int32s
+    """Region on the left, 0 for none."""
+    right: Int32s
+    start_nodes: Int64s
+    """Number of the point where each arc begins; equal for all arcs that meet there."""
+    end_nodes: Int64s
+    start_headings: Headings
+    """Heading of the first edge."""
+    end_headings: Headings
+    """Heading of the last edge, `LOOP` for a closed arc."""
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+def trace_strip(
+    numbers: Int32s, first_row: int, *, smooth: bool, is_first: bool, is_last: bool
+) -> Arcs:
+    """The arcs of one strip.
+
+    Args:
+        numbers: Region numbers (rows + 1, width + 2), 0 for none: the row above the strip, then
+            its rows, with an empty column on either side.
+        first_row: Row of the raster that `numbers[1]` is.
+        smooth: Put points on the middles of edges instead of on corners. Each stays in the
+            dual cell of its vertex, so arcs cannot cross.
+        is_first: No strip lies above this one.
+        is_last: No strip lies below; `numbers` then ends with an empty row.
+    """
+    height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
+    vertices = np.zeros((height + 2, width + 1), np.uint8)
+    edges = mark_vertices(numbers, vertices)
+    for i, is_rim in ((1, is_first), (height, is_last)):
+        if is_rim:
+            # The corners of the raster are kept whatever is smoothed or simplified.
+            corners = vertices[i, :: max(1, width)]
+            corners[corners != 0] |= JUNCTION
+    arcs = edges + 1
+    # Every edge gives one point or two, and every arc one more.
+    points = 2 * edges + 2 * arcs
+    offsets = np.zeros(arcs + 1, np.int64)
+    x, y = np.empty(points, np.int32), np.empty(points, np.int32)
+    left, right = np.empty(arcs, np.int32), np.empty(arcs, np.int32)
+    nodes = np.empty((2, arcs), np.int64)
+    headings = np.empty((2, arcs), np.int8)
+    base = 2 * (first_row - 1)
+    found = trace_arcs(numbers, vertices, base, smooth, offsets, x, y, left, right, nodes, headings)
+    end = offsets[found]
+    return Arcs(
+        offsets[: found + 1], x[:end], y[:end], left[:found], right[:found],
+        nodes[0, :found], nodes[1, :found], headings[0, :found], headings[1, :found],
+    )  # fmt: skip
+
+
+@kernel
+def mark_vertices(numbers: Int32s, vertices: Bytes) -> int:
+    """Mark each vertex with its edges, and junctions; returns the number of edges at most.
+
+    Vertex (i, j) lies between rows i - 1 and i and columns j and j + 1 of `numbers`.
+    """
+    height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
+    edges = 0
+    for i in range(1, height + 1):
+        for j in range(width + 1):
+            nw, ne = numbers[i - 1, j], numbers[i - 1, j + 1]
+            sw, se = numbers[i, j], numbers[i, j + 1]
+            if nw == ne and sw == se and nw == sw:
+                continue
+            mark = 0
+            degree = 0
+            if ne != se:
+                mark |= 1 << EAST
+                degree += 1
+            if sw != se:
+                mark |= 1 << SOUTH
+                degree += 1
+            if nw != sw:
+                mark |= 1 << WEST
+                degree += 1
+            if nw != ne:
+                mark |= 1 << NORTH
+                degree += 1
+            if degree > 2:
+                mark |= JUNCTION
+            vertices[i, j] = mark
+            edges += degree
+    return edges
+
+
+@kernel
+def trace_arcs(
+    numbers: Int32s,
+    vertices: Bytes,
+    base: int,
+    smooth: bool,  # noqa: FBT001 - compiled code takes no keywords
+    offsets: Int64s,
+    x: Int32s,
+    y: Int32s,
+    left: Int32s,
+    right: Int32s,
+    nodes: Int64s,
+    headings: Headings,
+) -> int:
+    """Walk every edge once; returns the number of arcs.
+
+    First the arcs that begin at a junction or at a seam, then what is left: loops.
+    """
+    height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
+    arcs = 0
+    for stage in range(2):
+        for i in range(height + 2):
+            inside = 0 < i <= height
+            for j in range(width + 1):
+                if inside and vertices[i, j] == 0:
+                    continue
+                for heading in range(4):
+                    if not _begins(vertices, i, j, heading, height, stage == 0):
+                        continue
+                    left[arcs], right[arcs] = _sides(numbers, i, j, heading, height)
+                    headings[0, arcs] = heading
+                    end, headings[1, arcs] = walk(
+                        vertices, i, j, heading, height, base, smooth, x, y, offsets[arcs]
+                    )
+                    start = offsets[arcs]
+                    nodes[0, arcs] = np.int64(y[start]) * (2 * width + 3) + x[start]
+                    nodes[1, arcs] = np.int64(y[end - 1]) * (2 * width + 3) + x[end - 1]
+                    arcs += 1
+                    offsets[arcs] = end
+    return arcs
+
+
+@kernel
+def _begins(
+    vertices: Bytes,
+    i: int,
+    j: int,
+    heading: int,
+    height: int,
+    at_ends: bool,  # noqa: FBT001
+) -> bool:
+    """Whether an arc not walked yet leaves vertex (i, j); rows 0 and height + 1 are seams."""
+    if i == 0:
+        return at_ends and heading == SOUTH and vertices[1, j] & (1 << NORTH) != 0
+    if i == height + 1:
+        return at_ends and heading == NORTH and vertices[height, j] & (1 << SOUTH) != 0
+    if at_ends and vertices[i, j] & JUNCTION == 0:
+        return False
+    return vertices[i, j] & (1 << heading) != 0
+
+
+@kernel
+def _sides(numbers: Int32s, i: int, j: int, heading: int, height: int) -> tuple[int, int]:
+    """The regions on the left and on the right of the edge that leaves a vertex."""
+    above, below = max(i - 1, 0), min(i, height)
+    if i == 0:
+        below = 0
+    if i == height + 1:
+        above = height
+    if heading == EAST:
+        return numbers[above, j + 1], numbers[below, j + 1]
+    if heading == SOUTH:
+        return numbers[below, j + 1], numbers[below, j]
+    if heading == WEST:
+        return numbers[below, j], numbers[above, j]
+    return numbers[above, j], numbers[above, j + 1]
+
+
+@kernel
+def walk(
+    vertices: Bytes,
+    i: int,
+    j: int,
+    heading: int,
+    height: int,
+    base: int,
+    smooth: bool,  # noqa: FBT001
+    x: Int32s,
+    y: Int32s,
+    first: int,
+) -> tuple[int, int]:
+    """Follow the border from a vertex to a junction, a seam, or back, and erase it behind.
+
+    Returns:
+        The end of its points and the heading on arrival.
+    """
+    end = first
+    is_loop = 0 < i <= height and vertices[i, j] & JUNCTION == 0
+    if not (is_loop and smooth):
+        end = _put(x, y, first, end, 2 * j, _level(i, height, base))
+    while True:
+        if 0 < i <= height:
+            vertices[i, j] &= ~(1 << heading) & 0xFF
+        from_i, from_j = i, j
+        if heading == EAST:
+            j += 1
+        elif heading == SOUTH:
+            i += 1
+        elif heading == WEST:
+            j -= 1
+        else:
+            i -= 1
+        inside = 0 < i <= height
+        if smooth and inside and 0 < from_i <= height:
+            end = _put(x, y, first, end, from_j + j, from_i + i + base)
+        if not inside:
+            return _put(x, y, first, end, 2 * j, _level(i, height, base)), heading
+        vertices[i, j] &= ~(1 << ((heading + 2) & 3)) & 0xFF
+        if vertices[i, j] & JUNCTION:
+            return _put(x, y, first, end, 2 * j, 2 * i + base), heading
+        if vertices[i, j] == 0:
+            return _put(x, y, first, end, x[first], y[first]), LOOP
+        turned = EAST
+        while vertices[i, j] & (1 << turned) == 0:
+            turned += 1
+        if not smooth and turned != heading:
+            end = _put(x, y, first, end, 2 * j, 2 * i + base)
+        heading = turned
+
+
+@kernel
+def _level(i: int, height: int, base: int) -> int:
+    """Half pixels down to a vertex; a seam lies half a pixel beyond the strip's vertices."""
+    if i == 0:
+        return base + 1
+    if i == height + 1:
+        return base + 2 * height + 1
+    return base + 2 * i
+
+
+@kernel
+def _put(x: Int32s, y: Int32s, first: int, end: int, to_x: int, to_y: int) -> int:
+    """Append a point; one that lies on the line through its neighbours is overwritten."""
+    if end - first >= 2:
+        back_x, back_y = x[end - 1] - x[end - 2], y[end - 1] - y[end - 2]
+        on_x, on_y = to_x - x[end - 1], to_y - y[end - 1]
+        if np.int64(back_x) * on_y == np.int64(back_y) * on_x:
+            end -= 1
+    x[end], y[end] = to_x, to_y
+    return end + 1

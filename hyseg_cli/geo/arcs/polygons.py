@@ -1,0 +1,139 @@
+"""Pass 2: from strips of region numbers to polygons, each handed out once its last arc is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.geo.arcs.classes import STRIP_ROWS, ClassRows, seams, strips
+from hyseg_cli.geo.arcs.lattice import Arcs, trace_strip
+from hyseg_cli.geo.arcs.proof import Proof
+from hyseg_cli.geo.arcs.regions import Regions
+from hyseg_cli.geo.arcs.rings import OpenArcs, Rings
+from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, paint_runs
+from hyseg_cli.geo.arcs.simplify import simplify_arcs
+
+
+@dataclass(frozen=True)
+class PolygonBatch:
+    """Some polygons of a coverage, each with its exterior ring first."""
+
+    regions: Int32s
+    """Region of each polygon."""
+    ring_offsets: Int64s
+    """First point of each ring, then the number of points; rings are not closed."""
+    polygon_offsets: Int64s
+    """First ring of each polygon, then the number of rings."""
+    points: npt.NDArray[np.float64]
+    """(n, 2): column and row of each point, in pixels."""
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def select(self, chosen: npt.NDArray[np.bool_]) -> PolygonBatch:
+        """Only some of the polygons; `chosen` has an entry for each."""
+        rings = np.repeat(chosen, np.diff(self.polygon_offsets))
+        ring_lengths = np.diff(self.ring_offsets)
+        points = np.repeat(rings, ring_lengths)
+        return PolygonBatch(
+            self.regions[chosen],
+            offsets_of(ring_lengths[rings]),
+            offsets_of(np.diff(self.polygon_offsets)[chosen]),
+            self.points[points],
+        )
+
+
+def offsets_of(lengths: Int64s) -> Int64s:
+    """Where consecutive parts of these lengths begin, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Generalisation:
+    """How far borders may leave the edges of the pixels."""
+
+    smooth: bool = False
+    """Run borders through the middles of pixel edges instead of along them."""
+    tolerance: float = 0.0
+    """Remove points whose triangle is at most the square of this, in pixels."""
+
+
+def trace_polygons(
+    source: ClassRows,
+    regions: Regions,
+    generalisation: Generalisation = Generalisation(),
+    proof: Proof | None = None,
+    *,
+    strip_rows: int = STRIP_ROWS,
+) -> Iterator[PolygonBatch]:
+    """The polygons of all regions, roughly top to bottom; the raster is read once.
+
+    Args:
+        source: The raster that `regions` was found in.
+        regions: What `find_regions` says of it.
+        generalisation: Smoothing and simplification.
+        proof: Gathers what is needed to prove that the polygons form a coverage.
+        strip_rows: Rows held at once; the polygons are the same, up to where simplification
+            may not reach across a seam.
+    """
+    open_arcs = OpenArcs(seams(source.height, strip_rows))
+    emitted = np.zeros(len(regions) + 1, np.bool_)
+    emitted[0] = True
+    for numbers, row, is_last in _number_strips(source, regions, strip_rows):
+        arcs = _trace(numbers, row, generalisation, is_last=is_last)
+        if proof is not None:
+            proof.add_arcs(arcs, 2 * row - 1, 2 * (row + len(numbers) - 1) - 1, source.width)
+        open_arcs.add(arcs)
+        # The lower border of a row belongs to the strip of the next row.
+        finished = (regions.last_rows <= row + len(numbers) - 3) | is_last
+        finished &= ~emitted
+        emitted |= finished
+        if finished.any():
+            rings = open_arcs.close(finished, emitted)
+            if proof is not None:
+                proof.add_rings(rings)
+            yield _to_batch(rings)
+
+
+def _trace(numbers: Int32s, row: int, generalisation: Generalisation, *, is_last: bool) -> Arcs:
+    arcs = trace_strip(
+        numbers, row, smooth=generalisation.smooth, is_first=row == 0, is_last=is_last
+    )
+    if generalisation.tolerance == 0:
+        return arcs
+    rows, columns = len(numbers) - 1, numbers.shape[1] - 2
+    taken = np.zeros((2 * rows + 1, 2 * columns + 1), np.uint8)
+    return simplify_arcs(arcs, generalisation.tolerance, taken, 2 * row - 1)
+
+
+def _number_strips(
+    source: ClassRows, regions: Regions, strip_rows: int
+) -> Iterator[tuple[Int32s, int, bool]]:
+    """Each strip as region numbers, its first row, and whether it is the last.
+
+    Before its rows stands the row above, behind the last strip's an empty one, and an empty
+    column on either side.
+    """
+    labeller = Labeller(source.width, source.no_class)
+    above = np.zeros(source.width + 2, np.int32)
+    for row, count in strips(source.height, strip_rows):
+        is_last = row + count == source.height
+        numbers = np.zeros((1 + count + is_last, source.width + 2), np.int32)
+        numbers[0] = above
+        runs = labeller.label(source.read(row, count))
+        paint_runs(
+            runs.offsets, runs.starts, runs.stops, runs.labels, regions.number_of_label,
+            numbers[1 : count + 1, 1:-1],
+        )  # fmt: skip
+        above = numbers[-1].copy()
+        yield numbers, row, is_last
+
+
+def _to_batch(rings: Rings) -> PolygonBatch:
+    is_exterior = rings.doubled_areas > 0
+    polygon_offsets = np.append(np.flatnonzero(is_exterior), len(is_exterior)).astype(np.int64)
+    points = np.column_stack([rings.x, rings.y]).astype(np.float64) * 0.5
+    return PolygonBatch(rings.regions[is_exterior], rings.offsets, polygon_offsets, points)

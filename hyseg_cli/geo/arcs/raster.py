@@ -1,0 +1,136 @@
+"""The rows of a class raster on disk, read ahead while others are worked on."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.geo.arcs.classes import ClassRows, Rows, strips
+from hyseg_cli.geo.scene import Scene
+
+NEVER = -(2**31)
+"""Stands for "no class" where the raster names no nodata value."""
+
+CLASS_TYPES = ("uint8", "int8", "uint16", "int16", "int32")
+
+
+class RasterRows:
+    """A raster of one band of class ids (`ClassRows`), 8-bit as it is, wider types as int32.
+
+    Raises:
+        ModelMismatchError: If the raster has several bands or no whole numbers.
+        HysegError: If a row cannot be read.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        if len(scene.dtypes) != 1 or scene.dtypes[0] not in CLASS_TYPES:
+            raise ModelMismatchError(
+                f"{scene.path} is no class raster: it has {', '.join(scene.dtypes)}, "
+                "not one band of whole numbers",
+                hint="Give the map that `hyseg predict` wrote, not the scene or probabilities.",
+            )
+        self.height, self.width = scene.height, scene.width
+        self._path = scene.path
+        self._dataset = rasterio.open(scene.path)
+        flags = self._dataset.mask_flag_enums[0]
+        self._by_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
+        nodata = scene.nodata
+        is_whole = nodata is not None and nodata == int(nodata) and abs(nodata) < 2**31
+        self.no_class = int(nodata) if is_whole and nodata is not None else NEVER
+        if self._by_mask:
+            self.no_class = NEVER
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._ahead: tuple[tuple[int, int], Future[Rows]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._dataset.close()
+
+    def read(self, row: int, count: int) -> Rows:
+        if self._ahead is not None and self._ahead[0] == (row, count):
+            rows = self._ahead[1].result()
+        else:
+            rows = self._thread.submit(self._load, row, count).result()
+        following = row + count
+        more = min(count, self.height - following)
+        self._ahead = None
+        if more > 0:
+            place = (following, more)
+            self._ahead = (place, self._thread.submit(self._load, *place))
+        return rows
+
+    def _load(self, row: int, count: int) -> Rows:
+        window = RasterWindow(0, row, self.width, count)
+        try:
+            rows = self._dataset.read(1, window=window)
+            if self._by_mask:
+                valid = self._dataset.read_masks(1, window=window) > 0
+                rows = np.where(valid, rows.astype(np.int32), NEVER)
+        except RasterioError as error:
+            raise HysegError(
+                f"{self._path}: rows {row} to {row + count - 1} cannot be read ({error})",
+                hint="The file is damaged or cut short: fetch or write it again.",
+            ) from error
+        return rows if rows.dtype == np.uint8 else rows.astype(np.int32)
+
+
+def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
+    """Write a class raster on the grid of a scene, with its colours, under its name at once.
+
+    Raises:
+        HysegError: If it cannot be written.
+    """
+    temporary = out.with_name(out.name + ".tmp")
+    no_class = source.no_class if source.no_class != NEVER else None
+    try:
+        with rasterio.open(scene.path) as model:
+            has_colors = model.colorinterp[0] == ColorInterp.palette
+            colors = model.colormap(1) if has_colors else None
+        with rasterio.open(
+            temporary,
+            "w",
+            driver="GTiff",
+            height=source.height,
+            width=source.width,
+            count=1,
+            dtype=scene.dtypes[0],
+            crs=scene.crs,
+            transform=scene.transform,
+            nodata=no_class,
+            tiled=True,
+            blockxsize=256,
+            blockysize=256,
+            compress="deflate",
+            BIGTIFF="IF_SAFER",
+        ) as file:
+            for row, count in strips(source.height):
+                rows = source.read(row, count).astype(scene.dtypes[0])
+                file.write(rows, 1, window=RasterWindow(0, row, source.width, count))
+            file.update_tags(**scene.tags)
+            if colors is not None:
+                file.write_colormap(1, colors)
+        temporary.replace(out)
+    except (OSError, RasterioError) as error:
+        raise HysegError(
+            f"{out}: the raster cannot be written ({error})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

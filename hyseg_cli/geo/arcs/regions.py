@@ -1,0 +1,158 @@
+"""Pass 1: the 4-connected regions of a class raster, by union-find over the labels of its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.geo.arcs.classes import ClassRows, strips
+from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, Runs
+from hyseg_cli.geo.arcs.store import Table
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a raster, by number from 1; entry 0 is what belongs to none."""
+
+    number_of_label: Int32s
+    """Number of the region of each label."""
+    class_ids: Int32s
+    pixels: Int64s
+    areas_m2: Floats
+    """Area of the pixels of each region."""
+    last_rows: Int64s
+    """Last row that holds a pixel of the region, -1 for entry 0."""
+
+    def __len__(self) -> int:
+        return len(self.class_ids) - 1
+
+
+def find_regions(source: ClassRows, row_areas_m2: Floats, folder: Path) -> Regions:
+    """The regions of a raster, which is read once.
+
+    Args:
+        source: The raster.
+        row_areas_m2: Area of one pixel of each row, (height,).
+        folder: For tables that outgrow the memory.
+    """
+    labeller = Labeller(source.width, source.no_class)
+    table = Table((np.int32, np.int32, np.int64, np.float64, np.int64), folder)
+    known = 0
+    for row, count in strips(source.height):
+        runs = labeller.label(source.read(row, count))
+        table.require(labeller.labels + 1)
+        parents, *measured = table.columns
+        parents[known + 1 : labeller.labels + 1] = np.arange(known + 1, labeller.labels + 1)
+        known = labeller.labels
+        unite_all(parents, runs.links)
+        _measure(runs, row, row_areas_m2[row : row + count], measured)
+    table.require(known + 1)
+    parents, *measured = table.columns
+    number_of_label = np.zeros(known + 1, np.int32)
+    size = 1 + number_sets(parents, number_of_label)
+    regions = Regions(
+        number_of_label,
+        np.zeros(size, np.int32),
+        np.zeros(size, np.int64),
+        np.zeros(size, np.float64),
+        np.full(size, -1, np.int64),
+    )
+    class_ids, pixels, areas_m2, last_rows = measured
+    add_up(
+        number_of_label, class_ids, pixels, areas_m2, last_rows,
+        regions.class_ids, regions.pixels, regions.areas_m2, regions.last_rows,
+    )  # fmt: skip
+    return regions
+
+
+def _measure(runs: Runs, row: int, row_areas_m2: Floats, measured: list[npt.NDArray[Any]]) -> None:
+    measure_runs(
+        runs.offsets, runs.starts, runs.stops, runs.classes, runs.labels, row, row_areas_m2,
+        *measured,
+    )  # fmt: skip
+
+
+@kernel
+def find_root(parents: Int32s, label: int) -> int:
+    """The least label of a set; paths are halved on the way."""
+    while parents[label] != label:
+        parents[label] = parents[parents[label]]
+        label = parents[label]
+    return label
+
+
+@kernel
+def unite_all(parents: Int32s, links: Int32s) -> None:
+    """Join the sets of each linked pair; the lesser root stays, so the order does not matter."""
+    for link in range(len(links)):
+        one, other = find_root(parents, links[link, 0]), find_root(parents, links[link, 1])
+        if one < other:
+            parents[other] = one
+        else:
+            parents[one] = other
+
+
+@kernel
+def measure_runs(
+    offsets: Int64s,
+    starts: Int32s,
+    stops: Int32s,
+    classes: Int32s,
+    labels: Int32s,
+    first_row: int,
+    row_areas_m2: Floats,
+    class_ids: Int32s,
+    pixels: Int64s,
+    areas_m2: Floats,
+    last_rows: Int64s,
+) -> None:
+    """Add the runs of some rows to what is known of their labels; label 0 gathers the rest."""
+    for row in range(1, len(offsets) - 1):
+        for run in range(offsets[row], offsets[row + 1]):
+            label, length = labels[run], stops[run] - starts[run]
+            class_ids[label] = classes[run]
+            pixels[label] += length
+            areas_m2[label] += length * row_areas_m2[row - 1]
+            last_rows[label] = first_row + row - 1
+
+
+@kernel
+def number_sets(parents: Int32s, number_of_label: Int32s) -> int:
+    """Number the sets of labels from 1 in the order of their least label; returns how many."""
+    found = 0
+    for label in range(1, len(number_of_label)):
+        root = find_root(parents, label)
+        if root == label:
+            found += 1
+            number_of_label[label] = found
+        else:
+            number_of_label[label] = number_of_label[root]
+    return found
+
+
+@kernel
+def add_up(
+    number_of_label: Int32s,
+    label_classes: Int32s,
+    label_pixels: Int64s,
+    label_areas_m2: Floats,
+    label_last_rows: Int64s,
+    class_ids: Int32s,
+    pixels: Int64s,
+    areas_m2: Floats,
+    last_rows: Int64s,
+) -> None:
+    """Sum what was measured of labels into regions."""
+    for label in range(1, len(number_of_label)):
+        region = number_of_label[label]
+        class_ids[region] = label_classes[label]
+        pixels[region] += label_pixels[label]
+        areas_m2[region] += label_areas_m2[label]
+        last_rows[region] = max(last_rows[region], label_last_rows[label])

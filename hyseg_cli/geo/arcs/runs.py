@@ -1,0 +1,164 @@
+"""Rows of a class raster as runs of one class, and the labels that runs take.
+
+A run takes the label of the first run of its class that it touches in the row above, or a new
+one. This rule looks at nothing but the two rows; so every pass over the raster gives every run
+the same label, and no raster of labels has to be kept. Labels that turn out to belong together
+are reported as links, for the union-find of `regions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.geo.arcs.classes import Rows
+from hyseg_cli.geo.arcs.kernels import kernel
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of some rows; the first row is the one above them, for whoever compares."""
+
+    offsets: Int64s
+    """Number of the first run of each row, then the number of runs; (rows + 2,)."""
+    starts: Int32s
+    """First column of each run."""
+    stops: Int32s
+    """One past its last column."""
+    classes: Int32s
+    """Class of each run."""
+    labels: Int32s
+    """Label of each run, 0 where there is no class."""
+    links: Int32s
+    """Pairs of labels of one region, (n, 2)."""
+
+    @property
+    def fresh(self) -> slice:
+        """The runs that are not of the row above."""
+        return slice(int(self.offsets[1]), int(self.offsets[-1]))
+
+
+class Labeller:
+    """Cuts a raster into labelled runs, some rows at a time, top to bottom; mutable."""
+
+    def __init__(self, width: int, no_class: int) -> None:
+        self.labels = 0
+        """Labels given so far."""
+        self._no_class = no_class
+        # Above the first row lies a single run without class.
+        self._above = (
+            np.array([0], np.int32),
+            np.array([width], np.int32),
+            np.array([no_class], np.int32),
+            np.array([0], np.int32),
+        )
+
+    def label(self, classes: Rows) -> Runs:
+        """The runs of the next rows."""
+        rows = len(classes)
+        above = len(self._above[0])
+        count = above + count_runs(classes)
+        offsets = np.zeros(rows + 2, np.int64)
+        starts, stops, run_classes, labels = (np.zeros(count, np.int32) for _ in range(4))
+        for column, values in zip((starts, stops, run_classes, labels), self._above, strict=True):
+            column[:above] = values
+        offsets[1] = above
+        cut_runs(classes, offsets, starts, stops, run_classes)
+        # Along a pair of rows no more runs can touch than both rows have.
+        links = np.zeros((2 * count, 2), np.int32)
+        self.labels, linked = label_runs(
+            offsets, starts, stops, run_classes, self._no_class, self.labels, labels, links
+        )
+        last = slice(int(offsets[-2]), int(offsets[-1]))
+        self._above = (
+            starts[last].copy(), stops[last].copy(), run_classes[last].copy(), labels[last].copy(),
+        )  # fmt: skip
+        return Runs(offsets, starts, stops, run_classes, labels, links[:linked])
+
+
+@kernel
+def count_runs(classes: Rows) -> int:
+    """Runs of equal class in some rows."""
+    height, width = classes.shape
+    count = height
+    for row in range(height):
+        for col in range(1, width):
+            if classes[row, col] != classes[row, col - 1]:
+                count += 1
+    return count
+
+
+@kernel
+def cut_runs(
+    classes: Rows, offsets: Int64s, starts: Int32s, stops: Int32s, run_classes: Int32s
+) -> None:
+    """Write the runs of each row behind those of the row above, which stand first."""
+    height, width = classes.shape
+    run = offsets[1]
+    for row in range(height):
+        col = 0
+        while col < width:
+            starts[run] = col
+            run_classes[run] = classes[row, col]
+            col += 1
+            while col < width and classes[row, col] == classes[row, col - 1]:
+                col += 1
+            stops[run] = col
+            run += 1
+        offsets[row + 2] = run
+
+
+@kernel
+def label_runs(
+    offsets: Int64s,
+    starts: Int32s,
+    stops: Int32s,
+    classes: Int32s,
+    no_class: int,
+    count: int,
+    labels: Int32s,
+    links: Int32s,
+) -> tuple[int, int]:
+    """Label all runs but those of the first row; returns the labels so far and the links."""
+    linked = 0
+    for row in range(1, len(offsets) - 1):
+        above, end = offsets[row - 1], offsets[row]
+        for run in range(offsets[row], offsets[row + 1]):
+            if classes[run] == no_class:
+                continue
+            while stops[above] <= starts[run]:
+                above += 1
+            touching = above
+            while touching < end and starts[touching] < stops[run]:
+                if classes[touching] == classes[run]:
+                    if labels[run] == 0:
+                        labels[run] = labels[touching]
+                    elif labels[run] != labels[touching]:
+                        links[linked, 0] = labels[run]
+                        links[linked, 1] = labels[touching]
+                        linked += 1
+                touching += 1
+            if labels[run] == 0:
+                count += 1
+                labels[run] = count
+    return count, linked
+
+
+@kernel
+def paint_runs(
+    offsets: Int64s,
+    starts: Int32s,
+    stops: Int32s,
+    labels: Int32s,
+    number_of_label: Int32s,
+    out: Int32s,
+) -> None:
+    """Write the number of each run's label over its pixels: out (rows, width)."""
+    for row in range(1, len(offsets) - 1):
+        for run in range(offsets[row], offsets[row + 1]):
+            out[row - 1, starts[run] : stops[run]] = number_of_label[labels[run]]

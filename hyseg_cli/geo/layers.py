@@ -1,0 +1,115 @@
+"""Vector files: each format with its driver, its options and its limits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import pyogrio.errors
+import pyproj
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.features import BBOX, GEOMETRY
+
+
+@dataclass(frozen=True)
+class VectorFormat:
+    """How one kind of vector file is written."""
+
+    driver: str
+    options: dict[str, str] = field(default_factory=dict)
+    crs: str | None = None
+    """CRS the format prescribes."""
+    decimals: int | None = None
+    """Decimals the format keeps of coordinates."""
+
+
+FORMATS = {
+    ".gpkg": VectorFormat("GPKG"),
+    ".fgb": VectorFormat("FlatGeobuf"),
+    ".parquet": VectorFormat("Parquet"),
+    # RFC 7946: longitude and latitude, right-hand rings; seven decimals are a centimetre.
+    ".geojson": VectorFormat(
+        "GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}, "EPSG:4326", 7
+    ),
+    ".geojsonl": VectorFormat("GeoJSONSeq", {"COORDINATE_PRECISION": "7"}, "EPSG:4326", 7),
+    ".shp": VectorFormat("ESRI Shapefile", {"ENCODING": "UTF-8"}),
+}
+"""By suffix of the file name."""
+
+
+def write_layer(
+    records: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    out: Path,
+    *,
+    layer: str,
+    crs: pyproj.CRS | None,
+) -> None:
+    """Write records to a file of the format that its suffix names.
+
+    Args:
+        records: The features, geometry as WKB in the column `geometry`.
+        schema: Their columns.
+        out: The file; nothing else may stand there.
+        layer: Name of the layer, where a format has layers.
+        crs: CRS of the geometry.
+
+    Raises:
+        HysegError: If the file cannot be written.
+    """
+    form = FORMATS[out.suffix.lower()]
+    try:
+        if form.driver == "Parquet":
+            _write_parquet(records, schema, out, crs)
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none either
+            pyogrio.write_arrow(
+                pa.RecordBatchReader.from_batches(schema, records),
+                out,
+                layer=layer if form.driver == "GPKG" else out.stem,
+                driver=form.driver,
+                geometry_name=GEOMETRY,
+                geometry_type="Polygon",
+                crs=None if crs is None else crs.to_wkt(),
+                **form.options,
+            )
+    except (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
+        raise HysegError(
+            f"{out.name}: the polygons cannot be written ({' '.join(str(error).split())})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error
+
+
+def _write_parquet(
+    records: Iterator[pa.RecordBatch], schema: pa.Schema, out: Path, crs: pyproj.CRS | None
+) -> None:
+    """GeoParquet 1.1: WKB, CRS as PROJJSON, a bounding box beside each feature."""
+    column = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon"],
+        "crs": None if crs is None else json.loads(crs.to_json()),
+        "orientation": "counterclockwise",
+        "edges": "planar",
+        "covering": {"bbox": {side: ["bbox", side] for side in BBOX.names}},
+    }
+    geo = {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    described = schema.with_metadata({b"geo": json.dumps(geo).encode()})
+    with pq.ParquetWriter(out, described, compression="zstd") as writer:
+        for record in records:
+            writer.write_batch(record.replace_schema_metadata(described.metadata))
+
+
+def move_into_place(work: Path, name: str, out: Path) -> None:
+    """Give the files of a finished layer their names; the main one last."""
+    for part in sorted(work.iterdir(), key=lambda path: path.name == name):
+        part.replace(out.with_name(part.name))
+    shutil.rmtree(work, ignore_errors=True)

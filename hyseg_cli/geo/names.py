@@ -1,0 +1,94 @@
+"""What the numbers of a class raster mean: names and colours, wherever the raster keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import rasterio
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.style import LEGEND_TAG, legend_of
+from hyseg_cli.legend import Color, Legend
+
+GRAY: Color = (128, 128, 128)
+
+
+class ClassStyle(NamedTuple):
+    """How a class is shown."""
+
+    name: str
+    color: Color
+
+
+def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassStyle]:
+    """Name and colour of each class id of a raster, as far as they can be found.
+
+    Looked for in this order: a legend given, the legend of a map that hyseg wrote, category
+    names and attribute table of the side-car, and the colour table for colours.
+    """
+    if legend is None and LEGEND_TAG in scene.tags:
+        legend = legend_of(scene)
+    if legend is not None:
+        return {entry.id: ClassStyle(entry.name, entry.color) for entry in legend.classes}
+    styles = {value: ClassStyle(str(value), color) for value, color in _color_table(scene).items()}
+    for value, (name, color) in _sidecar_entries(scene).items():
+        known = styles.get(value, ClassStyle(name, GRAY))
+        styles[value] = ClassStyle(name, color or known.color)
+    return styles
+
+
+def _color_table(scene: Scene) -> Mapping[int, Color]:
+    with rasterio.open(scene.path) as file:
+        try:
+            table = file.colormap(1)
+        except ValueError:  # rasterio's way to say that there is none
+            return {}
+    return {value: color[:3] for value, color in table.items() if any(color[:3])}
+
+
+def _sidecar_entries(scene: Scene) -> dict[int, tuple[str, Color | None]]:
+    """Names, and colours where there are any, from `PATH.aux.xml`."""
+    path = Path(scene.path + ".aux.xml")
+    if not path.is_file():
+        return {}
+    try:
+        root = ET.fromstring(path.read_bytes())  # noqa: S314 - no entities are expanded
+    except ET.ParseError as error:
+        raise HysegError(
+            f"{path} is not XML ({error})", hint="Delete it or write it again."
+        ) from error
+    band = root.find("PAMRasterBand")
+    if band is None:
+        return {}
+    categories = band.findall("CategoryNames/Category")
+    entries: dict[int, tuple[str, Color | None]] = {
+        value: (category.text, None) for value, category in enumerate(categories) if category.text
+    }
+    return entries | _attribute_table(band)
+
+
+# Usage of a column, as GDAL numbers it.
+_NAME, _MIN_MAX, _RED, _GREEN, _BLUE = "2", "5", "6", "7", "8"
+
+
+def _attribute_table(band: ET.Element) -> dict[int, tuple[str, Color | None]]:
+    table = band.find("GDALRasterAttributeTable")
+    if table is None:
+        return {}
+    usages = [field.findtext("Usage", "0") for field in table.findall("FieldDefn")]
+    if _MIN_MAX not in usages or _NAME not in usages:
+        return {}
+    entries: dict[int, tuple[str, Color | None]] = {}
+    for row in table.findall("Row"):
+        cells = dict(zip(usages, (cell.text or "" for cell in row.findall("F")), strict=False))
+        colors = [cells.get(usage) for usage in (_RED, _GREEN, _BLUE)]
+        color = None
+        if all(colors):
+            red, green, blue = (int(float(value)) for value in colors if value)
+            color = (red, green, blue)
+        entries[int(float(cells[_MIN_MAX]))] = (cells[_NAME], color)
+    return entries

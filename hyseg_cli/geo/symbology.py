@@ -1,0 +1,108 @@
+"""Styles that desktop GIS programs read: QML of QGIS, and SLD."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.names import ClassStyle
+from hyseg_cli.legend import format_color
+
+FIELD = "class_name"
+"""Attribute that polygons are coloured by."""
+
+_SLD = "http://www.opengis.net/sld"
+_OGC = "http://www.opengis.net/ogc"
+
+
+def to_qml(styles: Mapping[int, ClassStyle]) -> str:
+    """A QGIS style that fills polygons by class, without outlines."""
+    root = ET.Element("qgis", version="3.22", styleCategories="Symbology")
+    renderer = ET.SubElement(
+        root, "renderer-v2", type="categorizedSymbol", attr=FIELD, symbollevels="0"
+    )
+    categories = ET.SubElement(renderer, "categories")
+    symbols = ET.SubElement(renderer, "symbols")
+    for index, style in enumerate(styles.values()):
+        ET.SubElement(
+            categories, "category", value=style.name, label=style.name, symbol=str(index),
+            render="true", type="string",
+        )  # fmt: skip
+        symbol = ET.SubElement(symbols, "symbol", type="fill", name=str(index), alpha="1")
+        layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1"})
+        red, green, blue = style.color
+        options = ET.SubElement(layer, "Option", type="Map")
+        for name, value in {
+            "color": f"{red},{green},{blue},255",
+            "style": "solid",
+            "outline_style": "no",
+        }.items():
+            ET.SubElement(options, "Option", name=name, type="QString", value=value)
+    return ET.tostring(root, encoding="unicode")
+
+
+def to_sld(styles: Mapping[int, ClassStyle], layer: str) -> str:
+    """An OGC style with one rule for each class."""
+    ET.register_namespace("", _SLD)
+    ET.register_namespace("ogc", _OGC)
+    root = ET.Element(f"{{{_SLD}}}StyledLayerDescriptor", version="1.0.0")
+    named = ET.SubElement(root, f"{{{_SLD}}}NamedLayer")
+    ET.SubElement(named, f"{{{_SLD}}}Name").text = layer
+    user = ET.SubElement(named, f"{{{_SLD}}}UserStyle")
+    feature = ET.SubElement(user, f"{{{_SLD}}}FeatureTypeStyle")
+    for style in styles.values():
+        rule = ET.SubElement(feature, f"{{{_SLD}}}Rule")
+        ET.SubElement(rule, f"{{{_SLD}}}Name").text = style.name
+        equals = ET.SubElement(
+            ET.SubElement(rule, f"{{{_OGC}}}Filter"), f"{{{_OGC}}}PropertyIsEqualTo"
+        )
+        ET.SubElement(equals, f"{{{_OGC}}}PropertyName").text = FIELD
+        ET.SubElement(equals, f"{{{_OGC}}}Literal").text = style.name
+        symbolizer = ET.SubElement(rule, f"{{{_SLD}}}PolygonSymbolizer")
+        fill = ET.SubElement(symbolizer, f"{{{_SLD}}}Fill")
+        ET.SubElement(fill, f"{{{_SLD}}}CssParameter", name="fill").text = format_color(style.color)
+    return ET.tostring(root, encoding="unicode")
+
+
+_LAYER_STYLES = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
+    f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
+    useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
+    update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
+)
+"""
+"""The table in which QGIS looks for styles; its columns are fixed by that program."""
+
+
+def add_geopackage_style(
+    path: Path, layer: str, geometry: str, styles: Mapping[int, ClassStyle]
+) -> None:
+    """Store the default style of a layer inside its GeoPackage.
+
+    Raises:
+        HysegError: If the file cannot be written.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(_LAYER_STYLES)
+            database.execute(
+                "INSERT INTO gpkg_contents (table_name, data_type, identifier)"
+                " VALUES ('layer_styles', 'attributes', 'layer_styles')"
+            )
+            database.execute(
+                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name,"
+                " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description)"
+                " VALUES ('', '', ?, ?, 'land cover', ?, ?, 1, 'classes in their colours')",
+                (layer, geometry, to_qml(styles), to_sld(styles, layer)),
+            )
+    except sqlite3.Error as error:
+        raise HysegError(
+            f"{path.name}: the style cannot be stored ({error})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error

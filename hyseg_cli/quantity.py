@@ -1,0 +1,42 @@
+"""Amounts with their unit, as they are typed: 1.5px, 2m, 100m2, 0.5ha."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hyseg_cli.errors import UsageProblemError
+
+_PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m)?")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number and its unit."""
+
+    value: float
+    unit: str
+    """px, m, m2 or ha; a bare 0 is 0px."""
+
+    @classmethod
+    def parse(cls, text: str, units: tuple[str, ...], flag: str) -> Quantity:
+        """Read an amount.
+
+        Args:
+            text: What was typed.
+            units: Units that make sense here.
+            flag: The option, for the error.
+
+        Raises:
+            UsageProblemError: If it is no amount in one of these units.
+        """
+        match = _PATTERN.fullmatch(text.strip())
+        unit = (match[2] or "") if match else ""
+        if match and unit == "" and float(match[1]) == 0:
+            unit = units[0]
+        if match is None or unit not in units:
+            raise UsageProblemError(
+                f"{flag} {text} is not an amount in {' or '.join(units)}",
+                hint=f"Write the unit, such as {flag} 25{units[0]}.",
+            )
+        return cls(float(match[1]), unit)
