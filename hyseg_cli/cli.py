@@ -135,6 +135,9 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
     help="Which neighbour takes up a region below the unit.",
 )
 @click.option("--keep", multiple=True, metavar="CLASS", help="Never merge this class; repeat.")
+@click.option(
+    "--fill-nodata", is_flag=True, help="Let neighbours take up nodata below the unit, too."
+)
 @click.option("--sieve-out", type=FILE, help="Also write the raster after merging (.tif).")
 @click.option(
     "--smooth/--no-smooth",
@@ -150,7 +153,29 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
     help="Tolerance of the simplification: 1.5px or 2m; 0 for none.",
 )
 @click.option("--classes", multiple=True, metavar="CLASS", help="Write this class only; repeat.")
+@click.option("--dissolve", is_flag=True, help="Write one multipolygon for each class.")
+@click.option(
+    "--connectivity",
+    type=click.Choice([4, 8]),
+    default=default_of(VectorizeSettings, "connectivity"),
+    show_default=True,
+    help="8 joins regions that touch at corners to multipolygons.",
+)
+@click.option(
+    "--split-tiles",
+    default=default_of(VectorizeSettings, "split_tiles"),
+    metavar="PX",
+    help="Cut regions larger than a tile of PX x PX at tile lines; region_id tells what they were.",
+)
+@click.option(
+    "--confidence",
+    type=FILE,
+    help="Confidence raster of the map: adds conf_mean and conf_p10 to each polygon.",
+)
 @click.option("--dst-crs", metavar="CRS", help="CRS to write in.  [default: the map's own]")
+@click.option(
+    "--split-files", is_flag=True, help="Write several Shapefiles, each below its limit of 2 GB."
+)
 @click.option(
     "--check/--no-check",
     default=default_of(VectorizeSettings, "check"),
@@ -172,7 +197,8 @@ def vectorize(*, as_json: bool, **options: Any) -> None:
     print_result(f"{result.summary.polygons} polygons, {result.summary.vertices} vertices")
     if result.proof is not None:
         print_result(f"{result.proof.edges} edges, every inner one shared by two polygons")
-    print_result(str(result.out))
+    for file in result.files:
+        print_result(str(file))
 
 
 @cli.command(cls=HysegCommand)

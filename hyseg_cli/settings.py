@@ -143,12 +143,24 @@ class VectorizeSettings:
     """Which neighbour takes a small region up."""
     keep: tuple[str, ...] = ()
     """Classes whose regions are never merged into others."""
+    fill_nodata: bool = False
+    """Let neighbours take up areas without class that are below the unit, too."""
     sieve_out: Path | None = None
     """Where to write the raster after merging."""
     classes: tuple[str, ...] = ()
     """Classes to write; empty for all."""
+    dissolve: bool = False
+    """Write one multipolygon for each class."""
+    connectivity: Literal[4, 8] = 4
+    """8 joins regions of one class that touch at corners to multipolygons."""
+    split_tiles: int = 0
+    """Cut regions of more pixels than a tile of this side at tile lines; 0 cuts none."""
+    confidence: Path | None = None
+    """Raster of how sure the map is of each pixel."""
     dst_crs: str | None = None
     """CRS to write in; None for the raster's."""
+    split_files: bool = False
+    """Write as many Shapefiles as their limit of 2 GB asks for."""
     check: bool = True
     """Prove that the polygons form a coverage before the output gets its name."""
     overwrite: bool = False
@@ -164,6 +176,27 @@ class VectorizeSettings:
             units <= {"px"} or units <= {"m2", "ha"},
             "--mmu mixes pixels and areas",
             "Give all of them in px, or all in m2 and ha.",
+        )
+        _check(
+            not self.fill_nodata or any("=" not in text for text in self.mmu),
+            "--fill-nodata needs a minimum mapping unit",
+            "Say up to which size: for example --mmu 100m2.",
+        )
+        joined = self.dissolve or self.connectivity == 8
+        _check(
+            self.split_tiles == 0 or self.split_tiles >= 16,
+            f"--split-tiles {self.split_tiles} is less than 16",
+            "Give the side of a tile in pixels, such as 1024.",
+        )
+        _check(
+            not (self.split_tiles and joined),
+            "--split-tiles cuts what --dissolve and --connectivity 8 join",
+            "Leave one of them out.",
+        )
+        _check(
+            not self.split_files or self.out.suffix.lower() == ".shp",
+            "--split-files is for Shapefiles",
+            "Other formats have no such limit: leave it out.",
         )
         _check_suffix(
             self.out,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar, cast
 
 _Item = TypeVar("_Item")
 
 
-def ahead(items: Iterator[_Item], depth: int) -> Iterator[_Item]:
+def ahead(items: Iterator[_Item], depth: int) -> Generator[_Item]:
     """The same items, made in a thread of their own, at most `depth` before they are asked for.
 
     An exception in the thread is raised here. When the caller stops asking, the thread ends with

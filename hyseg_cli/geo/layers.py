@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +43,14 @@ FORMATS = {
 }
 """By suffix of the file name."""
 
+SHAPEFILE_LIMIT = 2**31 - 1
+"""Bytes of one file of a Shapefile that all readers can address."""
+SHAPE_BYTES = 64
+"""Bytes of a polygon beside its points: index, header, bounding box, one ring."""
+POINT_BYTES = 16
+TABLE_ROW_BYTES = 180
+"""Attributes of one polygon: two numbers of 18 places, a name of 80, the rest below that."""
+
 
 def write_layer(
     records: Iterator[pa.RecordBatch],
@@ -51,6 +58,7 @@ def write_layer(
     out: Path,
     *,
     layer: str,
+    geometry_type: str,
     crs: pyproj.CRS | None,
 ) -> None:
     """Write records to a file of the format that its suffix names.
@@ -60,6 +68,7 @@ def write_layer(
         schema: Their columns.
         out: The file; nothing else may stand there.
         layer: Name of the layer, where a format has layers.
+        geometry_type: Polygon or MultiPolygon.
         crs: CRS of the geometry.
 
     Raises:
@@ -68,7 +77,7 @@ def write_layer(
     form = FORMATS[out.suffix.lower()]
     try:
         if form.driver == "Parquet":
-            _write_parquet(records, schema, out, crs)
+            _write_parquet(records, schema, out, geometry_type, crs)
             return
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none either
@@ -78,7 +87,7 @@ def write_layer(
                 layer=layer if form.driver == "GPKG" else out.stem,
                 driver=form.driver,
                 geometry_name=GEOMETRY,
-                geometry_type="Polygon",
+                geometry_type=geometry_type,
                 crs=None if crs is None else crs.to_wkt(),
                 **form.options,
             )
@@ -89,13 +98,44 @@ def write_layer(
         ) from error
 
 
+def shapefile_bytes(polygons: int, points: int) -> int:
+    """Size of the largest file of a Shapefile, its shapes or its table."""
+    return max(polygons * SHAPE_BYTES + points * POINT_BYTES, polygons * TABLE_ROW_BYTES)
+
+
+def shapefile_parts(records: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The records of one Shapefile after the other, each below the limit of the format.
+
+    Each part must be used up before the next is asked for.
+    """
+    waiting = next(records, None)
+
+    def part() -> Iterator[pa.RecordBatch]:
+        nonlocal waiting
+        size = 0
+        while waiting is not None:
+            grown = size + max(waiting.nbytes, waiting.num_rows * TABLE_ROW_BYTES)
+            if size and grown > SHAPEFILE_LIMIT:
+                return
+            size = grown
+            yield waiting
+            waiting = next(records, None)
+
+    while waiting is not None:
+        yield part()
+
+
 def _write_parquet(
-    records: Iterator[pa.RecordBatch], schema: pa.Schema, out: Path, crs: pyproj.CRS | None
+    records: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    out: Path,
+    geometry_type: str,
+    crs: pyproj.CRS | None,
 ) -> None:
     """GeoParquet 1.1: WKB, CRS as PROJJSON, a bounding box beside each feature."""
     column = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"],
+        "geometry_types": [geometry_type],
         "crs": None if crs is None else json.loads(crs.to_json()),
         "orientation": "counterclockwise",
         "edges": "planar",
@@ -108,8 +148,7 @@ def _write_parquet(
             writer.write_batch(record.replace_schema_metadata(described.metadata))
 
 
-def move_into_place(work: Path, name: str, out: Path) -> None:
-    """Give the files of a finished layer their names; the main one last."""
-    for part in sorted(work.iterdir(), key=lambda path: path.name == name):
-        part.replace(out.with_name(part.name))
-    shutil.rmtree(work, ignore_errors=True)
+def move_into_place(work: Path, main: list[str], folder: Path) -> None:
+    """Give the files of finished layers their names; the main ones last."""
+    for part in sorted(work.iterdir(), key=lambda path: path.name in main):
+        part.replace(folder / part.name)

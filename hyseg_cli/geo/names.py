@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import rasterio
 
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.style import LEGEND_TAG, legend_of
 from hyseg_cli.legend import Color, Legend
@@ -39,6 +39,37 @@ def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassS
         known = styles.get(value, ClassStyle(name, GRAY))
         styles[value] = ClassStyle(name, color or known.color)
     return styles
+
+
+def name_of(class_id: int, styles: Mapping[int, ClassStyle]) -> str:
+    """The name of a class, its number if it has none."""
+    style = styles.get(class_id)
+    return str(class_id) if style is None else style.name
+
+
+def find_class(
+    name: str, styles: Mapping[int, ClassStyle], present: Collection[int], flag: str
+) -> int:
+    """The class with a name, or with a number.
+
+    Args:
+        name: What was asked for.
+        styles: Names by id.
+        present: Class ids of the raster.
+        flag: The option that asked, for the message.
+
+    Raises:
+        UsageProblemError: If there is no such class.
+    """
+    for class_id, style in styles.items():
+        if style.name == name:
+            return class_id
+    if name.removeprefix("-").isdigit() and (int(name) in present or int(name) in styles):
+        return int(name)
+    known = sorted({name_of(class_id, styles) for class_id in present})
+    raise UsageProblemError(
+        f"{flag} {name}: there is no such class", hint=f"The classes are {', '.join(known)}."
+    )
 
 
 def _color_table(scene: Scene) -> Mapping[int, Color]:

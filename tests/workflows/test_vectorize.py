@@ -16,8 +16,10 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
+from hyseg_cli.geo import features, layers
 from hyseg_cli.geo.arcs import rings
 from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
+from hyseg_cli.workflows import polygons
 
 
 def run(*arguments):
@@ -277,6 +279,11 @@ def test_the_summary_can_be_read_by_programs(tmp_path, land_cover):
         (["--out", "map.gpkg", "--mmu", "swamp=5px"], 2, "The classes are building, land"),
         (["--out", "map.gpkg", "--classes", "swamp"], 2, "no such class"),
         (["--out", "map.gpkg", "--mmu", "5px", "--keep", "9"], 2, "no such class"),
+        (["--out", "map.gpkg", "--fill-nodata"], 2, "needs a minimum mapping unit"),
+        (["--out", "map.gpkg", "--split-tiles", "3"], 2, "less than 16"),
+        (["--out", "map.gpkg", "--split-tiles", "64", "--dissolve"], 2, "Leave one of them out"),
+        (["--out", "map.gpkg", "--split-files"], 2, "is for Shapefiles"),
+        (["--out", "map.gpkg", "--confidence", "none.tif"], 1, "cannot be read"),
         (["--out", "map.gpkg", "--dst-crs", "Mars"], 2, "is no CRS"),
         (["--out", "map.gpkg", "--legend", "none.json"], 2, "no such legend"),
         (["--out", "/proc/map.gpkg"], 1, "cannot be written"),
@@ -352,3 +359,95 @@ def test_a_damaged_raster_leaves_nothing(tmp_path, write_raster):
     assert result.exit_code == 1
     assert "cannot be read" in result.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"raster.tif"}
+
+
+def test_large_regions_are_cut_and_keep_what_they_were(tmp_path, land_cover):
+    out = tmp_path / "map.gpkg"
+    result = run(land_cover, "--out", out, "--smooth", "--split-tiles", 64)
+    assert result.exit_code == 0, result.stderr
+    pieces = read(out)
+    whole = tmp_path / "whole.gpkg"
+    run(land_cover, "--out", whole)
+    whole = read(whole)
+    assert len(pieces) > len(whole) == pieces.region_id.nunique()
+    assert shapely.coverage_is_valid(pieces.geometry.values)
+    sums = pieces.groupby("region_id").agg({"n_px": "sum", "class_id": "first"})
+    assert sorted(map(tuple, sums.to_numpy().tolist())) == sorted(
+        zip(whole.n_px.tolist(), whole.class_id.tolist(), strict=True)
+    )
+    assert (pieces.bounds.maxx - pieces.bounds.minx <= 64 * 0.5).sum() > 0.9 * len(pieces)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".shp", ".geojson"])
+def test_dissolving_gives_one_multipolygon_for_each_class(tmp_path, land_cover, suffix):
+    out = tmp_path / f"map{suffix}"
+    result = run(land_cover, "--out", out, "--dissolve")
+    assert result.exit_code == 0, result.stderr
+    features = read(out)
+    assert sorted(features.class_name) == ["building", "land", "road", "vegetation", "water"]
+    assert features.geometry.is_valid.all()
+    with rasterio.open(land_cover) as file:
+        counts = np.bincount(file.read(1).ravel(), minlength=256)
+    assert features.n_px.tolist() == [counts[i] for i in features.class_id]
+    if suffix != ".geojson":
+        np.testing.assert_allclose(features.area, features.area_m2)
+
+
+def test_regions_can_be_joined_at_corners(tmp_path, write_raster):
+    classes = np.indices((20, 30)).sum(axis=0).astype(np.uint8) % 2
+    out = tmp_path / "map.gpkg"
+    result = run(write_raster(classes), "--out", out, "--connectivity", 8)
+    assert result.exit_code == 0, result.stderr
+    features = read(out)
+    assert features.n_px.tolist() == [300, 300]
+    assert set(features.geom_type) == {"MultiPolygon"}
+
+
+def test_confidence_becomes_an_attribute(tmp_path, write_raster):
+    classes = np.repeat(np.array([[0, 1]], np.uint8), 10, axis=1).repeat(10, axis=0)
+    levels = np.full_like(classes, 254)
+    levels[:, 10:] = 127
+    levels[0, 10:] = 0
+    confidence = write_raster(levels, name="conf.tif", nodata=255)
+    for suffix in (".gpkg", ".shp"):
+        out = tmp_path / f"map{suffix}"
+        result = run(write_raster(classes), "--out", out, "--confidence", confidence)
+        assert result.exit_code == 0, result.stderr
+        features = read(out).sort_values("class_id")
+        np.testing.assert_allclose(features.conf_mean, [1.0, 0.45], atol=1e-4)
+        np.testing.assert_allclose(features.conf_p10, [1.0, 0.0], atol=1e-4)
+
+
+def test_a_hole_in_the_map_is_filled_when_asked_for(tmp_path, write_raster):
+    classes = np.ones((30, 30), np.uint8)
+    classes[10:12, 10:12] = 255
+    classes[20:, 20:] = 255
+    path = write_raster(classes, nodata=255)
+    for flags, expected in (([], 796), (["--fill-nodata"], 800)):
+        out = tmp_path / "map.gpkg"
+        result = run(path, "--out", out, "--mmu", "9px", "--overwrite", *flags)
+        assert result.exit_code == 0, result.stderr
+        assert read(out).n_px.sum() == expected
+
+
+def test_too_large_a_shapefile_is_refused_or_split(tmp_path, land_cover, monkeypatch):
+    monkeypatch.setattr(polygons, "SHAPEFILE_LIMIT", 40_000)
+    monkeypatch.setattr(layers, "SHAPEFILE_LIMIT", 40_000)
+    monkeypatch.setattr(features, "MAX_BATCH_BYTES", 10_000)
+    out = tmp_path / "map.shp"
+    before = set(tmp_path.iterdir())
+    result = run(land_cover, "--out", out)
+    assert result.exit_code == 2, result.stderr
+    assert "more than a Shapefile can hold" in result.stderr
+    assert "--split-files" in result.stderr
+    assert set(tmp_path.iterdir()) == before
+    result = run(land_cover, "--out", out, "--split-files")
+    assert result.exit_code == 0, result.stderr
+    parts = [tmp_path / name for name in result.stdout.split() if name.endswith(".shp")]
+    assert len(parts) > 1
+    assert parts[0] == tmp_path / "map_1.shp"
+    together = np.concatenate([gpd.read_file(part).geometry.values for part in parts])
+    assert shapely.coverage_is_valid(together)
+    run(land_cover, "--out", tmp_path / "whole.gpkg")
+    assert len(together) == len(read(tmp_path / "whole.gpkg"))
+    assert run(land_cover, "--out", out, "--split-files").exit_code == 3

@@ -11,6 +11,9 @@ import numpy.typing as npt
 STRIP_ROWS = 256
 """Rows worked on at once. A constant, so that the result does not depend on the machine."""
 
+NEVER = -(2**31)
+"""A class that no pixel has."""
+
 Rows = npt.NDArray[Any]
 """(rows, width) of class ids, uint8 or int32; `no_class` where there is none."""
 

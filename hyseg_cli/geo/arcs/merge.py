@@ -4,6 +4,9 @@ The smallest goes first (the lower number among equals), into the neighbour with
 the longest border, or the largest one. The neighbour grows by it; neighbours of its own class
 that now touch it become one with it. This goes on until no region that may be merged is too
 small. Nothing is dropped, so there are no gaps.
+
+Areas without class stay as they are, unless they are made regions themselves (`NodataAsClass`):
+small ones are then taken up too, but nothing is ever merged into them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import ClassRows, Rows, strips
+from hyseg_cli.geo.arcs.classes import NEVER, ClassRows, Rows, strips
 from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.regions import Floats, Regions, find_root
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, paint_runs
@@ -33,6 +36,20 @@ class Merging:
     """Regions that were taken up by others."""
 
 
+class NodataAsClass:
+    """The same raster, where pixels without class are a class like the others."""
+
+    def __init__(self, source: ClassRows) -> None:
+        self.height, self.width = source.height, source.width
+        self.no_class = NEVER
+        self.nodata = source.no_class
+        """The class that they are."""
+        self._source = source
+
+    def read(self, row: int, count: int) -> Rows:
+        return self._source.read(row, count)
+
+
 def merge_small(
     source: ClassRows,
     regions: Regions,
@@ -40,6 +57,7 @@ def merge_small(
     limits: Floats,
     *,
     into: Literal["longest-border", "largest"] = "longest-border",
+    closed_class: int = NEVER,
 ) -> Merging:
     """Merge the regions of a raster that are too small; the raster is read once.
 
@@ -49,6 +67,7 @@ def merge_small(
         sizes: Size of each region, in any unit.
         limits: Smallest size of each region, in that unit; 0 protects a region from being merged.
         into: Which neighbour takes a small region up; the lower number among equals.
+        closed_class: Class into which nothing is merged.
     """
     is_small = sizes < limits
     is_small[0] = False
@@ -56,8 +75,9 @@ def merge_small(
     parents = np.arange(len(sizes), dtype=np.int32)
     class_ids, sizes = regions.class_ids.copy(), sizes.copy()
     merged = merge_all(
-        parents, class_ids, sizes, limits, offsets, neighbours, lengths, into == "largest"
-    )
+        parents, class_ids, sizes, limits, offsets, neighbours, lengths, closed_class,
+        into == "largest",
+    )  # fmt: skip
     roots = np.array([0], np.int32) if len(sizes) == 1 else _roots(parents)
     final = class_ids[roots]
     final[0] = source.no_class
@@ -74,17 +94,23 @@ def _roots(parents: Int32s) -> Int32s:
 
 
 class MergedRows:
-    """The raster after merging, worked out anew each time it is read, from row 0 on."""
+    """The raster after merging, worked out anew each time it is read, from row 0 on.
 
-    def __init__(self, source: ClassRows, merging: Merging) -> None:
-        self.height, self.width, self.no_class = source.height, source.width, source.no_class
+    Args:
+        source: The raster that was merged.
+        merging: What became of its regions.
+        no_class: Value of pixels without class in the result.
+    """
+
+    def __init__(self, source: ClassRows, merging: Merging, no_class: int) -> None:
+        self.height, self.width, self.no_class = source.height, source.width, no_class
         self._source = source
         self._merging = merging
-        self._labeller = Labeller(self.width, self.no_class)
+        self._labeller = Labeller(self.width, self._source.no_class)
 
     def read(self, row: int, count: int) -> Rows:
         if row == 0:
-            self._labeller = Labeller(self.width, self.no_class)
+            self._labeller = Labeller(self.width, self._source.no_class)
         runs = self._labeller.label(self._source.read(row, count))
         rows = np.empty((count, self.width), np.int32)
         paint_runs(
@@ -184,6 +210,7 @@ def merge_all(
     offsets: Int64s,
     neighbours: Int32s,
     lengths: Int64s,
+    closed_class: int,
     into_largest: bool,  # noqa: FBT001 - compiled code takes no keywords
 ) -> int:
     """Merge until nothing is too small; `parents`, `class_ids` and `sizes` tell the outcome.
@@ -209,8 +236,8 @@ def merge_all(
             continue
         member, last = chains[HEAD, region], chains[LAST, region]
         target = _best_neighbour(
-            member, last, region, parents, sizes, chains, offsets, neighbours, lengths, shared,
-            into_largest,
+            member, last, region, parents, class_ids, sizes, chains, offsets, neighbours, lengths,
+            shared, closed_class, into_largest,
         )  # fmt: skip
         if target < 0:
             continue
@@ -256,12 +283,14 @@ def _best_neighbour(
     last: int,
     region: int,
     parents: Int32s,
+    class_ids: Int32s,
     sizes: Floats,
     chains: Int32s,
     offsets: Int64s,
     neighbours: Int32s,
     lengths: Int64s,
     shared: Int64s,
+    closed_class: int,
     into_largest: bool,  # noqa: FBT001
 ) -> int:
     """The neighbour that takes a set up, or -1 if it has none; `shared` is all zeros, and stays."""
@@ -271,7 +300,7 @@ def _best_neighbour(
         while True:
             for at in range(offsets[member], offsets[member + 1]):
                 other = find_root(parents, neighbours[at])
-                if other == region:
+                if other == region or class_ids[other] == closed_class:
                     continue
                 if stage == SUM:
                     shared[other] += lengths[at]

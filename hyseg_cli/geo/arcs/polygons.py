@@ -117,7 +117,7 @@ def _number_strips(
     Before its rows stands the row above, behind the last strip's an empty one, and an empty
     column on either side.
     """
-    labeller = Labeller(source.width, source.no_class)
+    labeller = Labeller(source.width, source.no_class, regions.tile)
     above = np.zeros(source.width + 2, np.int32)
     for row, count in strips(source.height, strip_rows):
         is_last = row + count == source.height

@@ -73,6 +73,26 @@ class Proof:
         """Whether the rings use the edges of the arcs and no others."""
         return self._arc_sum == self._ring_sum
 
+    def problems(self, regions: int, pixels: int | None) -> list[str]:
+        """What keeps the polygons from being a coverage; nothing if they are one.
+
+        Args:
+            regions: How many polygons there must be.
+            pixels: The area they must have; None where borders have been generalised.
+        """
+        found = []
+        if not self.is_matched:
+            found.append("edges that only one polygon has")
+        if self.conflicts:
+            found.append(f"{self.conflicts} edges that cross or touch")
+        if self.misshapen:
+            found.append(f"{self.misshapen} misshapen polygons")
+        if self.polygons != regions:
+            found.append(f"{self.polygons} polygons instead of {regions}")
+        if pixels is not None and self.area_px != pixels:
+            found.append(f"an area of {self.area_px} instead of {pixels} pixels")
+        return found
+
     def to_dict(self) -> dict[str, int | float | bool]:
         """The findings, ready for JSON."""
         return {

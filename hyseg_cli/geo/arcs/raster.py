@@ -17,7 +17,7 @@ from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.arcs.classes import ClassRows, Rows, strips
 from hyseg_cli.geo.scene import Scene
 
-NEVER = -(2**31)
+MASKED = 1 - 2**31
 """Stands for "no class" where the raster names no nodata value."""
 
 CLASS_TYPES = ("uint8", "int8", "uint16", "int16", "int32")
@@ -45,9 +45,9 @@ class RasterRows:
         self._by_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
         nodata = scene.nodata
         is_whole = nodata is not None and nodata == int(nodata) and abs(nodata) < 2**31
-        self.no_class = int(nodata) if is_whole and nodata is not None else NEVER
+        self.no_class = int(nodata) if is_whole and nodata is not None else MASKED
         if self._by_mask:
-            self.no_class = NEVER
+            self.no_class = MASKED
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._ahead: tuple[tuple[int, int], Future[Rows]] | None = None
 
@@ -82,7 +82,7 @@ class RasterRows:
             rows = self._dataset.read(1, window=window)
             if self._by_mask:
                 valid = self._dataset.read_masks(1, window=window) > 0
-                rows = np.where(valid, rows.astype(np.int32), NEVER)
+                rows = np.where(valid, rows.astype(np.int32), MASKED)
         except RasterioError as error:
             raise HysegError(
                 f"{self._path}: rows {row} to {row + count - 1} cannot be read ({error})",
@@ -98,7 +98,7 @@ def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
         HysegError: If it cannot be written.
     """
     temporary = out.with_name(out.name + ".tmp")
-    no_class = source.no_class if source.no_class != NEVER else None
+    no_class = source.no_class if source.no_class != MASKED else None
     try:
         with rasterio.open(scene.path) as model:
             has_colors = model.colorinterp[0] == ColorInterp.palette

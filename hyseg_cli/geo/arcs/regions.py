@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hyseg_cli.geo.arcs.classes import ClassRows, strips
 from hyseg_cli.geo.arcs.kernels import kernel
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, Runs
+from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, Runs, cut_pairs
 from hyseg_cli.geo.arcs.store import Table
 
 Floats = npt.NDArray[np.float64]
@@ -29,22 +29,33 @@ class Regions:
     """Area of the pixels of each region."""
     last_rows: Int64s
     """Last row that holds a pixel of the region, -1 for entry 0."""
+    tile: int
+    """Side of the tiles that large regions were cut into, 0 for none."""
+    uncut: Int32s
+    """Number of the region that each was before it was cut; its own without tiles."""
+    runs: int
+    """Runs of pixels in all rows: a measure of how long the borders are."""
 
     def __len__(self) -> int:
         return len(self.class_ids) - 1
 
 
-def find_regions(source: ClassRows, row_areas_m2: Floats, folder: Path) -> Regions:
+def find_regions(
+    source: ClassRows, row_areas_m2: Floats, folder: Path, *, tile: int = 0
+) -> Regions:
     """The regions of a raster, which is read once.
 
     Args:
         source: The raster.
         row_areas_m2: Area of one pixel of each row, (height,).
         folder: For tables that outgrow the memory.
+        tile: Cut regions of more than tile x tile pixels at the lines between such tiles; 0
+            cuts none.
     """
-    labeller = Labeller(source.width, source.no_class)
+    labeller = Labeller(source.width, source.no_class, tile)
     table = Table((np.int32, np.int32, np.int64, np.float64, np.int64), folder)
-    known = 0
+    cuts = [np.zeros((0, 2), np.int32)]
+    known, run_count = 0, 0
     for row, count in strips(source.height):
         runs = labeller.label(source.read(row, count))
         table.require(labeller.labels + 1)
@@ -52,10 +63,39 @@ def find_regions(source: ClassRows, row_areas_m2: Floats, folder: Path) -> Regio
         parents[known + 1 : labeller.labels + 1] = np.arange(known + 1, labeller.labels + 1)
         known = labeller.labels
         unite_all(parents, runs.links)
+        if tile:
+            cuts.append(cut_pairs(runs, row, tile))
         _measure(runs, row, row_areas_m2[row : row + count], measured)
+        run_count += len(runs.starts)
     table.require(known + 1)
-    parents, *measured = table.columns
-    number_of_label = np.zeros(known + 1, np.int32)
+    parents, *measured = (column[: known + 1] for column in table.columns)
+    uncut = _mend_small_cuts(parents, measured[1], np.concatenate(cuts), tile) if tile else None
+    return _add_up(parents, measured, tile, uncut, run_count)
+
+
+def _mend_small_cuts(parents: Int32s, pixels: Int64s, cuts: Int32s, tile: int) -> Int32s:
+    """Unite again what belongs to regions of at most one tile's pixels.
+
+    Returns:
+        Number of the uncut region of each label.
+    """
+    whole = parents.copy()
+    unite_all(whole, cuts)
+    uncut = np.zeros(len(parents), np.int32)
+    number_sets(whole, uncut)
+    sizes = np.bincount(uncut, weights=pixels)
+    unite_all(parents, cuts[sizes[uncut[cuts[:, 0]]] <= tile * tile])
+    return uncut
+
+
+def _add_up(
+    parents: Int32s,
+    measured: list[npt.NDArray[Any]],
+    tile: int,
+    uncut: Int32s | None,
+    run_count: int,
+) -> Regions:
+    number_of_label = np.zeros(len(parents), np.int32)
     size = 1 + number_sets(parents, number_of_label)
     regions = Regions(
         number_of_label,
@@ -63,7 +103,12 @@ def find_regions(source: ClassRows, row_areas_m2: Floats, folder: Path) -> Regio
         np.zeros(size, np.int64),
         np.zeros(size, np.float64),
         np.full(size, -1, np.int64),
+        tile,
+        np.arange(size, dtype=np.int32),
+        run_count,
     )
+    if uncut is not None:
+        regions.uncut[number_of_label] = uncut
     class_ids, pixels, areas_m2, last_rows = measured
     add_up(
         number_of_label, class_ids, pixels, areas_m2, last_rows,

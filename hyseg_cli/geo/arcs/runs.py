@@ -4,6 +4,9 @@ A run takes the label of the first run of its class that it touches in the row a
 one. This rule looks at nothing but the two rows; so every pass over the raster gives every run
 the same label, and no raster of labels has to be kept. Labels that turn out to belong together
 are reported as links, for the union-find of `regions`.
+
+With a tile size, runs end at tile lines and labels do not reach across them; what would have
+belonged together there can be asked for (`cut_pairs`).
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from hyseg_cli.geo.arcs.kernels import kernel
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
+
+NO_TILES = 1 << 30
+"""Side of a tile that no raster fills."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,20 @@ class Runs:
 
 
 class Labeller:
-    """Cuts a raster into labelled runs, some rows at a time, top to bottom; mutable."""
+    """Cuts a raster into labelled runs, some rows at a time, top to bottom; mutable.
 
-    def __init__(self, width: int, no_class: int) -> None:
+    Args:
+        width: Columns of the raster.
+        no_class: Value of pixels that get no label.
+        tile: Side of the tiles at whose lines labels end, 0 for none.
+    """
+
+    def __init__(self, width: int, no_class: int, tile: int = 0) -> None:
         self.labels = 0
         """Labels given so far."""
         self._no_class = no_class
+        self._tile = tile or NO_TILES
+        self._row = 0
         # Above the first row lies a single run without class.
         self._above = (
             np.array([0], np.int32),
@@ -62,18 +76,20 @@ class Labeller:
         """The runs of the next rows."""
         rows = len(classes)
         above = len(self._above[0])
-        count = above + count_runs(classes)
+        count = above + count_runs(classes, self._tile)
         offsets = np.zeros(rows + 2, np.int64)
         starts, stops, run_classes, labels = (np.zeros(count, np.int32) for _ in range(4))
         for column, values in zip((starts, stops, run_classes, labels), self._above, strict=True):
             column[:above] = values
         offsets[1] = above
-        cut_runs(classes, offsets, starts, stops, run_classes)
+        cut_runs(classes, self._tile, offsets, starts, stops, run_classes)
         # Along a pair of rows no more runs can touch than both rows have.
         links = np.zeros((2 * count, 2), np.int32)
         self.labels, linked = label_runs(
-            offsets, starts, stops, run_classes, self._no_class, self.labels, labels, links
-        )
+            offsets, starts, stops, run_classes, self._no_class, self._row, self._tile,
+            self.labels, labels, links,
+        )  # fmt: skip
+        self._row += rows
         last = slice(int(offsets[-2]), int(offsets[-1]))
         self._above = (
             starts[last].copy(), stops[last].copy(), run_classes[last].copy(), labels[last].copy(),
@@ -82,7 +98,7 @@ class Labeller:
 
 
 @kernel
-def count_runs(classes: Rows) -> int:
+def count_runs(classes: Rows, tile: int) -> int:
     """Runs of equal class in some rows."""
     height, width = classes.shape
     count = height
@@ -90,12 +106,15 @@ def count_runs(classes: Rows) -> int:
         for col in range(1, width):
             if classes[row, col] != classes[row, col - 1]:
                 count += 1
+        for col in range(tile, width, tile):
+            if classes[row, col] == classes[row, col - 1]:
+                count += 1
     return count
 
 
 @kernel
 def cut_runs(
-    classes: Rows, offsets: Int64s, starts: Int32s, stops: Int32s, run_classes: Int32s
+    classes: Rows, tile: int, offsets: Int64s, starts: Int32s, stops: Int32s, run_classes: Int32s
 ) -> None:
     """Write the runs of each row behind those of the row above, which stand first."""
     height, width = classes.shape
@@ -105,8 +124,9 @@ def cut_runs(
         while col < width:
             starts[run] = col
             run_classes[run] = classes[row, col]
+            tile_end = min(width, (col // tile + 1) * tile)
             col += 1
-            while col < width and classes[row, col] == classes[row, col - 1]:
+            while col < tile_end and classes[row, col] == classes[row, col - 1]:
                 col += 1
             stops[run] = col
             run += 1
@@ -120,6 +140,8 @@ def label_runs(
     stops: Int32s,
     classes: Int32s,
     no_class: int,
+    first_row: int,
+    tile: int,
     count: int,
     labels: Int32s,
     links: Int32s,
@@ -128,10 +150,12 @@ def label_runs(
     linked = 0
     for row in range(1, len(offsets) - 1):
         above, end = offsets[row - 1], offsets[row]
+        if (first_row + row - 1) % tile == 0:
+            above = end
         for run in range(offsets[row], offsets[row + 1]):
             if classes[run] == no_class:
                 continue
-            while stops[above] <= starts[run]:
+            while above < end and stops[above] <= starts[run]:
                 above += 1
             touching = above
             while touching < end and starts[touching] < stops[run]:
@@ -147,6 +171,54 @@ def label_runs(
                 count += 1
                 labels[run] = count
     return count, linked
+
+
+def cut_pairs(runs: Runs, first_row: int, tile: int) -> Int32s:
+    """Pairs of labels of one class that touch across a tile line, (n, 2).
+
+    Args:
+        runs: What a `Labeller` with this tile size says of some rows.
+        first_row: Row of the raster that is the first of them.
+        tile: Side of the tiles.
+    """
+    pairs = np.empty((3 * len(runs.starts), 2), np.int32)
+    found = find_cut_pairs(
+        runs.offsets, runs.starts, runs.stops, runs.classes, runs.labels, first_row, tile, pairs
+    )
+    return pairs[:found]
+
+
+@kernel
+def find_cut_pairs(
+    offsets: Int64s,
+    starts: Int32s,
+    stops: Int32s,
+    classes: Int32s,
+    labels: Int32s,
+    first_row: int,
+    tile: int,
+    pairs: Int32s,
+) -> int:
+    """Fill `pairs`; returns how many there are."""
+    found = 0
+    for row in range(1, len(offsets) - 1):
+        for run in range(offsets[row] + 1, offsets[row + 1]):
+            if classes[run] == classes[run - 1] and labels[run] > 0:
+                pairs[found, 0], pairs[found, 1] = labels[run - 1], labels[run]
+                found += 1
+        if (first_row + row - 1) % tile != 0:
+            continue
+        above, end = offsets[row - 1], offsets[row]
+        for run in range(end, offsets[row + 1]):
+            while above < end and stops[above] <= starts[run]:
+                above += 1
+            touching = above
+            while touching < end and starts[touching] < stops[run]:
+                if labels[run] > 0 and labels[touching] > 0 and classes[touching] == classes[run]:
+                    pairs[found, 0], pairs[found, 1] = labels[touching], labels[run]
+                    found += 1
+                touching += 1
+    return found
 
 
 @kernel

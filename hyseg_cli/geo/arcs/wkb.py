@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,8 @@ Bytes = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
 POLYGON = 3
+"""Geometry type."""
+MULTIPOLYGON = 6
 """Geometry type."""
 HEADER = 9
 """Bytes of byte order, type and number of rings."""
@@ -38,6 +42,11 @@ def to_wkb(
     out = np.empty(offsets[-1], np.uint8)
     write_polygons(points.view(np.uint8), ring_offsets, polygon_offsets, reverse, out)
     return out, offsets
+
+
+def collection_header(kind: int, parts: int) -> bytes:
+    """What stands before the WKB of the parts of a collection."""
+    return struct.pack("<BII", 1, kind, parts)
 
 
 @kernel

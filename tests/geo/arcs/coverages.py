@@ -25,15 +25,15 @@ class Traced:
     proof: Proof
 
 
-def regions_of(classes, no_class=255):
+def regions_of(classes, no_class=255, tile=0):
     source = ArrayRows(classes, no_class=no_class)
     with tempfile.TemporaryDirectory() as folder:
-        return source, find_regions(source, np.ones(len(classes)), Path(folder))
+        return source, find_regions(source, np.ones(len(classes)), Path(folder), tile=tile)
 
 
-def trace(classes, *, smooth=False, tolerance=0.0, strip_rows=STRIP_ROWS):
+def trace(classes, *, smooth=False, tolerance=0.0, strip_rows=STRIP_ROWS, tile=0):
     """All polygons of an array, in the order of their regions."""
-    source, regions = regions_of(classes)
+    source, regions = regions_of(classes, tile=tile)
     proof = Proof(seams(len(classes), strip_rows))
     polygons, numbers = [], []
     for batch in trace_polygons(

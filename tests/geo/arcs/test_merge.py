@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from geo.arcs.coverages import assert_coverage, blobs, regions_of, trace
@@ -6,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.arcs.merge import MergedRows, merge_small
+from hyseg_cli.geo.arcs.merge import MergedRows, NodataAsClass, merge_small
+from hyseg_cli.geo.arcs.regions import find_regions
 
 rasters = hnp.arrays(
     np.uint8,
@@ -20,7 +24,7 @@ def merge(classes, limit, into="longest-border", protected=()):
     limits = np.full(len(regions) + 1, float(limit))
     limits[np.isin(regions.class_ids, protected)] = 0
     merging = merge_small(source, regions, regions.pixels.astype(float), limits, into=into)
-    rows = MergedRows(source, merging)
+    rows = MergedRows(source, merging, 255)
     return np.concatenate([rows.read(row, 1) for row in range(len(classes))])
 
 
@@ -116,3 +120,39 @@ def test_the_border_or_the_size_decides(into, winner):
 def test_merged_rasters_become_coverages():
     merged = merge(blobs(80, 80, roughness=0.7), 12).astype(np.uint8)
     assert_coverage(trace(merged, smooth=True, tolerance=1.0))
+
+
+def fill(classes, limit):
+    plain, _ = regions_of(classes)
+    source = NodataAsClass(plain)
+    with tempfile.TemporaryDirectory() as folder:
+        regions = find_regions(source, np.ones(len(classes)), Path(folder))
+    limits = np.where(regions.class_ids == 255, float(limit), 0.0)
+    merging = merge_small(
+        source, regions, regions.pixels.astype(float), limits, closed_class=source.nodata
+    )
+    return MergedRows(source, merging, 255).read(0, len(classes))
+
+
+@settings(deadline=None)
+@given(classes=rasters, limit=st.integers(1, 8))
+def test_small_areas_without_class_can_be_filled(classes, limit):
+    filled = fill(classes, limit)
+    known = classes != 255
+    assert (filled[known] == classes[known]).all()
+    holes = label(classes == 255, connectivity=1, background=0)
+    for number in range(1, holes.max() + 1):
+        inside = holes == number
+        is_small = inside.sum() < limit and not inside.all()
+        assert ((filled[inside] != 255) == is_small).all()
+
+
+def test_nothing_is_merged_into_an_area_without_class():
+    classes = np.full((9, 9), 255, np.uint8)
+    classes[4, 4] = 1
+    source = NodataAsClass(regions_of(classes)[0])
+    with tempfile.TemporaryDirectory() as folder:
+        regions = find_regions(source, np.ones(9), Path(folder))
+    sizes = regions.pixels.astype(float)
+    merging = merge_small(source, regions, sizes, np.full(3, 1000.0), closed_class=255)
+    np.testing.assert_array_equal(MergedRows(source, merging, 255).read(0, 9), np.ones((9, 9), int))

@@ -164,3 +164,33 @@ def test_reprojecting_opens_no_slivers():
     placed = shapely.transform(polygons, lambda points: points * [10, -10] + [5e5, 5.4e6])
     degrees = gpd.GeoSeries(placed, crs="EPSG:32632").to_crs("EPSG:4326")
     assert shapely.coverage_is_valid(degrees.values)
+
+
+@settings(deadline=None)
+@given(
+    classes=rasters,
+    strip_rows=heights,
+    tile=st.integers(1, 13),
+    smooth=st.booleans(),
+    tolerance=st.sampled_from([0.0, 1.5, 4.0]),
+)
+def test_large_regions_are_cut_along_straight_tile_lines(
+    classes, strip_rows, tile, smooth, tolerance
+):
+    cut = trace(classes, tile=tile, strip_rows=strip_rows, smooth=smooth, tolerance=tolerance)
+    if not len(cut.polygons):
+        return
+    assert_coverage(cut)
+    whole = trace(classes)
+    uncut = cut.regions.uncut[1:]
+    assert set(uncut) == set(range(1, len(whole.regions) + 1))
+    for region in range(1, len(whole.regions) + 1):
+        pieces = cut.polygons[uncut == region]
+        if not smooth and tolerance == 0:
+            assert shapely.union_all(pieces).equals(whole.polygons[region - 1])
+        if whole.regions.pixels[region] <= tile * tile:
+            assert len(pieces) == 1
+            continue
+        left, top, right, bottom = shapely.bounds(pieces).T
+        assert (right <= np.floor(left / tile) * tile + tile).all()
+        assert (bottom <= np.floor(top / tile) * tile + tile).all()

@@ -1,0 +1,90 @@
+"""Polygons of a batch as well-known binary in map coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+
+from hyseg_cli.geo.arcs.polygons import PolygonBatch
+from hyseg_cli.geo.arcs.runs import Int32s, Int64s
+from hyseg_cli.geo.arcs.wkb import Bytes, to_wkb
+from hyseg_cli.geo.measure import GroundMeasure
+from hyseg_cli.geo.scene import Scene, to_map
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Some geometries, each with what is measured of it."""
+
+    features: Int32s
+    """Number of the feature that each is the geometry of."""
+    geometry: Bytes
+    """WKB of all, one behind the other."""
+    offsets: Int64s
+    """Where each begins, then where the last one ends."""
+    perimeters_m: Floats
+    """Length of all rings of each."""
+    bounds: Floats
+    """(n, 4): xmin, ymin, xmax, ymax of each."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class ShapeBuilder:
+    """Turns polygons in pixels into shapes in map coordinates.
+
+    Every point is transformed by itself, so points shared by neighbours stay bit-identical.
+
+    Args:
+        scene: The class raster.
+        dst_crs: CRS to write in; None for the raster's own.
+        decimals: Round coordinates to so many; None to keep them.
+    """
+
+    def __init__(self, scene: Scene, dst_crs: pyproj.CRS | None, decimals: int | None) -> None:
+        self._transform = scene.transform
+        self._measure = GroundMeasure(scene)
+        self._decimals = decimals
+        self._reproject: pyproj.Transformer | None = None
+        if dst_crs is not None and scene.crs is not None:
+            self._reproject = pyproj.Transformer.from_crs(
+                pyproj.CRS.from_wkt(scene.crs.to_wkt()), dst_crs, always_xy=True
+            )
+        determinant = self._transform.a * self._transform.e - self._transform.b * self._transform.d
+        # Rings run counterclockwise on a north-up map; a south-up one mirrors them.
+        self._mirrored = determinant > 0
+        self.vertices = 0
+        """Points of all rings so far; the repeated first one is not counted."""
+
+    def build(self, batch: PolygonBatch) -> Shapes:
+        """The shapes of some polygons; the features are their regions."""
+        points = np.column_stack(to_map(self._transform, batch.points[:, 0], batch.points[:, 1]))
+        perimeters = self._perimeters(points, batch)
+        if self._reproject is not None:
+            points = np.column_stack(self._reproject.transform(points[:, 0], points[:, 1]))
+        if self._decimals is not None:
+            points = np.round(points, self._decimals)
+        geometry, offsets = to_wkb(
+            np.ascontiguousarray(points), batch.ring_offsets, batch.polygon_offsets,
+            reverse=self._mirrored,
+        )  # fmt: skip
+        self.vertices += len(points)
+        first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
+        least = np.minimum.reduceat(points, first_points)
+        greatest = np.maximum.reduceat(points, first_points)
+        return Shapes(batch.regions, geometry, offsets, perimeters, np.hstack([least, greatest]))
+
+    def _perimeters(self, points: Floats, batch: PolygonBatch) -> Floats:
+        """Length of all rings of each polygon, in metres, before any reprojection."""
+        following = np.arange(1, len(points) + 1)
+        following[batch.ring_offsets[1:] - 1] = batch.ring_offsets[:-1]
+        lengths = self._measure.lengths_m(points, points[following])
+        first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
+        perimeters: Floats = np.add.reduceat(lengths, first_points)
+        return perimeters

@@ -1,0 +1,248 @@
+"""From a class raster to files of polygons, as the settings of `hyseg vectorize` say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyproj
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import CheckFailedError, UsageProblemError
+from hyseg_cli.geo.ahead import ahead
+from hyseg_cli.geo.arcs.classes import ClassRows, Rows, seams
+from hyseg_cli.geo.arcs.merge import NodataAsClass
+from hyseg_cli.geo.arcs.polygons import Generalisation, PolygonBatch, trace_polygons
+from hyseg_cli.geo.arcs.proof import Proof
+from hyseg_cli.geo.arcs.regions import Regions, find_regions
+from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
+from hyseg_cli.geo.features import GEOMETRY, RecordBuilder, Summary, attributes_of
+from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
+from hyseg_cli.geo.layers import (
+    FORMATS,
+    SHAPEFILE_LIMIT,
+    move_into_place,
+    shapefile_bytes,
+    shapefile_parts,
+    write_layer,
+)  # fmt: skip
+from hyseg_cli.geo.measure import GroundMeasure
+from hyseg_cli.geo.names import GRAY, ClassStyle, find_class
+from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.shapes import ShapeBuilder
+from hyseg_cli.geo.symbology import add_geopackage_style
+from hyseg_cli.quantity import Quantity
+from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.workflows.minimum_unit import merge_below_unit
+
+MOST_POINTS_OF_A_RUN = 8
+"""A run of pixels has two ends, each with a corner above and below, seen from two sides."""
+
+
+def numbered(out: Path, number: int) -> Path:
+    """The name of one of several files."""
+    return out.with_stem(f"{out.stem}_{number}")
+
+
+class _Counted:
+    """A raster whose reading is reported."""
+
+    def __init__(self, source: ClassRows, report: Report, task: str) -> None:
+        self.height, self.width, self.no_class = source.height, source.width, source.no_class
+        self._source, self._report, self._task = source, report, task
+
+    def read(self, row: int, count: int) -> Rows:
+        rows = self._source.read(row, count)
+        self._report.advance(self._task, row + count, self.height)
+        return rows
+
+
+@dataclass(frozen=True)
+class PolygonJob:
+    """One raster on its way to polygons."""
+
+    settings: VectorizeSettings
+    scene: Scene
+    styles: Mapping[int, ClassStyle]
+    report: Report
+    work: Path
+    """Folder for what is not finished."""
+
+    def find_regions(self, raster: ClassRows) -> tuple[ClassRows, Regions, int]:
+        """The raster after merging, its regions, and how many were merged."""
+        areas = GroundMeasure(self.scene).row_areas_m2()
+        tile = self.settings.split_tiles
+        merged, source = 0, raster
+        if self.settings.mmu:
+            parts = NodataAsClass(raster) if self.settings.fill_nodata else raster
+            regions = find_regions(self._counted(parts, "finding regions"), areas, self.work)
+            counted = self._counted(parts, "merging small regions")
+            source, merged = merge_below_unit(
+                self.settings, counted, regions, self.styles, raster.no_class
+            )
+        else:
+            source = self._counted(source, "finding regions")
+        return source, find_regions(source, areas, self.work, tile=tile), merged
+
+    def write(
+        self, source: ClassRows, regions: Regions
+    ) -> tuple[list[Path], Summary, Proof | None]:
+        """Write the polygons; returns the files, what is in them, and the proof."""
+        form = FORMATS[self.settings.out.suffix.lower()]
+        crs = self._target_crs(form.crs)
+        trace = self._tracer(source, regions)
+        if form.driver == "ESRI Shapefile" and not self.settings.split_files:
+            _require_small(regions, trace)
+        grouping = self._grouping(source, regions)
+        shapes = ShapeBuilder(self.scene, crs, form.decimals)
+        records = RecordBuilder(
+            attributes_of(regions, grouping, self._confidence(source, regions, grouping)),
+            {class_id: style.name for class_id, style in self.styles.items()},
+            bounds=form.driver == "Parquet",
+            fixed_point=form.driver == "ESRI Shapefile",
+        )
+        gatherer = Gatherer(grouping) if self._is_grouped else None
+        proof = Proof(seams(source.height)) if self.settings.check else None
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in trace("tracing polygons", proof):
+                made = shapes.build(batch)
+                yield from records.build(gatherer.add(made) if gatherer else made)
+
+        names = self._write_files(batches(), records.schema, crs)
+        if proof is not None:
+            self._require_coverage(proof, regions)
+        if form.driver == "GPKG":
+            present = {
+                int(c): self.styles.get(int(c), ClassStyle(str(c), GRAY))
+                for c in np.unique(regions.class_ids[1:])
+            }
+            path = self.work / "layer" / names[0]
+            add_geopackage_style(path, self.settings.layer, GEOMETRY, present)
+        move_into_place(self.work / "layer", names, self.settings.out.parent)
+        records.summary.vertices = shapes.vertices
+        return [self.settings.out.with_name(name) for name in names], records.summary, proof
+
+    def _write_files(
+        self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, crs: pyproj.CRS | None
+    ) -> list[str]:
+        out, finished = self.settings.out, self.work / "layer"
+        finished.mkdir()
+        names = []
+        with closing(ahead(batches, 4)) as records:
+            parts = shapefile_parts(records) if self.settings.split_files else iter([records])
+            for number, part in enumerate(parts, 1):
+                name = (numbered(out, number) if self.settings.split_files else out).name
+                write_layer(
+                    part, schema, finished / name, layer=self.settings.layer,
+                    geometry_type="MultiPolygon" if self._is_grouped else "Polygon", crs=crs,
+                )  # fmt: skip
+                names.append(name)
+        return names
+
+    @property
+    def _is_grouped(self) -> bool:
+        return self.settings.dissolve or self.settings.connectivity == 8
+
+    def _grouping(self, source: ClassRows, regions: Regions) -> Grouping:
+        if self.settings.dissolve:
+            return by_class(regions)
+        if self._is_grouped:
+            return by_corners(self._counted(source, "joining corners"), regions)
+        return one_of_each(regions)
+
+    def _confidence(
+        self, source: ClassRows, regions: Regions, grouping: Grouping
+    ) -> RegionConfidence | None:
+        if self.settings.confidence is None:
+            return None
+        counted = self._counted(source, "measuring confidence")
+        with closing(ConfidenceRows(self.settings.confidence, self.scene)) as confidence:
+            return measure_confidence(counted, regions, grouping.feature_of_region, confidence)
+
+    def _tracer(
+        self, source: ClassRows, regions: Regions
+    ) -> Callable[[str, Proof | None], Iterator[PolygonBatch]]:
+        """What traces the polygons of the classes asked for, under a name and with a proof."""
+        present = set(np.unique(regions.class_ids[1:]).tolist())
+        chosen = [
+            find_class(name, self.styles, present, "--classes") for name in self.settings.classes
+        ]
+        generalisation = self._generalisation()
+
+        def trace(task: str, proof: Proof | None) -> Iterator[PolygonBatch]:
+            counted = self._counted(source, task)
+            for batch in trace_polygons(counted, regions, generalisation, proof):
+                is_chosen = np.isin(regions.class_ids[batch.regions], chosen)
+                yield batch.select(is_chosen) if chosen else batch
+
+        return trace
+
+    def _counted(self, source: ClassRows, task: str) -> ClassRows:
+        return _Counted(source, self.report, task)
+
+    def _generalisation(self) -> Generalisation:
+        quantity = Quantity.parse(self.settings.simplify, ("px", "m"), "--simplify")
+        if quantity.unit == "px":
+            return Generalisation(self.settings.smooth, quantity.value)
+        resolution = self.scene.resolution_m()
+        if resolution is None:
+            raise UsageProblemError(
+                f"--simplify {self.settings.simplify}: {self.scene.path} has no place, "
+                "its pixels no metres",
+                hint="Give the tolerance in px.",
+            )
+        return Generalisation(self.settings.smooth, quantity.value / resolution)
+
+    def _require_coverage(self, proof: Proof, regions: Regions) -> None:
+        exact = self._generalisation() == Generalisation()
+        pixels = int(regions.pixels[1:].sum()) if exact else None
+        problems = proof.problems(len(regions), pixels)
+        if problems:
+            raise CheckFailedError(
+                f"the polygons are no coverage: {', '.join(problems)}",
+                hint="Use --no-check to look at them, and please report this with the raster.",
+            )
+
+    def _target_crs(self, prescribed: str | None) -> pyproj.CRS | None:
+        if self.scene.crs is None:
+            if self.settings.dst_crs or prescribed:
+                raise UsageProblemError(
+                    f"{self.scene.path} has no CRS to transform from",
+                    hint="Write a .gpkg without --dst-crs, or georeference the map.",
+                )
+            return None
+        wanted = prescribed or self.settings.dst_crs or self.scene.crs.to_wkt()
+        try:
+            return pyproj.CRS.from_user_input(wanted)
+        except pyproj.exceptions.CRSError as error:
+            raise UsageProblemError(
+                f"--dst-crs {self.settings.dst_crs} is no CRS",
+                hint="Give a code such as EPSG:4326.",
+            ) from error
+
+
+def _require_small(
+    regions: Regions, trace: Callable[[str, Proof | None], Iterator[PolygonBatch]]
+) -> None:
+    """Raise if the polygons are too many for one Shapefile; they are counted if in doubt.
+
+    Raises:
+        UsageProblemError: If they are.
+    """
+    if shapefile_bytes(len(regions), MOST_POINTS_OF_A_RUN * regions.runs) <= SHAPEFILE_LIMIT:
+        return
+    polygons = points = 0
+    for batch in trace("measuring the Shapefile", None):
+        polygons += len(batch)
+        points += len(batch.points) + len(batch.ring_offsets)
+    size = shapefile_bytes(polygons, points)
+    if size > SHAPEFILE_LIMIT:
+        raise UsageProblemError(
+            f"{polygons} polygons take {size / 1e9:.1f} GB, more than a Shapefile can hold",
+            hint="Write a .gpkg, or give --split-files for several Shapefiles.",
+        )
