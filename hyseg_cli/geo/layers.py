@@ -28,17 +28,22 @@ class VectorFormat:
     """CRS the format prescribes."""
     decimals: int | None = None
     """Decimals the format keeps of coordinates."""
+    polygon_bytes: float = 160
+    """About what a polygon takes beside its points, with its attributes and its index entry."""
+    point_bytes: float = 16
+    """About what a point takes."""
 
 
 FORMATS = {
     ".gpkg": VectorFormat("GPKG"),
     ".fgb": VectorFormat("FlatGeobuf"),
-    ".parquet": VectorFormat("Parquet"),
+    # Compressed.
+    ".parquet": VectorFormat("Parquet", polygon_bytes=20, point_bytes=3),
     # RFC 7946: longitude and latitude, right-hand rings; seven decimals are a centimetre.
     ".geojson": VectorFormat(
-        "GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}, "EPSG:4326", 7
+        "GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}, "EPSG:4326", 7, 200, 27
     ),
-    ".geojsonl": VectorFormat("GeoJSONSeq", {"COORDINATE_PRECISION": "7"}, "EPSG:4326", 7),
+    ".geojsonl": VectorFormat("GeoJSONSeq", {"COORDINATE_PRECISION": "7"}, "EPSG:4326", 7, 200, 27),
     ".shp": VectorFormat("ESRI Shapefile", {"ENCODING": "UTF-8"}),
 }
 """By suffix of the file name."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyproj
 
 from hyseg_cli.console import Report
-from hyseg_cli.errors import CheckFailedError, UsageProblemError
+from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
 from hyseg_cli.geo.ahead import ahead
 from hyseg_cli.geo.arcs.classes import ClassRows, Rows, seams
 from hyseg_cli.geo.arcs.merge import NodataAsClass
-from hyseg_cli.geo.arcs.polygons import Generalisation, PolygonBatch, trace_polygons
+from hyseg_cli.geo.arcs.polygons import (
+    Generalisation,
+    PolygonBatch,
+    expected_points,
+    trace_polygons,
+)
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.regions import Regions, find_regions
 from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
@@ -25,6 +32,7 @@ from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_o
 from hyseg_cli.geo.layers import (
     FORMATS,
     SHAPEFILE_LIMIT,
+    VectorFormat,
     move_into_place,
     shapefile_bytes,
     shapefile_parts,
@@ -97,6 +105,7 @@ class PolygonJob:
         trace = self._tracer(source, regions)
         if form.driver == "ESRI Shapefile" and not self.settings.split_files:
             _require_small(regions, trace)
+        self._require_space(regions, form)
         grouping = self._grouping(source, regions)
         shapes = ShapeBuilder(self.scene, crs, form.decimals)
         records = RecordBuilder(
@@ -126,6 +135,23 @@ class PolygonJob:
         move_into_place(self.work / "layer", names, self.settings.out.parent)
         records.summary.vertices = shapes.vertices
         return [self.settings.out.with_name(name) for name in names], records.summary, proof
+
+    def _require_space(self, regions: Regions, form: VectorFormat) -> None:
+        """Raise if the disk is sure to fill up.
+
+        Raises:
+            HysegError: If less is free than the polygons will take.
+        """
+        share = self._is_chosen(regions)[1:].mean()
+        points = expected_points(regions, self._generalisation())
+        size = share * (len(regions) * form.polygon_bytes + points * form.point_bytes)
+        free = shutil.disk_usage(self.work).free
+        if size > free:
+            raise HysegError(
+                f"{len(regions)} polygons take about {size / 1e9:.1f} GB, "
+                f"and {free / 1e9:.1f} GB are free",
+                hint="Merge small regions (--mmu), simplify, write .parquet, or free space.",
+            )
 
     def _write_files(
         self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, crs: pyproj.CRS | None
@@ -168,19 +194,25 @@ class PolygonJob:
         self, source: ClassRows, regions: Regions
     ) -> Callable[[str, Proof | None], Iterator[PolygonBatch]]:
         """What traces the polygons of the classes asked for, under a name and with a proof."""
-        present = set(np.unique(regions.class_ids[1:]).tolist())
-        chosen = [
-            find_class(name, self.styles, present, "--classes") for name in self.settings.classes
-        ]
+        is_chosen = self._is_chosen(regions)
         generalisation = self._generalisation()
 
         def trace(task: str, proof: Proof | None) -> Iterator[PolygonBatch]:
             counted = self._counted(source, task)
             for batch in trace_polygons(counted, regions, generalisation, proof):
-                is_chosen = np.isin(regions.class_ids[batch.regions], chosen)
-                yield batch.select(is_chosen) if chosen else batch
+                yield batch.select(is_chosen[batch.regions]) if self.settings.classes else batch
 
         return trace
+
+    def _is_chosen(self, regions: Regions) -> npt.NDArray[np.bool_]:
+        """By region number, whether it is of the classes asked for."""
+        if not self.settings.classes:
+            return np.ones(len(regions) + 1, np.bool_)
+        present = set(np.unique(regions.class_ids[1:]).tolist())
+        chosen = [
+            find_class(name, self.styles, present, "--classes") for name in self.settings.classes
+        ]
+        return np.isin(regions.class_ids, chosen)
 
     def _counted(self, source: ClassRows, task: str) -> ClassRows:
         return _Counted(source, self.report, task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import rasterio
 import shapely
 from click.testing import CliRunner
+from geo.arcs.coverages import blobs
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
@@ -451,3 +453,25 @@ def test_too_large_a_shapefile_is_refused_or_split(tmp_path, land_cover, monkeyp
     run(land_cover, "--out", tmp_path / "whole.gpkg")
     assert len(together) == len(read(tmp_path / "whole.gpkg"))
     assert run(land_cover, "--out", out, "--split-files").exit_code == 3
+
+
+def test_a_disk_that_would_fill_up_is_told_before(tmp_path, land_cover, monkeypatch):
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(polygons.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    result = run(land_cover, "--out", tmp_path / "map.gpkg")
+    assert result.exit_code == 1
+    assert "are free" in result.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--smooth", "--simplify", "1.5px"]])
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson", ".parquet"])
+def test_the_expected_size_is_about_right(tmp_path, write_raster, monkeypatch, suffix, flags):
+    path = write_raster(blobs(600, 600, roughness=1.5), nodata=255)
+    out = tmp_path / f"map{suffix}"
+    assert run(path, "--out", out, *flags).exit_code == 0
+    size = sum(part.stat().st_size for part in tmp_path.glob("map.*"))
+    for share, code in ((0.5, 1), (2.0, 0)):
+        free = SimpleNamespace(free=share * size)
+        monkeypatch.setattr(polygons.shutil, "disk_usage", lambda _, free=free: free)
+        assert run(path, "--out", out, "--overwrite", *flags).exit_code == code
