@@ -1,0 +1,123 @@
+"""`hyseg vectorize` against the usual chain and against GDAL's own polygonizer.
+
+Rasters are made from real ones by `../shared/bench`; the whole table takes a quarter of an hour,
+nearly all of it in the chain.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numba
+import pyogrio
+import pytest
+import rasterio
+import shapely
+
+HERE = Path(__file__).parent
+VECTORIZERS = HERE / "vectorizers.py"
+WORLDCOVER = "labels_worldcover/ESA_WorldCover_10m_2021_v200_N00E006_Map.tif"
+
+RUNS = [
+    # raster, method, repetitions
+    ("c4000", "hyseg", 3),
+    ("c4000", "gdal", 3),
+    ("c4000", "chain", 1),
+    ("s4000", "hyseg", 3),
+    ("s4000", "gdal", 3),
+    ("s4000", "chain", 1),
+    ("c10000", "hyseg", 3),
+    ("c10000", "gdal", 3),
+    ("c10000", "chain", 1),
+    ("s10000", "hyseg", 3),
+    ("s10000", "gdal", 1),
+    ("s10000", "chain", 1),
+    ("worldcover", "hyseg", 3),
+    ("worldcover", "gdal", 1),
+    ("mosaic 20000", "hyseg", 1),
+    ("mosaic 50000", "hyseg", 1),
+]
+
+
+def measure(method, raster, out):
+    """Wall and CPU seconds and the largest resident set in MiB, of a process of its own."""
+    out.unlink(missing_ok=True)
+    started = time.perf_counter()
+    printed = subprocess.run(
+        [sys.executable, "-W", "ignore", VECTORIZERS, method, raster, out],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    wall = time.perf_counter() - started
+    return wall, *map(float, printed.splitlines()[-1].split())
+
+
+def mosaic(source, size, folder):
+    """A virtual raster of size x size pixels that repeats a square one."""
+    with rasterio.open(source) as file:
+        side, crs, transform, nodata = file.width, file.crs, file.transform, file.nodata
+    tiles = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="0">{source}</SourceFilename>'
+        f'<SourceBand>1</SourceBand><SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
+        f'<DstRect xOff="{col}" yOff="{row}" xSize="{side}" ySize="{side}"/></SimpleSource>'
+        for row in range(0, size, side)
+        for col in range(0, size, side)
+    )
+    t = transform
+    path = folder / f"mosaic{size}.vrt"
+    path.write_text(
+        f'<VRTDataset rasterXSize="{size}" rasterYSize="{size}"><SRS>{crs.to_string()}</SRS>'
+        f"<GeoTransform>{t.c},{t.a},{t.b},{t.f},{t.d},{t.e}</GeoTransform>"
+        f'<VRTRasterBand dataType="Byte" band="1"><NoDataValue>{nodata}</NoDataValue>'
+        f"{tiles}</VRTRasterBand></VRTDataset>"
+    )
+    return path
+
+
+@pytest.fixture
+def raster(shared, tmp_path):
+    script = shared.parent / "bench" / "make_class_rasters.py"
+    subprocess.run([sys.executable, script, tmp_path, "4000", "10000"], check=True)
+    places = {"worldcover": shared / WORLDCOVER}
+    for size in (20000, 50000):
+        places[f"mosaic {size}"] = mosaic(tmp_path / "c10000.tif", size, tmp_path)
+    return lambda name: places.get(name, tmp_path / f"{name}.tif")
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+def test_it_is_faster_and_smaller_than_the_usual_chain(raster, tmp_path, capsys):
+    with capsys.disabled():
+        print(
+            f"\nPython {platform.python_version()}, numba {numba.__version__}, "
+            f"shapely {shapely.__version__}, pyogrio {pyogrio.__version__}, "
+            f"GDAL {rasterio.__gdal_version__} (polygonize), {os.cpu_count()} cores; GeoPackage; "
+            "hyseg: --smooth --simplify 1.5px and the check; chain: coverage_simplify 1.5 px; "
+            "medians"
+        )
+        print("raster         method    wall s    CPU s   peak MiB   hyseg: times faster, memory")
+        ours, memory = {}, {}
+        for name, method, repetitions in RUNS:
+            out = tmp_path / "out.gpkg"
+            runs = [measure(method, raster(name), out) for _ in range(repetitions)]
+            wall, cpu, peak = (statistics.median(column) for column in zip(*runs, strict=True))
+            line = f"{name:14} {method:8} {wall:7.1f}  {cpu:7.1f}   {peak:8.0f}"
+            if method == "hyseg":
+                ours[name] = wall, cpu, peak
+            else:
+                own = ours[name]
+                memory[name, method] = own[2] / peak
+                line += f"   {wall / own[0]:5.1f} x (CPU {cpu / own[1]:.1f} x), {own[2] / peak:.2f}"
+            print(line, flush=True)
+    # Memory is counted, not timed: it may be asserted.
+    assert memory["s4000", "chain"] < 0.4
+    assert memory["s10000", "chain"] < 1 / 8
+    assert ours["worldcover"][2] < 800
+    assert ours["mosaic 50000"][2] < 2048
