@@ -35,14 +35,16 @@ say "Comparing the map with the truth"
 hyseg evaluate "$demo/west.tif" --reference "$demo/labels/west.tif"
 
 say "Turning the map into polygons"
-hyseg vectorize "$demo/west.tif" --out "$demo/west.gpkg" --simplify 1.5px --overwrite
+hyseg vectorize "$demo/west.tif" --out "$demo/west.gpkg" \
+    --mmu 25px --smooth --simplify 1px --overwrite
 
 say "Mapping the same scene with the built-in model"
 # A drawn landscape is not what that model knows: this shows the command, not its quality.
 hyseg predict "$demo/images/west.tif" --out "$demo/landcover.tif" --overwrite
 
-say "Drawing the scene beside its map"
+say "Drawing the scene beside its map, and the map beside its polygons"
 python "$here/picture.py" "$demo/images/west.tif" "$demo/west.tif" "$demo/west.png"
+python "$here/polygons.py" "$demo/west.tif" "$demo/west.gpkg" "$demo/polygons.png"
 
 say "Everything is in $demo"
 ls -l "$demo"
