@@ -17,6 +17,10 @@ class HysegError(Exception):
         self.hint = hint
 
 
+class UnusableFileError(HysegError):
+    """One file is damaged or holds nothing of use; others may still do (exit 1)."""
+
+
 class UsageProblemError(HysegError):
     """What was typed cannot be done: a missing input, a value out of range (exit 2)."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import colorsys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.errors import HysegError
 
 Color = tuple[int, int, int]
 
@@ -95,24 +94,6 @@ class Legend:
         )
 
 
-def read_legend(path: Path) -> Legend:
-    """The legend in a JSON file.
-
-    Raises:
-        UsageProblemError: If there is no such file.
-        HysegError: If it holds no legend.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageProblemError(
-            f"{path}: no such legend file", hint="Give --legend a JSON file that exists."
-        ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise _bad_legend(f"{path} is not JSON ({error})") from error
-    return Legend.from_dict(values)
-
-
 def parse_color(text: str) -> Color:
     """`#rrggbb` as red, green and blue.
 
@@ -125,6 +106,13 @@ def parse_color(text: str) -> Color:
     except ValueError as error:
         raise _bad_legend(f"{text!r} is not a colour like #3c1098") from error
     return red, green, blue
+
+
+def distinct_color(index: int) -> Color:
+    """A colour for a class that has none: hues a golden ratio apart, so that they differ."""
+    golden = 0.618034
+    red, green, blue = colorsys.hls_to_rgb(index * golden % 1.0, 0.35 + 0.15 * (index % 3), 0.6)
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def format_color(color: Color) -> str:

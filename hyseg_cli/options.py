@@ -15,6 +15,9 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+FILE = click.Path(path_type=Path)
+"""A path as `pathlib.Path`; whether it exists is asked where it is opened."""
+
 INTERRUPTED = 130
 
 

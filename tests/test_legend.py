@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.legend import Legend, LegendClass, format_color, parse_color, read_legend
+from hyseg_cli.errors import HysegError
+from hyseg_cli.legend import Legend, LegendClass, distinct_color, format_color, parse_color
 
 colors = st.tuples(*[st.integers(0, 255)] * 3)
 
@@ -52,9 +52,5 @@ def test_what_is_no_legend_is_refused(classes, problem):
         Legend.from_dict({"classes": classes})
 
 
-def test_a_missing_or_damaged_file_is_told(tmp_path):
-    with pytest.raises(UsageProblemError, match="no such legend"):
-        read_legend(tmp_path / "none.json")
-    (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(HysegError, match="not JSON"):
-        read_legend(tmp_path / "bad.json")
+def test_classes_without_a_colour_get_different_ones():
+    assert len({distinct_color(index) for index in range(255)}) == 255

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -48,7 +48,7 @@ def _open(path: Path) -> Image.Image:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> HysegError:
-    return HysegError(
+def _damaged(path: Path, error: Exception) -> UnusableFileError:
+    return UnusableFileError(
         f"{path}: cannot be read as a picture ({error})", hint="The file may be damaged."
     )

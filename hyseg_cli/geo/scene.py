@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import warnings
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ import pyproj
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import MaskFlags
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
-from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reflect import read_reflected
 
@@ -68,6 +70,12 @@ class Scene:
             return 0, 0
         return math.floor(t.f / t.e + 0.25), math.floor(t.c / t.a + 0.25)
 
+    def is_on_grid_of(self, other: Scene) -> bool:
+        """Whether both have the same pixels on the ground."""
+        same_size = (self.height, self.width) == (other.height, other.width)
+        close = np.allclose(self.transform[:6], other.transform[:6], rtol=1e-9, atol=0.0)
+        return same_size and bool(close) and self.crs == other.crs
+
     def resolution_m(self) -> float | None:
         """Ground size of the middle pixel in metres, None if the place is not known.
 
@@ -113,7 +121,7 @@ def open_scene(path: str | Path) -> Scene:
 
     Raises:
         UsageProblemError: If there is no such file.
-        HysegError: If GDAL cannot open it.
+        UnusableFileError: If GDAL cannot open it.
         ModelMismatchError: If it has no bands or complex values.
     """
     name = str(path)
@@ -154,23 +162,26 @@ def _open(name: str) -> rasterio.DatasetReader:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(name)
     except RasterioIOError as error:
-        raise HysegError(
+        raise UnusableFileError(
             f"{name}: cannot be opened as a raster ({_one_line(error)})",
             hint="`rio info FILE` shows what GDAL makes of it; the file may be damaged.",
         ) from error
 
 
 class SceneReader:
-    """Reads windows of a scene; every thread gets a dataset handle of its own.
+    """Reads windows of a scene; every thread and process gets a dataset handle of its own.
 
     Args:
         scene: The scene to read.
         bands: Indexes of the bands to read, from 1, in the order wanted.
+        onto: Read on the grid of this scene instead, by nearest neighbour; what lies beyond
+            `scene` holds no data. Both must be georeferenced.
     """
 
-    def __init__(self, scene: Scene, bands: tuple[int, ...]) -> None:
+    def __init__(self, scene: Scene, bands: tuple[int, ...], *, onto: Scene | None = None) -> None:
         self.scene = scene
         self.bands = bands
+        self._grid = onto or scene
         self._local = threading.local()
         self._opened: list[rasterio.DatasetReader] = []
         self._lock = threading.Lock()
@@ -191,10 +202,10 @@ class SceneReader:
         """The pixels of a window; what lies beyond the scene's edges is reflected.
 
         Raises:
-            HysegError: If a block cannot be read.
+            UnusableFileError: If a block cannot be read.
         """
         image, valid = read_reflected(
-            self._read_inside, self.scene.height, self.scene.width, window
+            self._read_inside, self._grid.height, self._grid.width, window
         )
         return Pixels(image, valid)
 
@@ -206,7 +217,7 @@ class SceneReader:
             masks = dataset.read_masks(self.bands, window=place) > 0
             flags = {f for b in self.bands for f in dataset.mask_flag_enums[b - 1]}
         except RasterioError as error:
-            raise HysegError(
+            raise UnusableFileError(
                 f"{self.scene.path}: rows {window.row} to {window.row_stop - 1} cannot be read "
                 f"({_one_line(error)})",
                 hint="The file is damaged or cut short: fetch or write it again.",
@@ -214,12 +225,28 @@ class SceneReader:
         return image, combine_masks(image, masks, by_nodata=MaskFlags.nodata in flags)
 
     def _dataset(self) -> rasterio.DatasetReader:
-        if not hasattr(self._local, "dataset"):
-            self._local.dataset = _open(self.scene.path)
+        # A forked process must not share the file position of its parent's handle.
+        if getattr(self._local, "process", None) != os.getpid():
+            opened = [_open(self.scene.path)]
+            if not self._grid.is_on_grid_of(self.scene):
+                opened.insert(0, self._warped(opened[0]))
             with self._lock:
-                self._opened.append(self._local.dataset)
+                self._opened += opened
+            self._local.dataset, self._local.process = opened[0], os.getpid()
         dataset: rasterio.DatasetReader = self._local.dataset
         return dataset
+
+    def _warped(self, dataset: rasterio.DatasetReader) -> WarpedVRT:
+        return WarpedVRT(
+            dataset,
+            crs=self._grid.crs,
+            transform=self._grid.transform,
+            height=self._grid.height,
+            width=self._grid.width,
+            resampling=Resampling.nearest,
+            nodata=self.scene.nodata,
+            add_alpha=self.scene.nodata is None and "alpha" not in self.scene.colors,
+        )
 
 
 def combine_masks(

@@ -78,6 +78,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # The frozen prior is meant to be in evaluation mode.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # Not everyone has scenes to spare.
+        warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
         # Lightning 2.6 with the tree utilities of torch 2.15.
         warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.treespec.*")
         trainer.fit(stage, loader, held_out)

@@ -8,9 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.learn.pairs import ScenePair
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,3 @@ class LabelledScene(Protocol):
     def read(self, window: Window) -> Chip:
         """The pixels and labels of a window; what lies beyond the edges is reflected."""
         ...
-
-
-def check_same_size(pair: ScenePair, image: tuple[int, ...], labels: tuple[int, ...]) -> None:
-    """Refuse an image and labels of different size.
-
-    Raises:
-        HysegError: If (height, width) differ.
-    """
-    if image != labels:
-        raise HysegError(
-            f"{pair.labels} is {labels[0]} x {labels[1]} pixels, "
-            f"but its image {pair.image} is {image[0]} x {image[1]}",
-            hint="Labels must lie on the pixel grid of their image.",
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import numpy as np
@@ -181,7 +181,33 @@ class PriorStage(Stage):
 
 
 class SegmentationStage(Stage):
-    """Stage 2: host, P2A and DAS learn to segment, with the prior frozen."""
+    """Stage 2: host, P2A and DAS learn to segment, with the prior frozen.
+
+    Args:
+        network: What to train.
+        standardise: From pixel values to its input.
+        recipe: How.
+        frozen: A part of the network that keeps its weights and statistics.
+    """
+
+    def __init__(
+        self,
+        network: HySeg,
+        standardise: Standardise,
+        recipe: Recipe,
+        *,
+        frozen: nn.Module | None = None,
+    ) -> None:
+        super().__init__(network, standardise, recipe)
+        self.frozen = [] if frozen is None else [frozen]  # a list: no second registration
+        for module in self.frozen:
+            module.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - as in the base class
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def learned(self) -> nn.Module:
         return self.network

@@ -1,4 +1,4 @@
-"""Which label raster belongs to which image: matched by name."""
+"""Which labels belong to which image: matched by name, or by place where names do not match."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"}) | PICTURE_SUFFIXES
+VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb"})
 IMAGE_FOLDERS = frozenset({"images", "image", "img"})
 LABEL_FOLDERS = frozenset({"labels", "label", "masks", "mask", "annotations", "gt"})
 LABEL_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_gt")
@@ -17,19 +18,21 @@ LABEL_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_gt")
 
 @dataclass(frozen=True)
 class ScenePair:
-    """An image and its label raster."""
+    """An image and what labels it."""
 
     image: Path
-    labels: Path
+    labels: tuple[Path, ...]
+    """One raster or several, or one vector file."""
     scene: str
     """Name of the scene; parts of one scene share it and are never split apart."""
 
 
 def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
-    """Match images to label rasters by name, sorted by path.
+    """Match images to labels, sorted by path.
 
-    Names match when they are equal up to the suffix, endings such as `_mask`, and folders such
-    as `images` and `masks`. Both may be single files, folders, or the same folder.
+    A vector file labels every image that it touches. Rasters match by name: equal up to the
+    suffix, endings such as `_mask`, and folders such as `images` and `masks`. If no names match,
+    georeferenced rasters match by place. Both may be single files, folders, or the same folder.
 
     Raises:
         UsageProblemError: If a path is missing or nothing matches.
@@ -38,16 +41,40 @@ def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
         if not path.exists():
             raise UsageProblemError(f"{path}: no such file or folder", hint="Check the path.")
     if images.is_file() and labels.is_file():
-        return [ScenePair(images, labels, images.stem)]
+        return [ScenePair(images, (labels,), images.stem)]
+    named_images = dict(_named(images, skip=LABEL_FOLDERS))
+    if labels.is_file() and labels.suffix.lower() in VECTOR_SUFFIXES:
+        pairs = [ScenePair(path, (labels,), key[0]) for key, path in named_images.items()]
+        return _require_some(pairs, images, labels)
     label_of = dict(_named(labels, skip=IMAGE_FOLDERS))
     pairs = [
-        ScenePair(path, label_of[key], key[0])
-        for key, path in _named(images, skip=LABEL_FOLDERS)
+        ScenePair(path, (label_of[key],), key[0])
+        for key, path in named_images.items()
         if key in label_of and label_of[key] != path
     ]
     if not pairs:
+        pairs = _match_by_place(named_images, set(label_of.values()))
+    return _require_some(pairs, images, labels)
+
+
+def _match_by_place(images: dict[tuple[str, ...], Path], labels: set[Path]) -> list[ScenePair]:
+    from hyseg_cli.learn.label_sources import overlapping  # GDAL only where it is needed
+
+    pairs = []
+    labels = {path for path in labels if path.suffix.lower() not in PICTURE_SUFFIXES}
+    for key, image in images.items():
+        if image.suffix.lower() in PICTURE_SUFFIXES:
+            continue
+        found = overlapping(image, sorted(labels - {image}))
+        if found:
+            pairs.append(ScenePair(image, found, key[0]))
+    return pairs
+
+
+def _require_some(pairs: list[ScenePair], images: Path, labels: Path) -> list[ScenePair]:
+    if not pairs:
         raise UsageProblemError(
-            f"no image in {images} has a label raster of the same name in {labels}",
+            f"no image in {images} has labels in {labels} of the same name or place",
             hint="Name them alike, such as images/a.tif and labels/a.tif.",
         )
     return pairs

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.bands import require_bands
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.picture import read_picture
 from hyseg_cli.geo.reflect import read_reflected
-from hyseg_cli.learn.labelled import Chip, check_same_size
+from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.learn.pairs import ScenePair
 from hyseg_cli.legend import Legend
@@ -23,9 +24,10 @@ class PictureScene:
     def __init__(self, pair: ScenePair, legend: Legend, bands: tuple[int, ...] | None) -> None:
         self.name = str(pair.image)
         image = read_picture(pair.image)
-        labels = encode_labels(read_picture(pair.labels), legend, str(pair.labels))
+        path = pair.labels[0]
+        labels = encode_labels(read_picture(path), legend, str(path))
         self.height, self.width = image.shape[1:]
-        check_same_size(pair, image.shape[1:], labels.shape)
+        _require_same_size(pair, image.shape[1:], labels.shape)
         has_alpha = len(image) in (2, 4)
         self._valid = image[-1] > 0 if has_alpha else np.ones(image.shape[1:], bool)
         chosen = bands or tuple(range(1, len(image) + 1 - has_alpha))
@@ -41,3 +43,12 @@ class PictureScene:
     def _read_inside(self, window: Window) -> tuple[npt.NDArray[Any], ...]:
         rows, cols = window.slices
         return self._image[:, rows, cols], self._valid[rows, cols], self._labels[rows, cols]
+
+
+def _require_same_size(pair: ScenePair, image: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    if image != labels:
+        raise HysegError(
+            f"{pair.labels[0]} is {labels[0]} x {labels[1]} pixels, "
+            f"but its image {pair.image} is {image[0]} x {image[1]}",
+            hint="Labels must lie on the pixel grid of their image.",
+        )

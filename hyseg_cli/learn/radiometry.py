@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from hyseg_cli.geo.grid import Window
-from hyseg_cli.learn.labelled import LabelledScene
 
 
 class Standardise(nn.Module):
@@ -32,34 +27,3 @@ class Standardise(nn.Module):
         standard: Tensor = (image.float() - self.mean) / self.std
         # where, not a product: NaN times zero is NaN
         return torch.where(valid, standard, 0.0)
-
-
-@dataclass(frozen=True)
-class BandStatistics:
-    """Mean and standard deviation of each band over the valid pixels."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def measure_bands(scenes: Sequence[LabelledScene], *, rows: int = 512) -> BandStatistics:
-    """Statistics over all valid pixels of some scenes, read once in strips.
-
-    Args:
-        scenes: Scenes of one band count.
-        rows: Rows per strip.
-    """
-    count = 0
-    total = np.zeros(scenes[0].bands)
-    squares = np.zeros(scenes[0].bands)
-    for scene in scenes:
-        for row in range(0, scene.height, rows):
-            strip = Window(row, 0, min(rows, scene.height - row), scene.width)
-            chip = scene.read(strip)
-            pixels = chip.image[:, chip.valid].astype(np.float64)  # (bands, pixels)
-            count += pixels.shape[1]
-            total += pixels.sum(axis=1)
-            squares += np.square(pixels).sum(axis=1)
-    mean = total / max(count, 1)
-    variance = np.maximum(squares / max(count, 1) - np.square(mean), 1e-12)
-    return BandStatistics(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))

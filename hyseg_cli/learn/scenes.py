@@ -16,20 +16,34 @@ from hyseg_cli.legend import Legend
 
 
 def open_pairs(
-    pairs: Sequence[ScenePair], legend: Legend, bands: tuple[int, ...] | None = None
+    pairs: Sequence[ScenePair],
+    legend: Legend,
+    bands: tuple[int, ...] | None = None,
+    class_field: str = "class",
 ) -> list[LabelledScene]:
     """Open the pairs and check that they can be trained on together.
 
     Args:
         pairs: What to open.
-        legend: The classes of the label rasters.
+        legend: The classes of the labels.
         bands: Indexes of the bands to use, from 1; None for all but alpha.
+        class_field: Column of a vector file that holds the class.
 
     Raises:
         ModelMismatchError: If band counts or data types differ.
-        HysegError: If a file is damaged or an image and its labels differ in size.
+        HysegError: If a file is damaged or labels do not fit their image.
     """
-    scenes = [_open_pair(pair, legend, bands) for pair in pairs]
+    scenes = [open_pair(pair, legend, bands, class_field) for pair in pairs]
+    require_one_kind(scenes)
+    return scenes
+
+
+def require_one_kind(scenes: Sequence[LabelledScene]) -> None:
+    """Refuse scenes that cannot be trained on together.
+
+    Raises:
+        ModelMismatchError: If band counts or data types differ.
+    """
     first = scenes[0]
     for scene in scenes:
         if (scene.bands, scene.dtype) != (first.bands, first.dtype):
@@ -38,12 +52,19 @@ def open_pairs(
                 f"but {first.name} has {first.bands} of {first.dtype}",
                 hint="Train on scenes of one kind, or choose common bands with --band.",
             )
-    return scenes
 
 
-def _open_pair(pair: ScenePair, legend: Legend, bands: tuple[int, ...] | None) -> LabelledScene:
-    if {pair.image.suffix.lower(), pair.labels.suffix.lower()} <= PICTURE_SUFFIXES:
+def open_pair(
+    pair: ScenePair, legend: Legend, bands: tuple[int, ...] | None, class_field: str
+) -> LabelledScene:
+    """Open one pair; see `open_pairs`.
+
+    Raises:
+        UnusableFileError: If a file is damaged, or labels lie elsewhere than their image.
+        HysegError: If labels do not fit their image or the legend.
+    """
+    if {path.suffix.lower() for path in (pair.image, *pair.labels)} <= PICTURE_SUFFIXES:
         return PictureScene(pair, legend, bands)
     from hyseg_cli.learn.rasters import RasterScene  # GDAL only where it is needed
 
-    return RasterScene(pair, legend, bands)
+    return RasterScene(pair, legend, bands, class_field)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import rasterio
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window as RasterWindow
+import numpy as np
+import numpy.typing as npt
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.scene import Pixels, Scene, SceneReader, open_scene
 from hyseg_cli.geo.style import legend_of
 from hyseg_cli.learn.labels import encode_ids
 from hyseg_cli.learn.metrics import ConfusionMatrix
-from hyseg_cli.legend import NODATA_ID, Legend, read_legend
+from hyseg_cli.legend import Legend
+from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import EvaluateSettings
 
 STRIP_ROWS = 512
@@ -77,28 +75,18 @@ def run(settings: EvaluateSettings, report: Report) -> Evaluation:
     legend = read_legend(settings.legend) if settings.legend else legend_of(mapped)
     _require_comparable(mapped, reference)
     matrix = ConfusionMatrix(len(legend))
-    try:
-        with (
-            rasterio.open(settings.map) as map_file,
-            rasterio.open(settings.reference) as reference_file,
-            _on_grid_of(mapped, reference, reference_file) as aligned,
-        ):
-            for row in range(0, mapped.height, STRIP_ROWS):
-                rows = min(STRIP_ROWS, mapped.height - row)
-                window = RasterWindow(0, row, mapped.width, rows)
-                found = encode_ids(
-                    map_file.read(1, window=window), legend, mapped.path, mapped.nodata
-                )
-                known = encode_ids(
-                    aligned.read(1, window=window), legend, reference.path, _nodata(reference)
-                )
-                matrix.update(known, found)
-                report.advance("comparing", row + rows, mapped.height)
-    except RasterioError as error:
-        raise HysegError(
-            f"{settings.map} and {settings.reference} cannot be compared ({error})",
-            hint="One of the files may be damaged.",
-        ) from error
+    onto = mapped if mapped.is_georeferenced else None
+    with (
+        SceneReader(mapped, (1,)) as map_reader,
+        SceneReader(reference, reference.data_bands, onto=onto) as reference_reader,
+    ):
+        for row in range(0, mapped.height, STRIP_ROWS):
+            rows = min(STRIP_ROWS, mapped.height - row)
+            window = Window(row, 0, rows, mapped.width)
+            found = _channels(map_reader.read(window), legend, mapped)
+            known = _channels(reference_reader.read(window), legend, reference)
+            matrix.update(known, found)
+            report.advance("comparing", row + rows, mapped.height)
     if matrix.counts.sum() == 0:
         raise HysegError(
             f"{settings.map} and {settings.reference} have no labelled pixel in common",
@@ -124,29 +112,8 @@ def _require_comparable(mapped: Scene, reference: Scene) -> None:
         )
 
 
-def _on_grid_of(
-    mapped: Scene, reference: Scene, file: rasterio.DatasetReader
-) -> AbstractContextManager[rasterio.DatasetReader]:
-    """The reference as seen on the map's grid."""
-    same = (mapped.crs, mapped.transform) == (reference.crs, reference.transform)
-    same = same and (mapped.height, mapped.width) == (reference.height, reference.width)
-    if same or not mapped.is_georeferenced:
-        return nullcontext(file)
-    aligned: AbstractContextManager[rasterio.DatasetReader] = WarpedVRT(
-        file,
-        crs=mapped.crs,
-        transform=mapped.transform,
-        height=mapped.height,
-        width=mapped.width,
-        resampling=Resampling.nearest,
-        nodata=_nodata(reference),
-    )
-    return aligned
-
-
-def _nodata(raster: Scene) -> float:
-    """What means "no label" in a raster, also beyond its edges."""
-    return NODATA_ID if raster.nodata is None else raster.nodata
+def _channels(pixels: Pixels, legend: Legend, scene: Scene) -> npt.NDArray[np.uint8]:
+    return encode_ids(pixels.image[0], legend, scene.path, pixels.valid)
 
 
 def _cell(value: float) -> str:

@@ -11,12 +11,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
-from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
+from hyseg_cli.learn.card import ModelCard, TrainingData, save_model
 from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
@@ -24,13 +22,17 @@ from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
-from hyseg_cli.learn.pairs import find_pairs
-from hyseg_cli.learn.radiometry import BandStatistics, Standardise, measure_bands
-from hyseg_cli.learn.scenes import open_pairs
-from hyseg_cli.legend import Legend, read_legend
+from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.survey import Survey, survey
+from hyseg_cli.legend import Legend
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
-from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
+from hyseg_cli.workflows.training_network import band_names, share_encoder, start_network
+from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
+from hyseg_models import HySeg, HySegConfig
+
+FINE_TUNING_RATE = 0.3
+"""Learning rate of a network that goes on from a model, over that of a new one."""
 
 DIAGNOSED_BATCHES = 8
 """Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
@@ -46,22 +48,12 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class _Data:
-    """Scenes, opened and split."""
-
-    training: list[LabelledScene]
-    validation: list[LabelledScene]
-    training_names: tuple[str, ...]
-    validation_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Run:
     """What the steps of a training share."""
 
     settings: TrainSettings
     report: Report
-    data: _Data
+    data: TrainingScenes
     network: HySeg
     standardise: Standardise
 
@@ -74,111 +66,46 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     require_free(settings.out, overwrite=settings.overwrite)
     _run_folder(settings).mkdir(exist_ok=True)
     pl.seed_everything(settings.seed, verbose=False)
-    legend = read_legend(settings.legend)
-    data = _open_data(settings, legend, report)
-    statistics = measure_bands(data.training)
-    config = _configure(settings, legend, data)
-    network = _build(config, settings)
-    card = _describe(settings, config, legend, data, statistics)
-    training = _Run(settings, report, data, network, Standardise(statistics.mean, statistics.std))
+    scenes = open_training_scenes(settings, report)
+    found = survey(scenes.training, scenes.legend)
+    _warn_of_absent_classes(scenes.legend, found, report)
+    network = start_network(settings, scenes, report)
+    card = _describe(settings, network.config, scenes, found)
+    training = _Run(settings, report, scenes, network, Standardise(found.mean, found.std))
     if network.prior is not None:
         card = replace(card, metrics={"prior": _train_prior(training)})
         save_model(_run_folder(settings) / "prior.safetensors", network, card)
-    if not settings.pretrained:
-        _share_encoder(network)
-    stage = SegmentationStage(network, training.standardise, _recipe(settings, settings.steps))
+    if not settings.pretrained and settings.start is None:
+        share_encoder(network)
+    stage = SegmentationStage(
+        network,
+        training.standardise,
+        _recipe(settings),
+        frozen=network.backbone if settings.freeze == "backbone" else None,
+    )
     _fit(training, stage, name="segmentation")
     scores = stage.scores.get("segmentation")
     if scores is not None:
-        card = replace(card, metrics=card.metrics | _metrics(scores, legend))
+        card = replace(card, metrics=card.metrics | _metrics(scores, scenes.legend))
     save_model(settings.out, network, card)
     return TrainResult(settings.out, scores)
+
+
+def _warn_of_absent_classes(legend: Legend, found: Survey, report: Report) -> None:
+    absent = [name for name, count in zip(legend.names, found.labelled, strict=True) if count == 0]
+    if absent:
+        report.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
 
 
 def _run_folder(settings: TrainSettings) -> Path:
     return settings.out.with_suffix(".run")
 
 
-def _open_data(settings: TrainSettings, legend: Legend, report: Report) -> _Data:
-    pairs = find_pairs(settings.images, settings.labels)
-    names = sorted({pair.scene for pair in pairs})
-    unknown = sorted(set(settings.val_scenes) - set(names))
-    if unknown:
-        raise UsageProblemError(
-            f"--val-scenes {unknown[0]}: there is no such scene",
-            hint=f"The scenes are {', '.join(names)}.",
-        )
-    held_out = tuple(name for name in names if name in settings.val_scenes)
-    kept = tuple(name for name in names if name not in settings.val_scenes)
-    if not kept:
-        raise UsageProblemError(
-            "--val-scenes leaves no scene to train on", hint="Keep at least one scene."
-        )
-    opened = list(zip(pairs, open_pairs(pairs, legend, settings.bands or None), strict=True))
-    data = _Data(
-        training=[scene for pair, scene in opened if pair.scene in kept],
-        validation=[scene for pair, scene in opened if pair.scene in held_out],
-        training_names=kept,
-        validation_names=held_out,
-    )
-    report.note(
-        f"{len(data.training)} images of {len(kept)} scenes to train on, "
-        f"{len(data.validation)} of {len(held_out)} to validate"
-    )
-    return data
-
-
-def _configure(settings: TrainSettings, legend: Legend, data: _Data) -> HySegConfig:
-    try:
-        config = preset(settings.preset)
-    except ConfigError as error:
-        raise UsageProblemError(f"--preset: {error}", hint="Choose one of these.") from error
-    return replace(config, bands=data.training[0].bands, classes=len(legend))
-
-
-def _build(config: HySegConfig, settings: TrainSettings) -> HySeg:
-    try:
-        network = build(config, pretrained=settings.pretrained)
-    except WeightsUnavailableError as error:
-        raise UsageProblemError(
-            str(error), hint="Go online once, or train from random weights without --pretrained."
-        ) from error
-    if settings.prior is not None:
-        _take_over_prior(network, settings.prior)
-    elif network.segmentor is not None:
-        raise UsageProblemError(
-            f"--preset {settings.preset} uses another model as its prior",
-            hint="Train that one first and give it with --prior MODEL.",
-        )
-    return network
-
-
-def _take_over_prior(network: HySeg, path: Path) -> None:
-    """Copy the prior of another model, or that whole model where it is to serve as the prior."""
-    donor = load_model(path).network
-    target: nn.Module | None = network.prior
-    source: nn.Module | None = donor.prior
-    same = donor.config.prior == network.config.prior
-    if network.segmentor is not None:
-        target, source = network.segmentor, donor
-        same = donor.config.host == network.config.head.segmentor
-        same = same and donor.config.head.kind == "none"
-    same = same and donor.config.classes == network.config.classes
-    if not same or target is None or source is None:
-        raise ModelMismatchError(
-            f"the prior of {path} is not built like that of this run",
-            hint="Use the same --preset, legend and bands as the model's own training.",
-        )
-    target.load_state_dict(source.state_dict())
-    if network.prior is not None:
-        network.temperature.copy_(donor.temperature)
-
-
 def _train_prior(training: _Run) -> dict[str, float]:
     """Stage 1, unless a prior was taken over; what is measured of the prior afterwards."""
     settings = training.settings
-    if settings.prior is None and settings.prior_steps > 0:
-        recipe = _recipe(settings, settings.prior_steps, prior=True)
+    if settings.prior is None and settings.stage_steps[0] > 0:
+        recipe = _recipe(settings, prior=True)
         _fit(training, PriorStage(training.network, training.standardise, recipe), name="prior")
     network, standardise = training.network.to("cpu").eval(), training.standardise.to("cpu")
     chips = _validation_chips(training.data.validation or training.data.training, settings)
@@ -194,28 +121,15 @@ def _train_prior(training: _Run) -> dict[str, float]:
     return found.to_dict()
 
 
-def _share_encoder(network: HySeg) -> None:
-    """Start the host's backbone from the prior's encoder, as far as both are the same network.
-
-    Without pretrained weights the host would learn from nothing what the encoder has just
-    learned. The bare host has no such start: comparisons must give it the same.
-    """
-    if network.prior is None or network.config.prior.condition.kind != "timm":
-        return
-    if network.config.prior.condition.backbone != network.config.host.backbone:
-        return
-    target = network.backbone.state_dict()
-    learned = network.prior.condition.body.state_dict()
-    target.update({name: value for name, value in learned.items() if name in target})
-    network.backbone.load_state_dict(target)
-
-
-def _recipe(settings: TrainSettings, steps: int, *, prior: bool = False) -> Recipe:
+def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
     rate = settings.prior_rate if prior else settings.rate
+    if settings.start is not None:
+        rate *= FINE_TUNING_RATE
+    has_start = settings.pretrained or settings.start is not None
     return Recipe(
-        steps=steps,
+        steps=settings.stage_steps[0 if prior else 1],
         learning_rate=rate,
-        encoder_rate=rate * (0.1 if settings.pretrained else 1.0),
+        encoder_rate=rate * (0.1 if has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
     )
 
@@ -245,24 +159,16 @@ def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) 
 
 
 def _describe(
-    settings: TrainSettings,
-    config: HySegConfig,
-    legend: Legend,
-    data: _Data,
-    statistics: BandStatistics,
+    settings: TrainSettings, config: HySegConfig, data: TrainingScenes, found: Survey
 ) -> ModelCard:
-    rgb = ("red", "green", "blue")
-    names = settings.band_names or (
-        rgb if config.bands == 3 else tuple(f"band{i}" for i in range(1, config.bands + 1))
-    )
     resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
     return ModelCard(
         config=config,
-        legend=legend,
-        bands=names,
+        legend=data.legend,
+        bands=band_names(settings, config.bands),
         dtype=data.training[0].dtype,
-        mean=statistics.mean,
-        std=statistics.std,
+        mean=found.mean,
+        std=found.std,
         resolution_m=(
             (min(resolutions) / settings.max_scale, max(resolutions) / settings.min_scale)
             if resolutions
@@ -277,7 +183,8 @@ def _describe(
             validation_scenes=data.validation_names,
         ),
         training={
-            "settings": {key: _plain(value) for key, value in asdict(settings).items()},
+            "settings": {key: _plain(value) for key, value in asdict(settings).items()}
+            | {"start": settings.start and Path(settings.start).name},
             "hyseg": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),

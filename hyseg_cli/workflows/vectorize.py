@@ -18,7 +18,7 @@ from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
 from hyseg_cli.geo.features import Summary
 from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.scene import open_scene
-from hyseg_cli.legend import read_legend
+from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.polygons import PolygonJob, numbered

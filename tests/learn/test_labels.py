@@ -23,7 +23,7 @@ def test_ids_become_channels_in_the_order_of_the_legend():
 
 def test_the_rasters_own_nodata_is_unlabelled():
     values = np.array([[10, 0]], np.int16)
-    assert encode_ids(values, WORLDCOVER, "x", nodata=0).tolist() == [[0, 255]]
+    assert encode_ids(values, WORLDCOVER, "x", values != 0).tolist() == [[0, 255]]
 
 
 def test_colors_become_channels():

@@ -9,7 +9,7 @@ from hyseg_cli.learn.modules import as_bytes
 from hyseg_cli.learn.pairs import find_pairs
 from hyseg_cli.learn.radiometry import Standardise
 from hyseg_cli.learn.scenes import open_pairs
-from hyseg_cli.legend import read_legend
+from hyseg_cli.legend_files import read_legend
 from hyseg_models import build, preset, segmentation_loss
 
 

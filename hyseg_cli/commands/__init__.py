@@ -1,0 +1,1 @@
+"""The commands with many options, one in each module."""

@@ -1,0 +1,160 @@
+"""`hyseg train` on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hyseg_cli.console import Console
+from hyseg_cli.options import (
+    FILE,
+    HysegCommand,
+    bands_option,
+    default_of,
+    device_option,
+    is_quiet,
+    out_option,
+    overwrite_option,
+    print_result,
+)
+from hyseg_cli.settings import TrainSettings
+
+
+@click.command(cls=HysegCommand)
+@click.option("--images", required=True, type=FILE, help="Folder or file of images.")
+@click.option(
+    "--labels",
+    required=True,
+    type=FILE,
+    help="Label rasters (ids or colours), matched by name or place, or one vector file.",
+)
+@click.option(
+    "--legend",
+    type=FILE,
+    help="The classes: .json, .csv, .qml or .clr.  [default: those of the labels]",
+)
+@click.option(
+    "--class-field",
+    default=default_of(TrainSettings, "class_field"),
+    show_default=True,
+    help="Column of a vector file that holds the class, by name or id.",
+)
+@out_option("The model file (.safetensors); logs go to a folder beside it.")
+@click.option(
+    "--preset",
+    default=default_of(TrainSettings, "preset"),
+    show_default=True,
+    help="Network: default, light or cpu_smoke.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    help="Go on from a model file, or from `default`, the built-in one; classes may differ.",
+)
+@click.option(
+    "--freeze",
+    type=click.Choice(["none", "backbone"]),
+    default=default_of(TrainSettings, "freeze"),
+    show_default=True,
+    help="Part of the network that keeps its weights in stage 2.",
+)
+@bands_option
+@click.option(
+    "--band-name",
+    "band_names",
+    multiple=True,
+    help="Name of a band for the model card; repeat in order.  [default: red, green, blue]",
+)
+@click.option(
+    "--val-scenes",
+    multiple=True,
+    metavar="NAME",
+    help="Scene kept out of the training and measured; repeat for more.",
+)
+@click.option(
+    "--val-split",
+    default=default_of(TrainSettings, "val_split"),
+    show_default=True,
+    help="Share to keep out and measure: whole scenes if there are several, else a slice.",
+)
+@click.option("--val-images", type=FILE, help="Other images to measure on.")
+@click.option("--val-labels", type=FILE, help="Their labels.")
+@click.option("--prior", type=FILE, help="Model whose prior is taken over instead of training one.")
+@click.option(
+    "--prior-steps",
+    type=int,
+    help="Steps of stage 1, the structure prior.  [default: 20000; with --from 500]",
+)
+@click.option(
+    "--steps",
+    type=int,
+    help="Steps of stage 2, the segmentation.  [default: 20000; with --from 1500]",
+)
+@click.option("--batch-size", default=default_of(TrainSettings, "batch_size"), show_default=True)
+@click.option(
+    "--chip-size",
+    default=default_of(TrainSettings, "chip_size"),
+    show_default=True,
+    help="Side of the training chips in pixels.",
+)
+@click.option(
+    "--prior-rate",
+    default=default_of(TrainSettings, "prior_rate"),
+    show_default=True,
+    help="Learning rate of stage 1.",
+)
+@click.option(
+    "--rate",
+    default=default_of(TrainSettings, "rate"),
+    show_default=True,
+    help="Learning rate of stage 2.",
+)
+@click.option(
+    "--min-scale",
+    default=default_of(TrainSettings, "min_scale"),
+    show_default=True,
+    help="Smallest magnification of a training chip.",
+)
+@click.option(
+    "--max-scale",
+    default=default_of(TrainSettings, "max_scale"),
+    show_default=True,
+    help="Largest magnification of a training chip.",
+)
+@click.option("--pretrained", is_flag=True, help="Fetch ImageNet weights for the backbones.")
+@click.option(
+    "--val-every",
+    default=default_of(TrainSettings, "val_every"),
+    show_default=True,
+    help="Steps between validations.",
+)
+@click.option(
+    "--workers",
+    default=default_of(TrainSettings, "workers"),
+    show_default=True,
+    help="Processes that prepare chips.",
+)
+@device_option(TrainSettings)
+@click.option("--seed", default=default_of(TrainSettings, "seed"), show_default=True)
+@click.option("--data-name", default="", help="Name of the data set, for the model card.")
+@click.option("--licence", default="", help="Licence of the data, for the model card.")
+@click.option("--attribution", default="", help="Whom to credit, for the model card.")
+@click.option("-n", "--dry-run", is_flag=True, help="Tell what would be trained, and stop.")
+@overwrite_option
+def train(**options: Any) -> None:
+    """Train a model on images with label rasters or polygons."""
+    from hyseg_cli.workflows import train as workflow
+    from hyseg_cli.workflows.train_plan import plan
+
+    settings = TrainSettings(**options)
+    with Console(quiet=is_quiet()) as report:
+        if settings.dry_run:
+            print_result(plan(settings, report).to_text())
+            return
+        result = workflow.run(settings, report)
+    if result.scores is not None:
+        print_result(f"validation mIoU {result.scores.mean_iou:.3f}")
+        print_result(f"validation accuracy {result.scores.overall_accuracy:.3f}")
+    print_result(str(result.out))

@@ -1,0 +1,110 @@
+"""A legend made from the labels themselves, where none is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pyogrio.errors
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.names import class_styles
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES, read_picture
+from hyseg_cli.geo.scene import SceneReader, open_scene
+from hyseg_cli.learn.label_sources import class_texts
+from hyseg_cli.learn.pairs import VECTOR_SUFFIXES
+from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color
+
+STRIP_ROWS = 512
+
+
+def legend_of_labels(paths: Sequence[Path], class_field: str) -> Legend:
+    """The classes that occur in labels: names of polygons, ids or colours of rasters.
+
+    Raises:
+        UsageProblemError: If a vector file has no such column, or there are too many classes.
+        HysegError: If a file cannot be read.
+    """
+    if paths[0].suffix.lower() in VECTOR_SUFFIXES:
+        return _legend_of_polygons(paths[0], class_field)
+    ids: dict[int, tuple[str, Color | None]] = {}
+    colors: set[Color] = set()
+    for path in paths:
+        values = _distinct_values(path)
+        if values.shape[1] >= 3:
+            colors |= {(int(r), int(g), int(b)) for r, g, b in values[:, :3]}
+        else:
+            styles = (
+                {} if path.suffix.lower() in PICTURE_SUFFIXES else class_styles(open_scene(path))
+            )
+            for value in values[:, 0].tolist():
+                style = styles.get(value)
+                ids.setdefault(value, (style.name, style.color) if style else (str(value), None))
+    ids.pop(NODATA_ID, None)
+    _require_few(len(ids) + len(colors), paths[0])
+    if colors:
+        return Legend(
+            tuple(
+                LegendClass(id=index, name=format_color(color), color=color)
+                for index, color in enumerate(sorted(colors))
+            )
+        )
+    return _with_different_colors(dict(sorted(ids.items())))
+
+
+def _legend_of_polygons(path: Path, field: str) -> Legend:
+    try:
+        table = pyogrio.read_dataframe(path, columns=[field], read_geometry=False)
+    except pyogrio.errors.DataSourceError as error:
+        raise HysegError(
+            f"{path} cannot be read as a vector file ({' '.join(str(error).split())})",
+            hint="GeoPackage, Shapefile, GeoJSON and FlatGeobuf of one layer are read.",
+        ) from error
+    if field not in table:
+        fields = ", ".join(sorted(pyogrio.read_info(path)["fields"]))
+        raise UsageProblemError(
+            f"{path} has no column {field!r}",
+            hint=f"Its columns are {fields}: name one with --class-field.",
+        )
+    texts = {text for text in class_texts(table[field]) if text is not None}
+    _require_few(len(texts), path)
+    if all(text.isdigit() and int(text) < NODATA_ID for text in texts):
+        return _with_different_colors({i: (str(i), None) for i in sorted(map(int, texts))})
+    return _with_different_colors({i: (text, None) for i, text in enumerate(sorted(texts))})
+
+
+def _distinct_values(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """The values of the labelled pixels, one in a row: (n, bands)."""
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        picture = read_picture(path)
+        return np.unique(picture.reshape(len(picture), -1).T.astype(np.int64), axis=0)
+    scene = open_scene(path)
+    found = []
+    with SceneReader(scene, scene.data_bands) as reader:
+        for row in range(0, scene.height, STRIP_ROWS):
+            rows = min(STRIP_ROWS, scene.height - row)
+            pixels = reader.read(Window(row, 0, rows, scene.width))
+            found.append(np.unique(pixels.image[:, pixels.valid].T.astype(np.int64), axis=0))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _require_few(classes: int, path: Path) -> None:
+    if not 0 < classes < NODATA_ID:
+        raise UsageProblemError(
+            f"{path} has {classes} different classes",
+            hint="Labels have 1 to 254: give a --legend, or another --class-field.",
+        )
+
+
+def _with_different_colors(entries: dict[int, tuple[str, Color | None]]) -> Legend:
+    """Keeps colours that are known and used once; the other classes get new ones."""
+    taken: set[Color] = set()
+    classes = []
+    for index, (class_id, (name, color)) in enumerate(entries.items()):
+        chosen = color if color is not None and color not in taken else distinct_color(index)
+        taken.add(chosen)
+        classes.append(LegendClass(id=class_id, name=name, color=chosen))
+    return Legend(tuple(classes))

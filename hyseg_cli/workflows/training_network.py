@@ -1,0 +1,118 @@
+"""The network that a training starts with: new, with another's prior, or from a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import ModelMismatchError, UsageProblemError
+from hyseg_cli.learn.card import built_in_model, load_model
+from hyseg_cli.settings import TrainSettings
+from hyseg_cli.workflows.training_scenes import TrainingScenes
+from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
+from hyseg_models.transfer import transfer_weights
+
+BUILT_IN_NAME = "default"
+RGB = ("red", "green", "blue")
+
+
+def band_names(settings: TrainSettings, bands: int) -> tuple[str, ...]:
+    """Names of the bands for the model card."""
+    if settings.band_names:
+        return settings.band_names
+    return RGB if bands == len(RGB) else tuple(f"band{i}" for i in range(1, bands + 1))
+
+
+def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
+    """The network before its first step.
+
+    Raises:
+        UsageProblemError: If the preset or pretrained weights are not to be had.
+        ModelMismatchError: If a model or prior to start from does not fit.
+    """
+    if settings.start is not None:
+        return _go_on_from(settings, scenes, report)
+    try:
+        config = _sized(preset(settings.preset), scenes)
+        network = build(config, pretrained=settings.pretrained)
+    except ConfigError as error:
+        raise UsageProblemError(f"--preset: {error}", hint="Choose one of these.") from error
+    except WeightsUnavailableError as error:
+        raise UsageProblemError(
+            str(error), hint="Go online once, or train from random weights without --pretrained."
+        ) from error
+    if settings.prior is not None:
+        _take_over_prior(network, settings.prior)
+    elif network.segmentor is not None:
+        raise UsageProblemError(
+            f"--preset {settings.preset} uses another model as its prior",
+            hint="Train that one first and give it with --prior MODEL.",
+        )
+    return network
+
+
+def _sized(config: HySegConfig, scenes: TrainingScenes) -> HySegConfig:
+    return replace(config, bands=scenes.training[0].bands, classes=len(scenes.legend))
+
+
+def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
+    """A network of the donor's kind, with its weights for the classes and bands of that name."""
+    path = built_in_model() if settings.start == BUILT_IN_NAME else Path(settings.start or "")
+    donor = load_model(path)
+    network = build(_sized(donor.card.config, scenes))
+    classes = _origins(scenes.legend.names, donor.card.legend.names)
+    names = band_names(settings, network.config.bands)
+    done = transfer_weights(donor.network, network, classes, _origins(names, donor.card.bands))
+    new = [name for name, at in zip(scenes.legend.names, classes, strict=True) if at is None]
+    report.note(
+        f"from {path.name}: {len(done.whole)} tensors taken over, {len(done.mapped)} by class or "
+        f"band, {len(done.fresh)} started anew; new classes: {', '.join(new) or 'none'}"
+    )
+    return network
+
+
+def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """Where each name stands among those known, whatever its case."""
+    places = {name.casefold(): index for index, name in enumerate(known)}
+    return [places.get(name.casefold()) for name in wanted]
+
+
+def _take_over_prior(network: HySeg, path: Path) -> None:
+    """Copy the prior of another model, or that whole model where it is to serve as the prior."""
+    donor = load_model(path).network
+    target: nn.Module | None = network.prior
+    source: nn.Module | None = donor.prior
+    same = donor.config.prior == network.config.prior
+    if network.segmentor is not None:
+        target, source = network.segmentor, donor
+        same = donor.config.host == network.config.head.segmentor
+        same = same and donor.config.head.kind == "none"
+    same = same and donor.config.classes == network.config.classes
+    if not same or target is None or source is None:
+        raise ModelMismatchError(
+            f"the prior of {path} is not built like that of this run",
+            hint="Use the same --preset, legend and bands as the model's own training.",
+        )
+    target.load_state_dict(source.state_dict())
+    if network.prior is not None:
+        network.temperature.copy_(donor.temperature)
+
+
+def share_encoder(network: HySeg) -> None:
+    """Start the host's backbone from the prior's encoder, as far as both are the same network.
+
+    Without pretrained weights the host would learn from nothing what the encoder has just
+    learned. The bare host has no such start: comparisons must give it the same.
+    """
+    if network.prior is None or network.config.prior.condition.kind != "timm":
+        return
+    if network.config.prior.condition.backbone != network.config.host.backbone:
+        return
+    target = network.backbone.state_dict()
+    learned = network.prior.condition.body.state_dict()
+    target.update({name: value for name, value in learned.items() if name in target})
+    network.backbone.load_state_dict(target)

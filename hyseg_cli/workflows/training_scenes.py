@@ -1,0 +1,143 @@
+"""Which scenes a training uses, for what, and what their classes are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.pairs import ScenePair, find_pairs
+from hyseg_cli.learn.scenes import open_pair, require_one_kind
+from hyseg_cli.learn.views import split_scene
+from hyseg_cli.legend import Legend
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import TrainSettings
+
+Named = tuple[str, LabelledScene]
+"""Name of the scene that an image belongs to, and the image with its labels."""
+
+
+@dataclass(frozen=True)
+class TrainingScenes:
+    """Labelled images, opened and split by scene or by place."""
+
+    legend: Legend
+    training: list[LabelledScene]
+    validation: list[LabelledScene]
+    training_names: tuple[str, ...]
+    validation_names: tuple[str, ...]
+
+
+def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingScenes:
+    """Find, open and split the scenes that the settings name.
+
+    Raises:
+        UsageProblemError: If nothing is left to train on, or what was asked for does not exist.
+        HysegError: If labels do not fit their images or the legend.
+    """
+    pairs = find_pairs(settings.images, settings.labels)
+    legend = _legend(settings, pairs, report)
+    named = _open(pairs, legend, settings, report)
+    if settings.val_images is not None and settings.val_labels is not None:
+        other = find_pairs(settings.val_images, settings.val_labels)
+        training, validation = named, _open(other, legend, settings, report)
+    else:
+        training, validation = _split(named, settings)
+    if not training:
+        raise UsageProblemError(
+            "no scene is left to train on", hint="Keep at least one out of the validation."
+        )
+    require_one_kind([scene for _, scene in (*training, *validation)])
+    scenes = TrainingScenes(
+        legend,
+        [scene for _, scene in training],
+        [scene for _, scene in validation],
+        _names(training),
+        _names(validation),
+    )
+    report.note(
+        f"{len(training)} images of {len(scenes.training_names)} scenes to train on, "
+        f"{len(validation)} of {len(scenes.validation_names)} to validate"
+    )
+    return scenes
+
+
+def _names(named: Sequence[Named]) -> tuple[str, ...]:
+    return tuple(sorted({name for name, _ in named}))
+
+
+def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], report: Report) -> Legend:
+    if settings.legend is not None:
+        return read_legend(settings.legend)
+    from hyseg_cli.learn.legends import legend_of_labels  # GDAL only where it is needed
+
+    paths = sorted({path for pair in pairs for path in pair.labels})
+    legend = legend_of_labels(paths, settings.class_field)
+    report.note(
+        "classes of the labels: "
+        + ", ".join(f"{entry.id} {entry.name}" for entry in legend.classes)
+    )
+    return legend
+
+
+def _open(
+    pairs: Sequence[ScenePair], legend: Legend, settings: TrainSettings, report: Report
+) -> list[Named]:
+    """The scenes that can be opened; what cannot be is told and left out."""
+    usable, first_problem = [], None
+    for pair in pairs:
+        try:
+            scene = open_pair(pair, legend, settings.bands or None, settings.class_field)
+        except UnusableFileError as error:
+            first_problem = first_problem or error
+            report.warn(f"left out: {error.message}")
+            continue
+        usable.append((pair.scene, scene))
+    if not usable and first_problem is not None:
+        raise first_problem
+    return usable
+
+
+def _split(named: list[Named], settings: TrainSettings) -> tuple[list[Named], list[Named]]:
+    names = _names(named)
+    unknown = sorted(set(settings.val_scenes) - set(names))
+    if unknown:
+        raise UsageProblemError(
+            f"--val-scenes {unknown[0]}: there is no such scene",
+            hint=f"The scenes are {', '.join(names)}.",
+        )
+    held_out = set(settings.val_scenes)
+    if settings.val_split and len(names) == 1:
+        return _split_by_place(named, settings.val_split)
+    if settings.val_split:
+        held_out = _draw_scenes(named, settings.val_split, settings.seed)
+    training = [entry for entry in named if entry[0] not in held_out]
+    return training, [entry for entry in named if entry[0] in held_out]
+
+
+def _split_by_place(named: list[Named], share: float) -> tuple[list[Named], list[Named]]:
+    """Of each image a slice is held out."""
+    training: list[Named] = []
+    validation: list[Named] = []
+    for name, scene in named:
+        parts, held_out = split_scene(scene, share)
+        training += [(name, part) for part in parts]
+        validation.append((name, held_out))
+    return training, validation
+
+
+def _draw_scenes(named: list[Named], share: float, seed: int) -> set[str]:
+    """Whole scenes at random, until they hold a share of all pixels; at least one is left."""
+    pixels: dict[str, int] = {}
+    for name, scene in named:
+        pixels[name] = pixels.get(name, 0) + scene.height * scene.width
+    held_out: set[str] = set()
+    for name in np.random.default_rng(seed).permutation(sorted(pixels)).tolist()[:-1]:
+        if sum(pixels[chosen] for chosen in held_out) >= share * sum(pixels.values()):
+            break
+        held_out.add(name)
+    return held_out

@@ -1,0 +1,278 @@
+"""`hyseg train` from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from click.testing import CliRunner
+from rasterio.features import shapes
+
+from hyseg_cli.cli import cli
+from hyseg_cli.learn.card import load_model, save_model
+from hyseg_models import build
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(part) for part in arguments])
+
+
+@pytest.fixture(scope="session")
+def polygons(scene_folder, tmp_path_factory, legend):
+    """Both label rasters as polygons with the names of their classes; half of them are left out."""
+    found = []
+    for name in ("east", "west"):
+        with rasterio.open(scene_folder / "labels" / f"{name}.tif") as file:
+            values = file.read(1)
+            traced = list(shapes(values, mask=values != 255, transform=file.transform))
+            names = dict(zip(legend.ids, legend.names, strict=True))
+            found += [(names[int(v)], shapely.geometry.shape(shape)) for shape, v in traced[::2]]
+            crs = file.crs
+    path = tmp_path_factory.mktemp("polygons") / "labels.gpkg"
+    classes, geometry = zip(*found, strict=True)
+    gpd.GeoDataFrame({"class": classes}, geometry=list(geometry), crs=crs).to_file(path)
+    return path
+
+
+def train_arguments(scene_folder, out, **options):
+    values = {
+        "images": scene_folder / "images",
+        "labels": scene_folder / "labels",
+        "legend": scene_folder / "legend.json",
+        "out": out,
+        "preset": "cpu_smoke",
+        "chip-size": 64,
+        "batch-size": 4,
+        "prior-steps": 3,
+        "steps": 3,
+        "val-scenes": "west",
+        "val-every": 3,
+    } | options
+    given = {key: value for key, value in values.items() if value is not None}
+    return ["train", *[part for k, v in given.items() for part in (f"--{k}", v)]]
+
+
+def test_training_writes_one_model_that_predicts(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    result = run(*train_arguments(scene_folder, out, licence="CC0-1.0", attribution="us"))
+    assert result.exit_code == 0, result.output
+    card = load_model(out).card
+    assert card.bands == ("red", "green", "blue")
+    assert card.legend.names == ("building", "land", "road", "vegetation", "water")
+    assert card.data.training_scenes == ("east",)
+    assert card.data.validation_scenes == ("west",)
+    assert (card.data.licence, card.data.attribution) == ("CC0-1.0", "us")
+    assert card.resolution_m == pytest.approx((0.25, 1.0), rel=1e-2)
+    assert 0 <= card.metrics["overall_accuracy"] <= 1
+    assert str(tmp_path) not in card.to_json()
+    assert "validation mIoU" in result.stdout
+    scene = scene_folder / "images/west.tif"
+    assert run("predict", scene, "--out", tmp_path / "w.tif", "-m", out).exit_code == 0
+
+
+def test_stage_two_trains_the_host_and_leaves_the_prior_alone(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    assert run(*train_arguments(scene_folder, out)).exit_code == 0
+    final = load_model(out).network
+    before = load_model(tmp_path / "m.run" / "prior.safetensors").network
+    # BatchNorm counts the batches it sees in training mode.
+    assert final.decoder.enter[1].num_batches_tracked == 3
+    for name, tensor in before.prior.state_dict().items():
+        np.testing.assert_array_equal(tensor, final.prior.state_dict()[name], err_msg=name)
+
+
+def test_the_prior_of_a_model_can_be_reused(tmp_path, scene_folder):
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert run(*train_arguments(scene_folder, first)).exit_code == 0
+    arguments = train_arguments(scene_folder, second, prior=first, seed=5)
+    assert run(*arguments).exit_code == 0
+    one, other = (load_model(path).network for path in (first, second))
+    for name, tensor in one.prior.state_dict().items():
+        np.testing.assert_array_equal(tensor, other.prior.state_dict()[name])
+    assert one.temperature == other.temperature
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ({"val-scenes": "north"}, 2, "The scenes are east, west"),
+        ({"chip-size": 50}, 2, "--chip-size 50"),
+        ({"steps": 0}, 2, "--steps 0"),
+        ({"preset": "huge"}, 2, "no preset 'huge'"),
+        ({"min-scale": 2}, 2, "--min-scale"),
+        ({"legend": "none.json"}, 2, "no such legend"),
+        ({"images": "nowhere"}, 2, "no such file or folder"),
+        ({"band": "1,2,9"}, 2, "--band 9"),
+        ({"val-split": 0.3}, 2, "exclude each other"),
+        ({"val-split": 0.9, "val-scenes": None}, 2, "not between 0 and 0.5"),
+        ({"val-split": 0.2, "val-scenes": None, "images": "EAST"}, 2, "too small to hold out"),
+        ({"val-scenes": None, "val-images": "EAST"}, 2, "belong together"),
+        ({"from": "nowhere.safetensors"}, 2, "no such model file"),
+        ({"from": "default", "prior": "x.safetensors"}, 2, "Leave out --prior"),
+        ({"labels": "POLYGONS", "class-field": "type"}, 2, "no column 'type'"),
+    ],
+)
+def test_impossible_trainings_are_refused_before_they_start(
+    tmp_path, scene_folder, polygons, options, code, words
+):
+    places = {"EAST": scene_folder / "images" / "east.tif", "POLYGONS": polygons}
+    options = {key: places.get(value, value) for key, value in options.items()}
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors", **options))
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_the_model_file_must_say_what_it_is(tmp_path, scene_folder):
+    result = run(*train_arguments(scene_folder, tmp_path / "m.pth"))
+    assert result.exit_code == 2
+    assert "safetensors" in result.stderr
+
+
+def test_polygons_are_labels_and_their_classes_the_legend(tmp_path, scene_folder, polygons):
+    out = tmp_path / "m.safetensors"
+    result = run(*train_arguments(scene_folder, out, labels=polygons, legend=None))
+    assert result.exit_code == 0, result.output
+    assert "classes of the labels: 0 building, 1 land, 2 road" in result.stderr
+    card = load_model(out).card
+    assert card.legend.names == ("building", "land", "road", "vegetation", "water")
+    assert card.data.validation_scenes == ("west",)
+
+
+def test_whole_scenes_are_held_out_where_there_are_several(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(scene_folder, out, **{"val-scenes": None, "val-split": 0.3})
+    assert run(*arguments).exit_code == 0
+    data = load_model(out).card.data
+    assert len(data.training_scenes) == len(data.validation_scenes) == 1
+    assert set(data.training_scenes + data.validation_scenes) == {"east", "west"}
+
+
+def test_other_images_can_be_measured_on(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    options = {
+        "val-scenes": None,
+        "images": scene_folder / "images" / "east.tif",
+        "labels": scene_folder / "labels" / "east.tif",
+        "val-images": scene_folder / "images" / "west.tif",
+        "val-labels": scene_folder / "labels" / "west.tif",
+    }
+    assert run(*train_arguments(scene_folder, out, **options)).exit_code == 0
+    data = load_model(out).card.data
+    assert (data.training_scenes, data.validation_scenes) == (("east",), ("west",))
+
+
+def test_a_dry_run_tells_and_writes_nothing(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    result = run(*train_arguments(scene_folder, out), "--dry-run")
+    assert result.exit_code == 0, result.output
+    for words in ("training scenes    east", "validation scenes  west", "class water", "3 steps"):
+        assert words in result.stdout
+    shares = [
+        float(line.split("%")[0].split()[-1])
+        for line in result.stdout.splitlines()
+        if line.startswith("class ")
+    ]
+    assert sum(shares) == pytest.approx(100, abs=0.05)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_scene_is_left_out(tmp_path, scene_folder):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.mkdir()
+    labels.mkdir()
+    for folder in (images, labels):
+        good = scene_folder / folder.name / "east.tif"
+        (folder / "east.tif").write_bytes(good.read_bytes())
+        (folder / "bad.tif").write_bytes(good.read_bytes()[:50])
+    options = {"images": images, "labels": labels, "val-scenes": None}
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors", **options))
+    assert result.exit_code == 0, result.output
+    assert "left out:" in result.stderr
+    assert "bad.tif" in result.stderr
+    (images / "east.tif").write_bytes(b"no raster")
+    result = run(*train_arguments(scene_folder, tmp_path / "n.safetensors", **options))
+    assert result.exit_code == 1
+    assert "cannot be opened" in result.stderr
+
+
+@pytest.fixture(scope="session")
+def donor(tmp_path_factory, scene_folder):
+    """A model of five classes."""
+    out = tmp_path_factory.mktemp("donor") / "donor.safetensors"
+    assert run(*train_arguments(scene_folder, out)).exit_code == 0
+    return out
+
+
+def test_training_goes_on_from_a_model(tmp_path, scene_folder, donor):
+    out = tmp_path / "m.safetensors"
+    result = run(
+        *train_arguments(scene_folder, out, **{"from": donor, "prior-steps": 0, "steps": 1}),
+        "--freeze", "backbone",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "new classes: none" in result.stderr
+    old, new = load_model(donor), load_model(out)
+    assert str(donor.parent) not in new.card.to_json()
+    for part in ("prior", "backbone"):
+        known = getattr(old.network, part).state_dict()
+        for name, tensor in getattr(new.network, part).state_dict().items():
+            np.testing.assert_array_equal(tensor, known[name], err_msg=name)
+    step = old.network.decoder.classify[2].weight - new.network.decoder.classify[2].weight
+    assert 0 < step.abs().max() < 0.01
+
+
+def test_a_model_of_other_classes_gives_what_fits(tmp_path, scene_folder, donor):
+    model = load_model(donor)
+    config = replace(model.card.config, classes=2)
+    legend = replace(model.card.legend, classes=model.card.legend.classes[3:])
+    save_model(
+        tmp_path / "two.safetensors",
+        build(config),
+        replace(model.card, config=config, legend=legend),
+    )
+    out = tmp_path / "m.safetensors"
+    start = tmp_path / "two.safetensors"
+    result = run(*train_arguments(scene_folder, out, **{"from": start}))
+    assert result.exit_code == 0, result.output
+    assert "new classes: building, land, road" in result.stderr
+    assert load_model(out).card.legend.names[3:] == ("vegetation", "water")
+
+
+def test_a_class_that_never_occurs_is_told(tmp_path, scene_folder, legend):
+    import json
+
+    values = legend.to_dict()
+    values["classes"].append({"id": 77, "name": "glacier", "color": "#fefefe"})
+    (tmp_path / "more.json").write_text(json.dumps(values))
+    arguments = train_arguments(
+        scene_folder, tmp_path / "m.safetensors", legend=tmp_path / "more.json"
+    )
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "no training pixel is labelled glacier" in result.stderr
+
+
+@pytest.mark.slow
+def test_two_minutes_of_training_map_an_unseen_scene(tmp_path):
+    import make_scene
+
+    for name, seed in (("east", 1), ("west", 2)):
+        make_scene.write_scene(tmp_path, name, seed=seed)
+    out = tmp_path / "m.safetensors"
+    options = {
+        "prior-steps": 100,
+        "steps": 200,
+        "chip-size": 128,
+        "batch-size": 8,
+        "val-every": 200,
+        "prior-rate": 1e-3,
+        "rate": 1e-3,
+    }
+    result = run(*train_arguments(tmp_path, out, **options))
+    assert result.exit_code == 0, result.output
+    assert load_model(out).card.metrics["miou"] > 0.7
