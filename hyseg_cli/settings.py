@@ -69,6 +69,10 @@ class TrainSettings:
     data_name: str = ""
     licence: str = ""
     attribution: str = ""
+    save_every: int | None = None
+    """Steps between checkpoints; None for `val_every`."""
+    resume: bool = False
+    """Go on where a run with these settings was stopped."""
     dry_run: bool = False
     """Tell what would be trained, and stop."""
     overwrite: bool = False
@@ -91,6 +95,7 @@ class TrainSettings:
             ("--steps", self.stage_steps[1]),
             ("--batch-size", self.batch_size),
             ("--val-every", self.val_every),
+            ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):
             _check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
         _check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")

@@ -141,6 +141,8 @@ from hyseg_cli.settings import TrainSettings
 @click.option("--data-name", default="", help="Name of the data set, for the model card.")
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
 @click.option("--attribution", default="", help="Whom to credit, for the model card.")
+@click.option("--save-every", type=int, help="Steps between checkpoints.  [default: --val-every]")
+@click.option("--resume", is_flag=True, help="Go on where a run with these settings was stopped.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would be trained, and stop.")
 @overwrite_option
 def train(**options: Any) -> None:

@@ -43,6 +43,8 @@ Sample = dict[str, Tensor]
 class TrainingChips(Dataset[Sample]):
     """Random augmented chips; chip i of a seed is always the same.
 
+    A training that goes on sets `first`: chip 0 is then the first that it has not seen.
+
     Scenes are drawn with the square root of their area, so that a large one does not drown the
     others.
     """
@@ -61,6 +63,7 @@ class TrainingChips(Dataset[Sample]):
         self.count = count
         self.seed = seed
         self.augmentation = augmentation
+        self.first = 0
         weight = np.sqrt([scene.height * scene.width for scene in scenes])
         self._share = weight / weight.sum()
         self._color = v2.Compose(
@@ -77,8 +80,8 @@ class TrainingChips(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if index >= self.count:
             raise IndexError(index)
-        rng = np.random.default_rng((self.seed, index))
-        chip = self._draw(rng)
+        rng = np.random.default_rng((self.seed, self.first + index))
+        _, _, chip = self._draw(rng)
         image, valid, labels = _to_tensors(chip)
         image, valid, labels = _resize(image, valid, labels, self.size)
         image, valid, labels = _flip_and_turn(rng, image, valid, labels)
@@ -92,7 +95,13 @@ class TrainingChips(Dataset[Sample]):
             labels[empty] = NODATA_ID
         return _sample(image, valid, labels, (0, 0))
 
-    def _draw(self, rng: np.random.Generator) -> Chip:
+    def place(self, index: int) -> str:
+        """Scene and window that a chip is cut from."""
+        scene, window, _ = self._draw(np.random.default_rng((self.seed, self.first + index)))
+        side = f"{window.height} x {window.width}"
+        return f"{scene.name}, {side} pixels from row {window.row}, column {window.col}"
+
+    def _draw(self, rng: np.random.Generator) -> tuple[LabelledScene, Window, Chip]:
         """A window whose labels are not nearly all of one class, if ten draws find one."""
         for _ in range(10):
             scene = self.scenes[rng.choice(len(self.scenes), p=self._share)]
@@ -102,11 +111,12 @@ class TrainingChips(Dataset[Sample]):
             side = min(height, width)
             row = int(rng.integers(scene.height - side + 1))
             col = int(rng.integers(scene.width - side + 1))
-            chip = scene.read(Window(row, col, side, side))
+            window = Window(row, col, side, side)
+            chip = scene.read(window)
             counts = np.bincount(chip.labels.ravel(), minlength=NODATA_ID + 1)[:NODATA_ID]
             if 0 < counts.max() <= MAX_CLASS_SHARE * counts.sum():
                 break
-        return chip
+        return scene, window, chip
 
 
 class ValidationChips(Dataset[Sample]):

@@ -15,8 +15,12 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.chips import Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.modules import Stage
+
+CHECKPOINT = "last.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,11 @@ class FitOptions:
     """Steps between validations."""
     device: torch.device
     log_folder: Path
-    """Where a folder with the stage's metrics.csv goes."""
+    """Where a folder with the stage's metrics.csv and its last checkpoint goes."""
+    save_every: int
+    """Steps between checkpoints."""
+    resume: bool = False
+    """Go on from the last checkpoint, if there is one."""
 
 
 def fit(
@@ -44,6 +52,14 @@ def fit(
 ) -> None:
     """Train a stage for the steps of its recipe; afterwards it holds the averaged weights."""
     steps = stage.recipe.steps
+    last = options.log_folder / name / CHECKPOINT
+    goes_on = options.resume and last.is_file()
+    log = ""
+    if goes_on:
+        done = int(SafetensorsIO().load_checkpoint(last)["global_step"])
+        report.note(f"the {name} goes on after step {done}")
+        chips.first = done * options.batch_size
+        log = f"after_{done}"
     on_gpu = options.device.type == "cuda"
     if on_gpu:
         torch.set_float32_matmul_precision("high")
@@ -57,8 +73,14 @@ def fit(
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=stage.recipe.clip,
-        callbacks=[WeightAveraging(avg_fn=stage.recipe.average), _Progress(report, name, steps)],
-        logger=CSVLogger(options.log_folder, name=name, version=""),
+        callbacks=[
+            WeightAveraging(avg_fn=stage.recipe.average),
+            _Progress(report, name, steps),
+            _StopAtNonsense(chips, options.batch_size),
+            _Saving(last, options.save_every),
+        ],
+        plugins=[SafetensorsIO()],
+        logger=CSVLogger(options.log_folder, name=name, version=log),
         log_every_n_steps=min(10, steps),
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -78,16 +100,51 @@ def fit(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # The frozen prior is meant to be in evaluation mode.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        # The chips know themselves where to go on.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         # Not everyone has scenes to spare.
         warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
         # Lightning 2.6 with the tree utilities of torch 2.15.
         warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.treespec.*")
-        trainer.fit(stage, loader, held_out)
+        trainer.fit(stage, loader, held_out, ckpt_path=last if goes_on else None)
 
 
 def validation_loader(chips: ValidationChips, batch_size: int) -> DataLoader[Sample]:
     """Batches of validation chips, which have four times the pixels of training chips."""
     return DataLoader(chips, batch_size=max(1, batch_size // 4))
+
+
+class _StopAtNonsense(Callback):
+    """Ends a training whose loss is no number, and tells where the chips came from."""
+
+    def __init__(self, chips: TrainingChips, batch_size: int) -> None:
+        self.chips = chips
+        self.batch_size = batch_size
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, _stage: pl.LightningModule, outputs: Any, _batch: Any, index: int
+    ) -> None:
+        if torch.isfinite(outputs["loss"]):
+            return
+        first = index * self.batch_size - self.chips.first
+        places = [self.chips.place(first + chip) for chip in range(self.batch_size)]
+        raise HysegError(
+            f"the loss is {float(outputs['loss'])} at step {trainer.global_step}, "
+            f"with chips of {'; '.join(places)}",
+            hint="Look at these places for odd values, or lower --rate and --prior-rate.",
+        )
+
+
+class _Saving(Callback):
+    """Writes the state of the training every so many steps, over the last one."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self.every = every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
+            trainer.save_checkpoint(self.path)
 
 
 class _Progress(Callback):

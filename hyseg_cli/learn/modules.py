@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyseg_cli.learn.checkpoint import random_state, set_random_state
 from hyseg_cli.learn.chips import Sample
 from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.radiometry import Standardise
@@ -68,6 +69,7 @@ class Stage(pl.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.standardise = standardise
         self.recipe = recipe
+        self._random_state: dict[str, Any] | None = None
         self.scores: dict[str, Scores] = {}
         """Scores of the last validation, by name."""
 
@@ -78,6 +80,18 @@ class Stage(pl.LightningModule):
     def encoder(self) -> nn.Module:
         """The part of it that may start from pretrained weights."""
         raise NotImplementedError
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = random_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_state = checkpoint["random_state"]
+
+    def on_train_batch_start(self, _batch: Sample, _index: int) -> None:
+        # Only now: setting up a resumed run draws random numbers too.
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
 
     @property
     def progress(self) -> float:

@@ -14,7 +14,7 @@ import torch
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
-from hyseg_cli.learn.card import ModelCard, TrainingData, save_model
+from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
@@ -27,6 +27,7 @@ from hyseg_cli.learn.survey import Survey, survey
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
+from hyseg_cli.workflows.run_folder import RunFolder
 from hyseg_cli.workflows.training_network import band_names, share_encoder, start_network
 from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
 from hyseg_models import HySeg, HySegConfig
@@ -56,27 +57,36 @@ class _Run:
     data: TrainingScenes
     network: HySeg
     standardise: Standardise
+    folder: RunFolder
 
 
 def run(settings: TrainSettings, report: Report) -> TrainResult:
     """Train both stages and write the model file.
 
-    A run folder beside it, `NAME.run`, holds the logs and the model as it stood after stage 1.
+    A run folder beside it, `NAME.run`, holds the logs, the model as it stood after stage 1, and
+    what a run that was stopped needs to go on as if it had not been.
     """
     require_free(settings.out, overwrite=settings.overwrite)
-    _run_folder(settings).mkdir(exist_ok=True)
+    folder = RunFolder(settings)
+    folder.begin()
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, report)
     found = survey(scenes.training, scenes.legend)
     _warn_of_absent_classes(scenes.legend, found, report)
     network = start_network(settings, scenes, report)
     card = _describe(settings, network.config, scenes, found)
-    training = _Run(settings, report, scenes, network, Standardise(found.mean, found.std))
-    if network.prior is not None:
+    training = _Run(settings, report, scenes, network, Standardise(found.mean, found.std), folder)
+    if settings.resume and folder.prior.is_file():
+        done = load_model(folder.prior)
+        network.load_state_dict(done.network.state_dict())
+        card = done.card
+    elif network.prior is not None:
         card = replace(card, metrics={"prior": _train_prior(training)})
-        save_model(_run_folder(settings) / "prior.safetensors", network, card)
+        # In full precision: a run that goes on from here ends like one that was never stopped.
+        save_model(folder.prior, network, card, half=False)
     if not settings.pretrained and settings.start is None:
         share_encoder(network)
+    pl.seed_everything(settings.seed + 1, verbose=False)
     stage = SegmentationStage(
         network,
         training.standardise,
@@ -95,10 +105,6 @@ def _warn_of_absent_classes(legend: Legend, found: Survey, report: Report) -> No
     absent = [name for name, count in zip(legend.names, found.labelled, strict=True) if count == 0]
     if absent:
         report.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
-
-
-def _run_folder(settings: TrainSettings) -> Path:
-    return settings.out.with_suffix(".run")
 
 
 def _train_prior(training: _Run) -> dict[str, float]:
@@ -148,7 +154,9 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> None:
         workers=settings.workers,
         val_every=settings.val_every,
         device=choose_device(settings.device),
-        log_folder=_run_folder(settings),
+        log_folder=training.folder.path,
+        save_every=settings.save_every or settings.val_every,
+        resume=settings.resume,
     )
     validation = _validation_chips(data.validation, settings) if data.validation else None
     fit(stage, chips, validation, name=name, options=options, report=training.report)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import geopandas as gpd
@@ -9,10 +13,12 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import torch
 from click.testing import CliRunner
 from rasterio.features import shapes
 
 from hyseg_cli.cli import cli
+from hyseg_cli.learn import modules
 from hyseg_cli.learn.card import load_model, save_model
 from hyseg_models import build
 
@@ -276,3 +282,63 @@ def test_two_minutes_of_training_map_an_unseen_scene(tmp_path):
     result = run(*train_arguments(tmp_path, out, **options))
     assert result.exit_code == 0, result.output
     assert load_model(out).card.metrics["miou"] > 0.7
+
+
+STOPPING = """
+import os, signal, sys
+from hyseg_cli.learn import fit
+class Stopped(fit._Saving):
+    def on_train_batch_end(self, trainer, *rest):
+        super().on_train_batch_end(trainer, *rest)
+        stage, step = sys.argv[1], int(sys.argv[2])
+        if self.path.parent.name == stage and trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+fit._Saving = Stopped
+from hyseg_cli.cli import cli
+cli(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(("stage", "step"), [("prior", 5), ("segmentation", 3)])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stage, step):
+    arguments = {"prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2, "seed": 3}
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
+    given = [str(part) for part in train_arguments(scene_folder, killed, **arguments)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STOPPING, stage, str(step), *given],
+        check=False,
+        # Sums depend on how many threads share them.
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not killed.exists()
+    result = run(*given, "--resume")
+    assert result.exit_code == 0, result.output
+    assert f"the {stage} goes on after step {step - 1}" in result.stderr
+    one, other = load_model(whole), load_model(killed)
+    for name, tensor in one.network.state_dict().items():
+        np.testing.assert_allclose(
+            tensor, other.network.state_dict()[name], rtol=1e-6, atol=1e-7, err_msg=name
+        )
+    assert one.card.metrics == other.card.metrics
+
+
+def test_a_run_with_other_settings_does_not_go_on(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    assert run(*train_arguments(scene_folder, out)).exit_code == 0
+    out.unlink()
+    result = run(*train_arguments(scene_folder, out, **{"batch-size": 5}), "--resume")
+    assert result.exit_code == 3
+    assert "another --batch-size: 4, not 5" in result.stderr
+
+
+def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, monkeypatch):
+    def no_number(output, _labels):
+        return output.logits.sum() * float("nan")
+
+    monkeypatch.setattr(modules, "segmentation_loss", no_number)
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"))
+    assert result.exit_code == 1
+    assert "the loss is nan at step" in result.stderr
+    assert "east.tif, " in result.stderr

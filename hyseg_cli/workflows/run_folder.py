@@ -1,0 +1,69 @@
+"""The folder beside a model file where its training keeps what it needs to go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hyseg_cli.errors import HysegError, OutputExistsError
+from hyseg_cli.settings import TrainSettings
+
+MANIFEST = "run.json"
+FREE = frozenset({"resume", "overwrite", "dry_run", "device", "workers", "save_every"})
+"""Settings that do not change what is learned."""
+
+
+class RunFolder:
+    """`NAME.run`: logs, checkpoints, the model after stage 1, and the settings of the run.
+
+    Args:
+        settings: The training; its output names the folder.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.path = settings.out.with_suffix(".run")
+        self.prior = self.path / "prior.safetensors"
+        """The model as it stood after stage 1."""
+        self._settings = settings
+
+    def begin(self) -> None:
+        """Make the folder ready: as it is to go on, emptied to start anew.
+
+        Raises:
+            OutputExistsError: If a run that is to go on had other settings.
+            HysegError: If the folder cannot be written.
+        """
+        own = _plain(self._settings)
+        manifest = self.path / MANIFEST
+        try:
+            if self._settings.resume and manifest.is_file():
+                _require_same(json.loads(manifest.read_text(encoding="utf-8")), own, self.path)
+                return
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir()
+            manifest.write_text(json.dumps(own, indent=1), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise HysegError(
+                f"{self.path}: the run folder cannot be used ({error})",
+                hint="Check the permissions and the free space, or train without --resume.",
+            ) from error
+
+
+def _plain(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that matter, as they come back from JSON."""
+    values = {key: value for key, value in asdict(settings).items() if key not in FREE}
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain
+
+
+def _require_same(known: dict[str, Any], own: dict[str, Any], folder: Path) -> None:
+    for key in sorted(known.keys() | own.keys()):
+        if known.get(key) != own.get(key):
+            flag = "--from" if key == "start" else f"--{key.replace('_', '-')}"
+            raise OutputExistsError(
+                f"{folder} is of a run with another {flag}: {known.get(key)}, not {own.get(key)}",
+                hint="Give the same settings to go on, or leave out --resume to start anew.",
+            )
