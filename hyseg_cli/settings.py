@@ -22,10 +22,14 @@ def _check(condition: bool, message: str, hint: str) -> None:  # noqa: FBT001 - 
 class TrainSettings:
     """`hyseg train`."""
 
-    images: Path
-    labels: Path
-    """Label rasters, or one vector file."""
     out: Path
+    images: Path | None = None
+    labels: Path | None = None
+    """Label rasters, or one vector file."""
+    benchmark: str | None = None
+    """A published data set to train on instead of images and labels."""
+    root: Path | None = None
+    """Folder below which it was unpacked."""
     legend: Path | None = None
     """The classes; None for those that the labels have."""
     class_field: str = "class"
@@ -109,6 +113,17 @@ class TrainSettings:
             sum(held_out) <= 1,
             "--val-scenes, --val-split and --val-images exclude each other",
             "Use one of them.",
+        )
+        own = self.images is not None and self.labels is not None
+        _check(
+            own != (self.benchmark is not None and self.root is not None),
+            "training needs either --images and --labels, or --benchmark and --root",
+            "Give one of these pairs.",
+        )
+        _check(
+            self.benchmark is None or not any((*held_out, self.legend)),
+            f"the benchmark {self.benchmark} has a split and a legend of its own",
+            "Leave out --legend and the options that hold scenes out.",
         )
         _check(
             (self.val_images is None) == (self.val_labels is None),

@@ -22,13 +22,18 @@ from hyseg_cli.settings import TrainSettings
 
 
 @click.command(cls=HysegCommand)
-@click.option("--images", required=True, type=FILE, help="Folder or file of images.")
+@click.option("--images", type=FILE, help="Folder or file of images.")
 @click.option(
     "--labels",
-    required=True,
     type=FILE,
     help="Label rasters (ids or colours), matched by name or place, or one vector file.",
 )
+@click.option(
+    "--benchmark",
+    type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
+    help="Train on a published data set instead, with its classes and its split.",
+)
+@click.option("--root", type=FILE, help="Folder below which the benchmark was unpacked.")
 @click.option(
     "--legend",
     type=FILE,

@@ -14,6 +14,7 @@ import torch
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
+from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
@@ -169,6 +170,7 @@ def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) 
 def _describe(
     settings: TrainSettings, config: HySegConfig, data: TrainingScenes, found: Survey
 ) -> ModelCard:
+    benchmark = BENCHMARKS[settings.benchmark] if settings.benchmark else None
     resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
     return ModelCard(
         config=config,
@@ -184,8 +186,8 @@ def _describe(
         ),
         tile_size=settings.chip_size,
         data=TrainingData(
-            name=settings.data_name,
-            licence=settings.licence,
+            name=settings.data_name or (benchmark.title if benchmark else ""),
+            licence=settings.licence or (benchmark.licence if benchmark else ""),
             attribution=settings.attribution,
             training_scenes=data.training_names,
             validation_scenes=data.validation_names,

@@ -10,6 +10,7 @@ from torch import nn
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
+from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import built_in_model, load_model
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes
@@ -24,6 +25,8 @@ def band_names(settings: TrainSettings, bands: int) -> tuple[str, ...]:
     """Names of the bands for the model card."""
     if settings.band_names:
         return settings.band_names
+    if settings.benchmark is not None:
+        return BENCHMARKS[settings.benchmark].bands
     return RGB if bands == len(RGB) else tuple(f"band{i}" for i in range(1, bands + 1))
 
 

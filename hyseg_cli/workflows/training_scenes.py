@@ -9,6 +9,7 @@ import numpy as np
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.pairs import ScenePair, find_pairs
 from hyseg_cli.learn.scenes import open_pair, require_one_kind
@@ -39,14 +40,13 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         UsageProblemError: If nothing is left to train on, or what was asked for does not exist.
         HysegError: If labels do not fit their images or the legend.
     """
-    pairs = find_pairs(settings.images, settings.labels)
-    legend = _legend(settings, pairs, report)
-    named = _open(pairs, legend, settings, report)
-    if settings.val_images is not None and settings.val_labels is not None:
-        other = find_pairs(settings.val_images, settings.val_labels)
-        training, validation = named, _open(other, legend, settings, report)
+    if settings.benchmark is not None and settings.root is not None:
+        benchmark = BENCHMARKS[settings.benchmark]
+        legend, coding = benchmark.legend, benchmark.coding
+        training = _open(benchmark.find(settings.root, "train"), coding, settings, report)
+        validation = _open(benchmark.find(settings.root, "val"), coding, settings, report)
     else:
-        training, validation = _split(named, settings)
+        legend, training, validation = _open_own(settings, report)
     if not training:
         raise UsageProblemError(
             "no scene is left to train on", hint="Keep at least one out of the validation."
@@ -64,6 +64,20 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         f"{len(validation)} of {len(scenes.validation_names)} to validate"
     )
     return scenes
+
+
+def _open_own(settings: TrainSettings, report: Report) -> tuple[Legend, list[Named], list[Named]]:
+    """Legend, training and validation part of images and labels that the user has."""
+    if settings.images is None or settings.labels is None:
+        message = "settings without images and labels name a benchmark"
+        raise TypeError(message)
+    pairs = find_pairs(settings.images, settings.labels)
+    legend = _legend(settings, pairs, report)
+    named = _open(pairs, legend, settings, report)
+    if settings.val_images is None or settings.val_labels is None:
+        return legend, *_split(named, settings)
+    other = find_pairs(settings.val_images, settings.val_labels)
+    return legend, named, _open(other, legend, settings, report)
 
 
 def _names(named: Sequence[Named]) -> tuple[str, ...]:

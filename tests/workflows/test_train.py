@@ -15,6 +15,7 @@ import rasterio
 import shapely
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from rasterio.features import shapes
 
 from hyseg_cli.cli import cli
@@ -342,3 +343,29 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, m
     assert result.exit_code == 1
     assert "the loss is nan at step" in result.stderr
     assert "east.tif, " in result.stderr
+
+
+def test_a_benchmark_brings_its_classes_and_its_split(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, numbers in (("Train", (1, 2)), ("Val", (3,))):
+        for number in numbers:
+            for folder, array in (
+                ("images_png", rng.integers(0, 255, (96, 96, 3))),
+                ("masks_png", np.kron(rng.integers(0, 8, (6, 6)), np.ones((16, 16)))),
+            ):
+                path = tmp_path / split / "Rural" / folder / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array.astype(np.uint8)).save(path)
+    out = tmp_path / "m.safetensors"
+    options = {"images": None, "labels": None, "legend": None, "val-scenes": None}
+    given = train_arguments(tmp_path, out, **options, benchmark="loveda", root=tmp_path)
+    result = run(*given)
+    assert result.exit_code == 0, result.output
+    card = load_model(out).card
+    assert card.legend.names[0] == "background"
+    assert card.data.name == "LoveDA"
+    assert card.data.training_scenes == ("Rural/1", "Rural/2")
+    assert card.data.validation_scenes == ("Rural/3",)
+    refused = run(*given, "--overwrite", "--val-split", "0.2")
+    assert refused.exit_code == 2
+    assert "has a split" in refused.stderr
