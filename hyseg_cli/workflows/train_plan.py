@@ -17,6 +17,9 @@ from hyseg_models import HySeg, segmentation_loss
 BYTES_PER_PARAMETER = 20
 """Weight, gradient, two moments of Adam and the average, four bytes each."""
 
+GRADIENTS = 2.0
+"""What is kept for the backward pass, and about as much again for gradients and work space."""
+
 PROBE_PX = 64
 
 
@@ -81,4 +84,4 @@ def estimate_memory(network: HySeg, settings: TrainSettings) -> int:
     per_chip = sum(size for place, size in kept.items() if place not in weights) / 2
     chips = settings.batch_size * (settings.chip_size / PROBE_PX) ** 2
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return int(parameters * BYTES_PER_PARAMETER + per_chip * chips)
+    return int(parameters * BYTES_PER_PARAMETER + GRADIENTS * per_chip * chips)
