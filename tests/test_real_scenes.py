@@ -69,6 +69,13 @@ def test_a_real_scene_maps_in_one_command(shared, tmp_path, name):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         valid, errors, _ = cog_validate(out)
     assert valid, errors
+    polygons = tmp_path / "landcover.gpkg"
+    flags = ["--smooth", "--simplify", "1.5px", "--mmu", "9px", "--json", "-q"]
+    vectorized = CliRunner().invoke(cli, ["vectorize", str(out), "--out", str(polygons), *flags])
+    assert vectorized.exit_code == 0, vectorized.output
+    told = json.loads(vectorized.stdout)
+    assert told["check"]["matched"]
+    assert sum(entry["pixels"] for entry in told["classes"]) == (classes != 255).sum()
     about_place = [line for line in result.stderr.splitlines() if "no place" in line]
     assert len(about_place) == (0 if is_placed else 1)
 

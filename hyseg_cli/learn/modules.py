@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -61,7 +62,7 @@ class Recipe:
         return torch.lerp(averaged, current, 1.0 - decay)
 
 
-class Stage(pl.LightningModule):
+class Stage(pl.LightningModule, ABC):
     """What both stages share: input, optimiser and schedule."""
 
     def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
@@ -73,13 +74,13 @@ class Stage(pl.LightningModule):
         self.scores: dict[str, Scores] = {}
         """Scores of the last validation, by name."""
 
+    @abstractmethod
     def learned(self) -> nn.Module:
         """The part of the network this stage trains."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encoder(self) -> nn.Module:
         """The part of it that may start from pretrained weights."""
-        raise NotImplementedError
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = random_state()

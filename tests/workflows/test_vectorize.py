@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import subprocess
 from types import SimpleNamespace
 
 import geopandas as gpd
@@ -475,3 +477,22 @@ def test_the_expected_size_is_about_right(tmp_path, write_raster, monkeypatch, s
         free = SimpleNamespace(free=share * size)
         monkeypatch.setattr(polygons.shutil, "disk_usage", lambda _, free=free: free)
         assert run(path, "--out", out, "--overwrite", *flags).exit_code == code
+
+
+@pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="ogrinfo (gdal-bin) is not installed")
+def test_gdals_own_tool_reads_layer_and_style(tmp_path, land_cover):
+    out = tmp_path / "map.gpkg"
+    assert run(land_cover, "--out", out).exit_code == 0
+
+    def told(*arguments):
+        return subprocess.run(
+            ["ogrinfo", *arguments], capture_output=True, text=True, check=True
+        ).stdout
+
+    summary = told("-so", str(out), "landcover")
+    assert f"Feature Count: {len(read(out))}" in summary
+    assert "Geometry: Polygon" in summary
+    style = told("-q", str(out), "layer_styles")
+    assert "f_table_name (String) = landcover" in style
+    assert "useAsDefault (Integer(Boolean)) = 1" in style
+    assert "categorizedSymbol" in style
