@@ -479,14 +479,17 @@ def test_the_expected_size_is_about_right(tmp_path, write_raster, monkeypatch, s
         assert run(path, "--out", out, "--overwrite", *flags).exit_code == code
 
 
-@pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="ogrinfo (gdal-bin) is not installed")
+OGRINFO = shutil.which("ogrinfo")
+
+
+@pytest.mark.skipif(OGRINFO is None, reason="ogrinfo (gdal-bin) is not installed")
 def test_gdals_own_tool_reads_layer_and_style(tmp_path, land_cover):
     out = tmp_path / "map.gpkg"
     assert run(land_cover, "--out", out).exit_code == 0
 
     def told(*arguments):
         return subprocess.run(
-            ["ogrinfo", *arguments], capture_output=True, text=True, check=True
+            [OGRINFO, *arguments], capture_output=True, text=True, check=True
         ).stdout
 
     summary = told("-so", str(out), "landcover")
