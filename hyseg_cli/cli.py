@@ -73,6 +73,12 @@ def cli() -> None:
     show_default=True,
     help="Seed of the prior's noise; the same place draws the same noise in every tile.",
 )
+@click.option(
+    "--confidence", type=FILE, help="Also write the largest probability, 0-254, 255 for nodata."
+)
+@click.option(
+    "--probabilities", type=FILE, help="Also write all probabilities, a band for each class."
+)
 @overwrite_option
 def predict(**options: Any) -> None:
     """Map SCENE, any raster that GDAL opens, with a trained model."""

@@ -164,6 +164,10 @@ class PredictSettings:
     device: str = "auto"
     seed: int = 0
     """Seed of the prior's noise field."""
+    confidence: Path | None = None
+    """Where to write the largest probability of each pixel."""
+    probabilities: Path | None = None
+    """Where to write the probabilities of all classes, a band for each."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -172,7 +176,9 @@ class PredictSettings:
             f"--batch-size {self.batch_size} is less than 1",
             "Use --batch-size 1 or more.",
         )
-        _check_suffix(self.out, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.")
+        for out in (self.out, self.confidence, self.probabilities):
+            if out is not None:
+                _check_suffix(out, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.")
 
     @property
     def overlap_px(self) -> int:

@@ -1,4 +1,4 @@
-"""The map on disk: finished rows -> shards -> VRT -> COG, under its name only when complete.
+"""Maps on disk: finished rows -> shards -> VRT -> COG, under its name only when complete.
 
 A GeoTIFF that is open when its process is killed reads back as zeros without an error. So rows
 go to small files, each written, synced and renamed before it counts; the end is one pass of
@@ -38,15 +38,17 @@ COG_OPTIONS = {
     "COMPRESS": "DEFLATE",
     "BLOCKSIZE": "512",
     "BIGTIFF": "IF_SAFER",
-    # A class number between two others means nothing: the most frequent one stands for a block.
-    "OVERVIEW_RESAMPLING": "MODE",
     "NUM_THREADS": "ALL_CPUS",
 }
 
 
+SHARE_LEVELS = 254
+"""Level of a share of one; 255 is nodata."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MapSpec:
-    """Size, place and meaning of a class raster."""
+    """Size, place and meaning of a class raster, or of shares between 0 and 1."""
 
     height: int
     width: int
@@ -55,6 +57,8 @@ class MapSpec:
     legend: Legend
     tags: dict[str, str]
     """Provenance and whatever else goes into the TIFF's metadata."""
+    shares: tuple[str, ...] = ()
+    """Names of the bands of a raster of shares, as levels 0 to 254; empty for a class raster."""
 
 
 class MosaicWriter:
@@ -93,9 +97,9 @@ class MosaicWriter:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def write(self, rows: npt.NDArray[np.uint8]) -> None:
-        """Append rows (n, width) of class ids, 255 where there is none."""
-        self._waiting.append(rows)
-        if sum(len(part) for part in self._waiting) >= SHARD_ROWS:
+        """Append rows: (n, width) of class ids or (bands, n, width) of levels, 255 for none."""
+        self._waiting.append(rows[None] if rows.ndim == 2 else rows)
+        if sum(part.shape[1] for part in self._waiting) >= SHARD_ROWS:
             self._flush(whole_shards=True)
 
     def finish(self) -> None:
@@ -110,26 +114,32 @@ class MosaicWriter:
             raise ValueError(message)
         vrt, cog = self._work / "map.vrt", self._work / "map.tif"
         sidecar = self._work / "map.aux.xml"
+        # A class number between two others means nothing: the most frequent one stands for a block.
+        resampling = "AVERAGE" if self.spec.shares else "MODE"
         try:
             vrt.write_text(_vrt_xml(self.spec, self._shards), encoding="utf-8")
-            rasterio.shutil.copy(vrt, cog, driver="COG", **COG_OPTIONS)
-            sidecar.write_text(sidecar_xml(self.spec.legend), encoding="utf-8")
+            rasterio.shutil.copy(
+                vrt, cog, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS
+            )
             _sync(cog)
             for suffix in STALE_SUFFIXES:
                 self.out.with_name(self.out.name + suffix).unlink(missing_ok=True)
             cog.replace(self.out)
-            sidecar.replace(self.out.with_name(self.out.name + ".aux.xml"))
+            if not self.spec.shares:
+                sidecar.write_text(sidecar_xml(self.spec.legend), encoding="utf-8")
+                sidecar.replace(self.out.with_name(self.out.name + ".aux.xml"))
         except (OSError, RasterioError) as error:
             raise _unwritable(self.out, error) from error
 
     def _flush(self, *, whole_shards: bool) -> None:
         if not self._waiting:
             return
-        rows = np.concatenate(self._waiting)
-        full = len(rows) // SHARD_ROWS * SHARD_ROWS if whole_shards else len(rows)
+        rows = np.concatenate(self._waiting, axis=1)
+        count = rows.shape[1]
+        full = count // SHARD_ROWS * SHARD_ROWS if whole_shards else count
         for start in range(0, full, SHARD_ROWS):
-            self._write_shard(rows[start : min(start + SHARD_ROWS, full)])
-        self._waiting = [rows[full:]] if full < len(rows) else []
+            self._write_shard(rows[:, start : min(start + SHARD_ROWS, full)])
+        self._waiting = [rows[:, full:]] if full < count else []
 
     def _write_shard(self, rows: npt.NDArray[np.uint8]) -> None:
         path = self._work / f"rows-{self._next_row:09d}.tif"
@@ -140,8 +150,8 @@ class MosaicWriter:
                 "w",
                 driver="GTiff",
                 width=self.spec.width,
-                height=len(rows),
-                count=1,
+                height=rows.shape[1],
+                count=len(rows),
                 dtype="uint8",
                 tiled=True,
                 blockxsize=512,
@@ -151,17 +161,17 @@ class MosaicWriter:
                 # The VRT knows the place; any transform but the identity keeps rasterio quiet.
                 transform=Affine.scale(2.0),
             ) as shard:
-                shard.write(rows, 1)
+                shard.write(rows)
             _sync(temporary)
             temporary.replace(path)
         except (OSError, RasterioError) as error:
             raise _unwritable(self.out, error) from error
-        self._shards.append((self._next_row, len(rows), path))
-        self._next_row += len(rows)
+        self._shards.append((self._next_row, rows.shape[1], path))
+        self._next_row += rows.shape[1]
 
 
 def _vrt_xml(spec: MapSpec, shards: list[tuple[int, int, Path]]) -> str:
-    """A VRT that lays the shards under each other and carries all metadata of the map."""
+    """A VRT that lays the shards under each other and carries all metadata of the raster."""
     root = ET.Element("VRTDataset", rasterXSize=str(spec.width), rasterYSize=str(spec.height))
     if spec.crs is not None:
         # The axis mapping keeps x before y whatever the CRS says, as in every GeoTIFF.
@@ -174,23 +184,39 @@ def _vrt_xml(spec: MapSpec, shards: list[tuple[int, int, Path]]) -> str:
     tags = spec.tags | {LEGEND_TAG: json.dumps(spec.legend.to_dict())}
     for key, value in tags.items():
         ET.SubElement(metadata, "MDI", key=key).text = value
-    band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
+    for index in range(1, max(1, len(spec.shares)) + 1):
+        band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(index))
+        if spec.shares:
+            _describe_share(band, spec.shares[index - 1])
+        else:
+            _describe_classes(band, spec.legend)
+        for row, height, path in shards:
+            source = ET.SubElement(band, "SimpleSource")
+            ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = path.name
+            ET.SubElement(source, "SourceBand").text = str(index)
+            across, down = str(spec.width), str(height)
+            ET.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=across, ySize=down)
+            ET.SubElement(source, "DstRect", xOff="0", yOff=str(row), xSize=across, ySize=down)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _describe_share(band: ET.Element, name: str) -> None:
+    ET.SubElement(band, "Description").text = name
+    ET.SubElement(band, "NoDataValue").text = str(NODATA_ID)
+    ET.SubElement(band, "ColorInterp").text = "Gray"
+    ET.SubElement(band, "Offset").text = "0"
+    ET.SubElement(band, "Scale").text = repr(1.0 / SHARE_LEVELS)
+
+
+def _describe_classes(band: ET.Element, legend: Legend) -> None:
     ET.SubElement(band, "NoDataValue").text = str(NODATA_ID)
     ET.SubElement(band, "ColorInterp").text = "Palette"
     table = ET.SubElement(band, "ColorTable")
-    colors = color_table(spec.legend)
+    colors = color_table(legend)
     for class_id in range(NODATA_ID + 1):
         red, green, blue, opacity = colors.get(class_id, (0, 0, 0, 0))
         ET.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(opacity))
-    band.append(category_element(spec.legend))
-    for row, height, path in shards:
-        source = ET.SubElement(band, "SimpleSource")
-        ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = path.name
-        ET.SubElement(source, "SourceBand").text = "1"
-        across, down = str(spec.width), str(height)
-        ET.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=across, ySize=down)
-        ET.SubElement(source, "DstRect", xOff="0", yOff=str(row), xSize=across, ySize=down)
-    return ET.tostring(root, encoding="unicode")
+    band.append(category_element(legend))
 
 
 def _axis_mapping(crs: CRS) -> str:

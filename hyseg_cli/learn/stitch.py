@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from hyseg_cli.geo.blend import blend_weights
 from hyseg_cli.geo.grid import Band, TileGrid
+from hyseg_cli.geo.mosaic import SHARE_LEVELS
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.legend import NODATA_ID
 
@@ -25,6 +27,16 @@ class Classify(Protocol):
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """(B, bands, H, W), (B, 1, H, W), (B, 2) -> probabilities (B, N, H, W)."""
         ...
+
+
+@dataclass(frozen=True)
+class FinishedRows:
+    """Some rows of the map."""
+
+    channels: npt.NDArray[np.uint8]
+    """(rows, width): channels of the legend, 255 where the scene holds no data."""
+    levels: npt.NDArray[np.uint8] | None
+    """(classes, rows, width): probabilities from 0 to 254, 255 without data; None unless asked."""
 
 
 class Stitcher:
@@ -47,17 +59,20 @@ class Stitcher:
         start = column * self._grid.cols.step
         self._sums[:, :, start : start + self._grid.cols.length].addcmul_(probabilities, weight)
 
-    def finish(self, band: Band) -> npt.NDArray[np.uint8]:
-        """The channel of each pixel in the band's finished rows, uint8 (rows, scene width)."""
+    def finish(
+        self, band: Band, *, levels: bool = False
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
+        """Channels (rows, scene width) of the band's finished rows, and levels if asked for."""
         rows = slice(band.finished.start - band.row, band.finished.stop - band.row)
         left = -self._grid.cols.first
         done = self._sums[:, rows, left : left + self._grid.cols.size]
         # max, not argmax: five times faster on the CPU in this layout.
         channels: npt.NDArray[np.uint8] = done.max(dim=0).indices.to(torch.uint8).cpu().numpy()
+        found = (done * SHARE_LEVELS).round().to(torch.uint8).cpu().numpy() if levels else None
         overlap = self._grid.rows.overlap
         self._sums[:, :overlap] = self._sums[:, self._sums.shape[1] - overlap :].clone()
         self._sums[:, overlap:] = 0.0
-        return channels
+        return channels, found
 
 
 def map_strips(
@@ -67,7 +82,8 @@ def map_strips(
     *,
     batch_size: int,
     noise_origin: tuple[int, int] = (0, 0),
-) -> Iterator[npt.NDArray[np.uint8]]:
+    levels: bool = False,
+) -> Iterator[FinishedRows]:
     """Classify a scene and hand out its rows, top to bottom.
 
     Args:
@@ -76,9 +92,7 @@ def map_strips(
         classify: The network.
         batch_size: Tiles per call of it.
         noise_origin: Row and column of the scene's first pixel on the noise grid.
-
-    Yields:
-        uint8 (rows, width): channels of the legend, 255 where the scene holds no data.
+        levels: Hand out probabilities, too.
     """
     stitcher = Stitcher(grid, classify.classes, classify.device)
     for strip in strips:
@@ -89,9 +103,12 @@ def map_strips(
             probabilities = classify(*_gather(strip, grid, columns, noise_origin))
             for column, tile in zip(columns, probabilities, strict=True):
                 stitcher.add(band, column, tile)
-        rows = stitcher.finish(band)
-        rows[~_finished_validity(strip, grid)] = NODATA_ID
-        yield rows
+        channels, found = stitcher.finish(band, levels=levels)
+        is_empty = ~_finished_validity(strip, grid)
+        channels[is_empty] = NODATA_ID
+        if found is not None:
+            found[:, is_empty] = NODATA_ID
+        yield FinishedRows(channels, found)
 
 
 def _tiles_with_data(strip: Strip, grid: TileGrid) -> list[int]:

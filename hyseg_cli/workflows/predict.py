@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,9 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
         HysegError: One of its kinds, for anything that keeps the map from being written; no
             part of it is left behind.
     """
-    require_free(settings.out, overwrite=settings.overwrite)
+    for file in (settings.out, settings.confidence, settings.probabilities):
+        if file is not None:
+            require_free(file, overwrite=settings.overwrite)
     device = choose_device(settings.device)
     scene = open_scene(settings.scene)
     model = load_model(settings.model or built_in_model())
@@ -97,25 +101,70 @@ def write_map(
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
         SceneReader(scene, bands) as reader,
-        MosaicWriter(settings.out, spec) as mosaic,
+        _open_outputs(settings, spec) as outputs,
     ):
         done = 0
-        strips = read_strips(reader, grid)
-        for channels in map_strips(
-            strips,
+        for rows in map_strips(
+            read_strips(reader, grid),
             grid,
             classify,
             batch_size=settings.batch_size,
             noise_origin=scene.noise_origin,
+            levels=outputs.needs_levels,
         ):
-            rows = id_of_channel[channels]
-            pixels += np.bincount(rows.ravel(), minlength=NODATA_ID + 1)
-            mosaic.write(rows)
-            done += len(rows)
+            class_ids = id_of_channel[rows.channels]
+            pixels += np.bincount(class_ids.ravel(), minlength=NODATA_ID + 1)
+            outputs.write(class_ids, rows.levels)
+            done += len(class_ids)
             report.advance(f"mapping {Path(scene.path).name}", done, scene.height)
-        mosaic.finish()
+        outputs.finish()
     found = np.flatnonzero(pixels)
     return PredictResult(settings.out, legend, {int(i): int(pixels[i]) for i in found})
+
+
+@contextmanager
+def _open_outputs(settings: PredictSettings, spec: MapSpec) -> Iterator[_Outputs]:
+    """The map and what was asked for beside it; none is left behind unfinished."""
+    with ExitStack() as stack:
+
+        def open_shares(out: Path | None, names: tuple[str, ...]) -> MosaicWriter | None:
+            if out is None:
+                return None
+            return stack.enter_context(MosaicWriter(out, replace(spec, shares=names)))
+
+        yield _Outputs(
+            stack.enter_context(MosaicWriter(settings.out, spec)),
+            open_shares(settings.confidence, ("confidence",)),
+            open_shares(settings.probabilities, spec.legend.names),
+        )
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """The rasters that one run writes."""
+
+    land_cover: MosaicWriter
+    confidence: MosaicWriter | None
+    probabilities: MosaicWriter | None
+
+    @property
+    def needs_levels(self) -> bool:
+        """Whether anything but classes is written."""
+        return self.confidence is not None or self.probabilities is not None
+
+    def write(self, class_ids: npt.NDArray[np.uint8], levels: npt.NDArray[np.uint8] | None) -> None:
+        """Append rows to all rasters."""
+        self.land_cover.write(class_ids)
+        if levels is not None and self.confidence is not None:
+            self.confidence.write(levels.max(axis=0))
+        if levels is not None and self.probabilities is not None:
+            self.probabilities.write(levels)
+
+    def finish(self) -> None:
+        """Give all rasters their names, the map last."""
+        for writer in (self.confidence, self.probabilities, self.land_cover):
+            if writer is not None:
+                writer.finish()
 
 
 def _ids_by_channel(legend: Legend) -> npt.NDArray[np.uint8]:

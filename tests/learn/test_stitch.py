@@ -70,7 +70,7 @@ def tiled(scene, classify, *, tile=128, overlap=64, batch_size=3, phase=(0, 0)):
         rows = map_strips(
             read_strips(reader, grid), grid, classify, batch_size=batch_size, noise_origin=phase
         )
-        return np.concatenate(list(rows))
+        return np.concatenate([part.channels for part in rows])
 
 
 @pytest.mark.parametrize("overlap", [0, 32, 64])
@@ -149,3 +149,18 @@ def test_the_real_network_agrees_across_tilings_where_it_is_sure(scene, tiny_mod
     one = tiled(scene, predictor, tile=256, overlap=128)
     again = tiled(scene, predictor, tile=256, overlap=128, batch_size=1)
     assert (one == again).mean() > 0.999
+
+
+def test_probabilities_are_those_of_the_whole_scene(scene):
+    classify = PerPixel()
+    grid = TileGrid.cover(scene.height, scene.width, tile=128, overlap=64)
+    with SceneReader(scene, (1, 2, 3)) as reader:
+        parts = list(
+            map_strips(read_strips(reader, grid), grid, classify, batch_size=2, levels=True)
+        )
+        pixels = reader.read(Window(0, 0, scene.height, scene.width))
+    levels = np.concatenate([part.levels for part in parts], axis=1)
+    expected = classify(torch.from_numpy(pixels.image)[None], None, None)[0].numpy() * 254
+    assert (levels[:, ~pixels.valid] == 255).all()
+    found = levels[:, pixels.valid].astype(float)
+    np.testing.assert_allclose(found, expected[:, pixels.valid], atol=0.51)

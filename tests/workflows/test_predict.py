@@ -11,6 +11,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 from rasterio.transform import from_origin
+from rio_cogeo.cogeo import cog_validate
 from safetensors.torch import save_file
 
 from hyseg_cli.cli import cli
@@ -387,3 +388,51 @@ def test_a_tall_scene_needs_no_more_work_folder_afterwards(tmp_path, scene, tiny
     assert run(scene, "--out", tmp_path / "map.tif", "-m", tiny_model).exit_code == 0
     assert not stale.exists()
     shutil.rmtree(stale, ignore_errors=True)
+
+
+def test_probabilities_and_confidence_lie_on_the_grid_of_the_map(
+    tmp_path, scene, tiny_model, legend
+):
+    out, sure, shares = (tmp_path / name for name in ("map.tif", "sure.tif", "shares.tif"))
+    result = run(
+        scene, "--out", out, "-m", tiny_model, "--confidence", sure, "--probabilities", shares
+    )
+    assert result.exit_code == 0, result.stderr
+    with rasterio.open(out) as a, rasterio.open(sure) as b, rasterio.open(shares) as c:
+        assert a.transform == b.transform == c.transform
+        assert a.crs == b.crs == c.crs
+        assert c.descriptions == legend.names
+        assert b.descriptions == ("confidence",)
+        assert b.nodata == c.nodata == 255
+        assert c.scales == pytest.approx([1 / 254] * 5)
+        classes, confidence, levels = a.read(1), b.read(1), c.read().astype(int)
+    valid = classes != 255
+    assert (confidence[~valid] == 255).all()
+    assert (levels[:, ~valid] == 255).all()
+    np.testing.assert_array_equal(confidence, levels.max(axis=0))
+    assert np.abs(levels[:, valid].sum(axis=0) - 254).max() <= 3
+    of_class = np.take_along_axis(levels, np.where(valid, classes, 0)[None].astype(int), axis=0)[0]
+    np.testing.assert_array_equal(of_class[valid], confidence[valid])
+    for path in (sure, shares):
+        assert cog_validate(path)[0]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"map.tif", "map.tif.aux.xml", "sure.tif", "shares.tif"}
+    polygons = CliRunner().invoke(
+        cli, ["vectorize", str(out), "--out", str(tmp_path / "p.gpkg"), "--confidence", str(sure)]
+    )
+    assert polygons.exit_code == 0, polygons.output
+
+
+def test_an_extra_output_that_exists_is_not_overwritten(tmp_path, scene, tiny_model):
+    (tmp_path / "sure.tif").write_bytes(b"mine")
+    result = run(
+        scene,
+        "--out",
+        tmp_path / "map.tif",
+        "-m",
+        tiny_model,
+        "--confidence",
+        tmp_path / "sure.tif",
+    )
+    assert result.exit_code == 3
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
