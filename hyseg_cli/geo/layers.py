@@ -35,7 +35,8 @@ class VectorFormat:
 
 
 FORMATS = {
-    ".gpkg": VectorFormat("GPKG"),
+    # What is new in later versions is not used, and older programs warn of them.
+    ".gpkg": VectorFormat("GPKG", {"VERSION": "1.2"}),
     ".fgb": VectorFormat("FlatGeobuf"),
     # Compressed.
     ".parquet": VectorFormat("Parquet", polygon_bytes=20, point_bytes=3),

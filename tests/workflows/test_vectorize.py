@@ -488,9 +488,9 @@ def test_gdals_own_tool_reads_layer_and_style(tmp_path, land_cover):
     assert run(land_cover, "--out", out).exit_code == 0
 
     def told(*arguments):
-        return subprocess.run(
-            [OGRINFO, *arguments], capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run([OGRINFO, *arguments], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout
 
     summary = told("-so", str(out), "landcover")
     assert f"Feature Count: {len(read(out))}" in summary
