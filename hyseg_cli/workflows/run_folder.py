@@ -33,7 +33,8 @@ class RunFolder:
         """Make the folder ready: as it is to go on, emptied to start anew.
 
         Raises:
-            OutputExistsError: If a run that is to go on had other settings.
+            OutputExistsError: If a run that is to go on had other settings, or there is a run
+                that neither is to go on nor may be overwritten.
             HysegError: If the folder cannot be written.
         """
         own = _plain(self._settings)
@@ -42,7 +43,7 @@ class RunFolder:
             if self._settings.resume and manifest.is_file():
                 _require_same(json.loads(manifest.read_text(encoding="utf-8")), own, self.path)
                 return
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._remove_earlier()
             self.path.mkdir()
             manifest.write_text(json.dumps(own, indent=1), encoding="utf-8")
         except (OSError, ValueError) as error:
@@ -50,6 +51,21 @@ class RunFolder:
                 f"{self.path}: the run folder cannot be used ({error})",
                 hint="Check the permissions and the free space, or train without --resume.",
             ) from error
+
+    def _remove_earlier(self) -> None:
+        if not self.path.exists():
+            return
+        if not (self.path / MANIFEST).is_file():
+            raise OutputExistsError(
+                f"{self.path} exists already, and no training wrote it",
+                hint="Move it away, or use another --out.",
+            )
+        if not self._settings.overwrite:
+            raise OutputExistsError(
+                f"{self.path} holds a training that was stopped",
+                hint="Go on with --resume, or start anew with --overwrite.",
+            )
+        shutil.rmtree(self.path)
 
 
 def _plain(settings: TrainSettings) -> dict[str, Any]:

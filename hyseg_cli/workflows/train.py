@@ -68,14 +68,14 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     what a run that was stopped needs to go on as if it had not been.
     """
     require_free(settings.out, overwrite=settings.overwrite)
-    folder = RunFolder(settings)
-    folder.begin()
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, report)
     found = survey(scenes.training, scenes.legend)
     _warn_of_absent_classes(scenes.legend, found, report)
     network = start_network(settings, scenes, report)
     card = _describe(settings, network.config, scenes, found)
+    folder = RunFolder(settings)
+    folder.begin()
     training = _Run(settings, report, scenes, network, Standardise(found.mean, found.std), folder)
     if settings.resume and folder.prior.is_file():
         done = load_model(folder.prior)

@@ -131,7 +131,7 @@ def test_impossible_trainings_are_refused_before_they_start(
     result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors", **options))
     assert result.exit_code == code, result.output
     assert words in result.stderr
-    assert not list(tmp_path.glob("*.safetensors"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_model_file_must_say_what_it_is(tmp_path, scene_folder):
@@ -332,6 +332,25 @@ def test_a_run_with_other_settings_does_not_go_on(tmp_path, scene_folder):
     result = run(*train_arguments(scene_folder, out, **{"batch-size": 5}), "--resume")
     assert result.exit_code == 3
     assert "another --batch-size: 4, not 5" in result.stderr
+
+
+def test_the_folder_of_a_stopped_run_is_not_thrown_away(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    assert run(*train_arguments(scene_folder, out)).exit_code == 0
+    out.unlink()
+    checkpoint = tmp_path / "m.run" / "prior.safetensors"
+    result = run(*train_arguments(scene_folder, out))
+    assert result.exit_code == 3
+    assert "--resume" in result.stderr
+    assert checkpoint.exists()
+    (tmp_path / "n.run").mkdir()
+    (tmp_path / "n.run" / "thesis.txt").write_text("mine")
+    arguments = train_arguments(scene_folder, tmp_path / "n.safetensors")
+    for flags in ([], ["--overwrite"], ["--resume"]):
+        result = run(*arguments, *flags)
+        assert result.exit_code == 3
+        assert "no training wrote it" in result.stderr
+    assert (tmp_path / "n.run" / "thesis.txt").read_text() == "mine"
 
 
 def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, monkeypatch):
