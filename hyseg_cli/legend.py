@@ -19,7 +19,7 @@ class LegendClass:
     """One class of a map."""
 
     id: int
-    """Pixel value, 0 to 254."""
+    """Pixel value; 0 to 254 in maps that hyseg writes."""
     name: str
     color: Color
     """Red, green, blue, 0 to 255."""
@@ -38,16 +38,28 @@ class Legend:
     def __post_init__(self) -> None:
         if not self.classes:
             raise _bad_legend("it has no classes")
-        for what in ("id", "name", "color"):
+        for what in ("id", "name"):
             seen: set[object] = set()
             for entry in self.classes:
                 value = getattr(entry, what)
                 if value in seen:
                     raise _bad_legend(f"the {what} {value} stands twice")
                 seen.add(value)
+
+    def require_for_maps(self) -> Legend:
+        """The legend itself, if maps of it can be written and coloured labels read.
+
+        Raises:
+            HysegError: If an id does not fit into 8 bits or two classes share a colour.
+        """
+        seen: set[Color] = set()
         for entry in self.classes:
             if not 0 <= entry.id < NODATA_ID:
                 raise _bad_legend(f"the id {entry.id} of {entry.name} is not in 0..254")
+            if entry.color in seen:
+                raise _bad_legend(f"the color {entry.color} stands twice")
+            seen.add(entry.color)
+        return self
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -176,9 +176,15 @@ class PredictSettings:
             f"--batch-size {self.batch_size} is less than 1",
             "Use --batch-size 1 or more.",
         )
-        for out in (self.out, self.confidence, self.probabilities):
+        outputs = {
+            "--out": self.out,
+            "--confidence": self.confidence,
+            "--probabilities": self.probabilities,
+        }
+        for flag, out in outputs.items():
             if out is not None:
-                _check_suffix(out, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.")
+                hint = "Maps are GeoTIFFs: end the name in .tif."
+                _check_suffix(out, (".tif", ".tiff"), hint, flag)
 
     @property
     def overlap_px(self) -> int:
@@ -276,12 +282,24 @@ class VectorizeSettings:
             "The suffix chooses the format: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp.",
         )
         if self.sieve_out is not None:
-            _check_suffix(self.sieve_out, (".tif", ".tiff"), "The sieved raster is a GeoTIFF.")
+            _check_suffix(
+                self.sieve_out, (".tif", ".tiff"), "The sieved raster is a GeoTIFF.", "--sieve-out"
+            )
+        _check(
+            self.out.suffix.lower() != ".shp" or self.out.suffix == ".shp",
+            f"--out {self.out} does not end in .shp",
+            "The files of a Shapefile end in lower case: write .shp.",
+        )
+        _check(
+            self.dst_crs is None or not self.out.suffix.lower().startswith(".geojson"),
+            "GeoJSON is always in longitude and latitude",
+            "Leave out --dst-crs, or choose another format.",
+        )
 
 
-def _check_suffix(path: Path, suffixes: tuple[str, ...], hint: str) -> None:
+def _check_suffix(path: Path, suffixes: tuple[str, ...], hint: str, flag: str = "--out") -> None:
     _check(
         path.suffix.lower() in suffixes,
-        f"--out {path} does not end in {' or '.join(suffixes)}",
+        f"{flag} {path} does not end in {' or '.join(suffixes)}",
         hint,
     )

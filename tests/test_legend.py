@@ -49,8 +49,13 @@ def entry(**changes):
 )
 def test_what_is_no_legend_is_refused(classes, problem):
     with pytest.raises(HysegError, match=problem):
-        Legend.from_dict({"classes": classes})
+        Legend.from_dict({"classes": classes}).require_for_maps()
 
 
 def test_classes_without_a_colour_get_different_ones():
     assert len({distinct_color(index) for index in range(255)}) == 255
+
+
+def test_class_rasters_of_others_may_have_any_ids_and_colours():
+    legend = Legend.from_dict({"classes": [entry(id=311), entry(id=-5, name="b")]})
+    assert legend.ids == (311, -5)

@@ -92,7 +92,12 @@ class ConfidenceRows:
             ) from error
         if self._is_float:
             valid &= np.isfinite(values)
-            values = np.round(np.clip(np.where(valid, values, 0.0), 0.0, 1.0) * LEVELS)
+            if (values[valid] > 1.0).any() or (values[valid] < 0.0).any():
+                raise ModelMismatchError(
+                    f"{self._path} is no confidence raster: it has values outside 0 to 1",
+                    hint="Confidence is one band, 8-bit from 0 to 254 or float from 0 to 1.",
+                )
+            values = np.round(np.where(valid, values, 0.0) * LEVELS)
         return np.where(valid, values, UNKNOWN).astype(np.uint8)
 
 

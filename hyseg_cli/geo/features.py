@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.arcs.regions import Regions
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.confidence import RegionConfidence
@@ -19,6 +20,8 @@ GEOMETRY = "geometry"
 BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 MAX_BATCH_BYTES = 1 << 28
 """Geometry of one record batch; far below the 2 GB that 32-bit offsets can address."""
+MOST_GEOMETRY_BYTES = 10**9
+"""Of one geometry: a GeoPackage holds no more."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,11 @@ class RecordBuilder:
 
 def _binary(shapes: Shapes, part: slice) -> pa.Array:
     begin, end = shapes.offsets[part.start], shapes.offsets[part.stop]
+    if end - begin > MOST_GEOMETRY_BYTES:
+        raise HysegError(
+            f"one geometry takes {(end - begin) / 1e9:.1f} GB, more than a file can hold",
+            hint="Cut large regions with --split-tiles 1024, without --dissolve.",
+        )
     offsets = (shapes.offsets[part.start : part.stop + 1] - begin).astype(np.int32)
     data = pa.py_buffer(shapes.geometry[begin:end])
     return pa.Array.from_buffers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,6 +58,32 @@ POINT_BYTES = 16
 TABLE_ROW_BYTES = 180
 """Attributes of one polygon: two numbers of 18 places, a name of 80, the rest below that."""
 
+SHAPEFILE_SUFFIXES = frozenset(
+    {".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".qpj", ".sbn", ".sbx", ".xml"}
+)
+"""Of the files that make up one Shapefile."""
+
+WRITING_ERRORS = (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError)
+
+
+def files_of_layer(out: Path, *, numbered: bool = False) -> list[Path]:
+    """Files that stand where a layer would be written, side-cars and journals among them.
+
+    Args:
+        out: The layer's file.
+        numbered: The layer is written as several files, `NAME_1.shp` and so on.
+    """
+    if out.suffix == ".shp":
+        stem = re.compile(re.escape(out.stem) + (r"_\d+" if numbered else ""))
+        return sorted(
+            path
+            for path in out.parent.iterdir()
+            if path.suffix in SHAPEFILE_SUFFIXES
+            and stem.fullmatch(path.name.removesuffix(".xml").rpartition(".")[0] or path.stem)
+        )
+    names = [out.name, *(f"{out.name}-{journal}" for journal in ("wal", "shm", "journal"))]
+    return [path for name in names if (path := out.with_name(name)).exists()]
+
 
 def write_layer(
     records: Iterator[pa.RecordBatch],
@@ -81,6 +108,7 @@ def write_layer(
         HysegError: If the file cannot be written.
     """
     form = FORMATS[out.suffix.lower()]
+    records = _Watched(records)
     try:
         if form.driver == "Parquet":
             _write_parquet(records, schema, out, geometry_type, crs)
@@ -97,11 +125,32 @@ def write_layer(
                 crs=None if crs is None else crs.to_wkt(),
                 **form.options,
             )
-    except (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
+    except Exception as error:
+        if records.failure is not None:
+            raise records.failure from None
+        if not isinstance(error, WRITING_ERRORS):
+            raise
         raise HysegError(
             f"{out.name}: the polygons cannot be written ({' '.join(str(error).split())})",
             hint="Check the folder's permissions and the free space.",
         ) from error
+
+
+class _Watched(Iterator[pa.RecordBatch]):
+    """Records as they are; what stops them is kept, since Arrow streams do not pass it on."""
+
+    def __init__(self, records: Iterator[pa.RecordBatch]) -> None:
+        self._records = records
+        self.failure: BaseException | None = None
+
+    def __next__(self) -> pa.RecordBatch:
+        try:
+            return next(self._records)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
 
 
 def shapefile_bytes(polygons: int, points: int) -> int:
@@ -154,7 +203,25 @@ def _write_parquet(
             writer.write_batch(record.replace_schema_metadata(described.metadata))
 
 
-def move_into_place(work: Path, main: list[str], folder: Path) -> None:
-    """Give the files of finished layers their names; the main ones last."""
-    for part in sorted(work.iterdir(), key=lambda path: path.name in main):
-        part.replace(folder / part.name)
+def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Path]) -> None:
+    """Give the files of finished layers their names, the main ones last.
+
+    Args:
+        work: Folder that holds them, and nothing else.
+        main: Names of the files that stand for a layer.
+        folder: Where they go.
+        replaced: Files of an earlier layer, which go away.
+
+    Raises:
+        HysegError: If a file cannot be moved.
+    """
+    try:
+        for path in replaced:
+            path.unlink()
+        for part in sorted(work.iterdir(), key=lambda path: path.name in main):
+            part.replace(folder / part.name)
+    except OSError as error:
+        raise HysegError(
+            f"{folder}: the polygons cannot be put there ({error})",
+            hint="Check the folder's permissions; another program may have a file open.",
+        ) from error

@@ -21,7 +21,7 @@ class GroundMeasure:
 
     def __init__(self, scene: Scene) -> None:
         self._transform: Affine = scene.transform
-        self._height = scene.height
+        self._height, self._width = scene.height, scene.width
         self._unit = 1.0
         self._ellipsoid: tuple[float, float] | None = None
         if scene.crs is None:
@@ -49,7 +49,7 @@ class GroundMeasure:
             zones = np.abs(np.diff(_area_from_equator(edges, *self._ellipsoid)))
             return zones * abs(t.a) * self._unit
         rows = np.arange(0.5, self._height)
-        latitudes = (t.f + t.e * rows) * self._unit
+        latitudes = (t.f + t.d * self._width / 2.0 + t.e * rows) * self._unit
         along, across = _metres_per_radian(latitudes, *self._ellipsoid)
         return determinant * self._unit**2 * along * across
 

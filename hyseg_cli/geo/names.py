@@ -47,10 +47,10 @@ def name_of(class_id: int, styles: Mapping[int, ClassStyle]) -> str:
     return str(class_id) if style is None else style.name
 
 
-def find_class(
+def find_classes(
     name: str, styles: Mapping[int, ClassStyle], present: Collection[int], flag: str
-) -> int:
-    """The class with a name, or with a number.
+) -> list[int]:
+    """The classes with a name, or the one with a number.
 
     Args:
         name: What was asked for.
@@ -61,11 +61,11 @@ def find_class(
     Raises:
         UsageProblemError: If there is no such class.
     """
-    for class_id, style in styles.items():
-        if style.name == name:
-            return class_id
+    named = [class_id for class_id, style in styles.items() if style.name == name]
+    if named:
+        return named
     if name.removeprefix("-").isdigit() and (int(name) in present or int(name) in styles):
-        return int(name)
+        return [int(name)]
     known = sorted({name_of(class_id, styles) for class_id in present})
     raise UsageProblemError(
         f"{flag} {name}: there is no such class", hint=f"The classes are {', '.join(known)}."

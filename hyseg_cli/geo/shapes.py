@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyproj
+from rasterio.crs import CRS
 
+from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.arcs.polygons import PolygonBatch
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.arcs.wkb import Bytes, to_wkb
@@ -43,7 +45,7 @@ class ShapeBuilder:
 
     Args:
         scene: The class raster.
-        dst_crs: CRS to write in; None for the raster's own.
+        dst_crs: CRS to transform to; None to stay in the raster's own.
         decimals: Round coordinates to so many; None to keep them.
     """
 
@@ -53,9 +55,7 @@ class ShapeBuilder:
         self._decimals = decimals
         self._reproject: pyproj.Transformer | None = None
         if dst_crs is not None and scene.crs is not None:
-            self._reproject = pyproj.Transformer.from_crs(
-                pyproj.CRS.from_wkt(scene.crs.to_wkt()), dst_crs, always_xy=True
-            )
+            self._reproject = _transformer(scene.path, scene.crs, dst_crs)
         determinant = self._transform.a * self._transform.e - self._transform.b * self._transform.d
         # Rings run counterclockwise on a north-up map; a south-up one mirrors them.
         self._mirrored = determinant > 0
@@ -68,6 +68,11 @@ class ShapeBuilder:
         perimeters = self._perimeters(points, batch)
         if self._reproject is not None:
             points = np.column_stack(self._reproject.transform(points[:, 0], points[:, 1]))
+            if not np.isfinite(points).all():
+                raise HysegError(
+                    "some points of the map have no place in the CRS asked for",
+                    hint="Choose a --dst-crs that covers the whole map.",
+                )
         if self._decimals is not None:
             points = np.round(points, self._decimals)
         geometry, offsets = to_wkb(
@@ -88,3 +93,14 @@ class ShapeBuilder:
         first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
         perimeters: Floats = np.add.reduceat(lengths, first_points)
         return perimeters
+
+
+def _transformer(path: str, crs: CRS, dst_crs: pyproj.CRS) -> pyproj.Transformer:
+    try:
+        source = pyproj.CRS.from_wkt(crs.to_wkt())
+        return pyproj.Transformer.from_crs(source, dst_crs, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise UsageProblemError(
+            f"{path} cannot be transformed to {dst_crs.name} ({error})",
+            hint="Its CRS may be a local one: write it as it is, as .gpkg.",
+        ) from error

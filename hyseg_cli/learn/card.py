@@ -62,6 +62,7 @@ class ModelCard:
         lengths = {len(self.bands), len(self.mean), len(self.std), self.config.bands}
         if len(lengths) != 1:
             raise _bad_card("bands, mean and std are not equally long")
+        self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise _bad_card(
                 f"the legend has {len(self.legend)} classes, the network {self.config.classes}"

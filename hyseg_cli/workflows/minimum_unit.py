@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from hyseg_cli.geo.arcs.classes import NEVER, ClassRows
 from hyseg_cli.geo.arcs.merge import MergedRows, merge_small
 from hyseg_cli.geo.arcs.regions import Floats, Regions
-from hyseg_cli.geo.names import ClassStyle, find_class
+from hyseg_cli.geo.names import ClassStyle, find_classes
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings import VectorizeSettings
 
@@ -45,6 +46,10 @@ def _sizes_and_limits(
 ) -> tuple[Floats, Floats]:
     present = set(np.unique(regions.class_ids[1:]).tolist())
     limits = np.zeros(len(regions) + 1)
+
+    def chosen(name: str, flag: str) -> npt.NDArray[np.bool_]:
+        return np.isin(regions.class_ids, find_classes(name, styles, present, flag))
+
     in_pixels = False
     for text in sorted(settings.mmu, key=lambda text: "=" in text):
         name, _, amount = text.rpartition("=")
@@ -52,10 +57,10 @@ def _sizes_and_limits(
         in_pixels = quantity.unit == "px"
         value = quantity.value * (M2_PER_HA if quantity.unit == "ha" else 1.0)
         if name:
-            limits[regions.class_ids == find_class(name, styles, present, "--mmu")] = value
+            limits[chosen(name, "--mmu")] = value
         else:
             limits[:] = value
     for name in settings.keep:
-        limits[regions.class_ids == find_class(name, styles, present, "--keep")] = 0.0
+        limits[chosen(name, "--keep")] = 0.0
     sizes = regions.pixels.astype(float) if in_pixels else regions.areas_m2
     return sizes, limits

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyproj
+import shapely
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
@@ -33,15 +34,16 @@ from hyseg_cli.geo.layers import (
     FORMATS,
     SHAPEFILE_LIMIT,
     VectorFormat,
+    files_of_layer,
     move_into_place,
     shapefile_bytes,
     shapefile_parts,
     write_layer,
 )  # fmt: skip
 from hyseg_cli.geo.measure import GroundMeasure
-from hyseg_cli.geo.names import GRAY, ClassStyle, find_class
+from hyseg_cli.geo.names import GRAY, ClassStyle, find_classes
 from hyseg_cli.geo.scene import Scene
-from hyseg_cli.geo.shapes import ShapeBuilder
+from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.symbology import add_geopackage_style
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings import VectorizeSettings
@@ -86,6 +88,12 @@ class PolygonJob:
         tile = self.settings.split_tiles
         merged, source = 0, raster
         if self.settings.mmu:
+            if self.scene.crs is None and not self.settings.mmu[0].endswith("px"):
+                raise UsageProblemError(
+                    f"--mmu {self.settings.mmu[0]}: {self.scene.path} has no place, "
+                    "its pixels no area",
+                    hint="Give the unit in px.",
+                )
             parts = NodataAsClass(raster) if self.settings.fill_nodata else raster
             regions = find_regions(self._counted(parts, "finding regions"), areas, self.work)
             counted = self._counted(parts, "merging small regions")
@@ -107,7 +115,9 @@ class PolygonJob:
             _require_small(regions, trace)
         self._require_space(regions, form)
         grouping = self._grouping(source, regions)
-        shapes = ShapeBuilder(self.scene, crs, form.decimals)
+        shapes = ShapeBuilder(
+            self.scene, crs if form.crs or self.settings.dst_crs else None, form.decimals
+        )
         records = RecordBuilder(
             attributes_of(regions, grouping, self._confidence(source, regions, grouping)),
             {class_id: style.name for class_id, style in self.styles.items()},
@@ -120,6 +130,8 @@ class PolygonJob:
         def batches() -> Iterator[pa.RecordBatch]:
             for batch in trace("tracing polygons", proof):
                 made = shapes.build(batch)
+                if proof is not None and form.decimals is not None:
+                    _require_valid(made, form)
                 yield from records.build(gatherer.add(made) if gatherer else made)
 
         names = self._write_files(batches(), records.schema, crs)
@@ -132,7 +144,8 @@ class PolygonJob:
             }
             path = self.work / "layer" / names[0]
             add_geopackage_style(path, self.settings.layer, GEOMETRY, present)
-        move_into_place(self.work / "layer", names, self.settings.out.parent)
+        replaced = files_of_layer(self.settings.out, numbered=self.settings.split_files)
+        move_into_place(self.work / "layer", names, self.settings.out.parent, replaced)
         records.summary.vertices = shapes.vertices
         return [self.settings.out.with_name(name) for name in names], records.summary, proof
 
@@ -210,8 +223,15 @@ class PolygonJob:
             return np.ones(len(regions) + 1, np.bool_)
         present = set(np.unique(regions.class_ids[1:]).tolist())
         chosen = [
-            find_class(name, self.styles, present, "--classes") for name in self.settings.classes
+            class_id
+            for name in self.settings.classes
+            for class_id in find_classes(name, self.styles, present, "--classes")
         ]
+        if not present & set(chosen):
+            raise UsageProblemError(
+                f"{self.scene.path} has no pixel of {', '.join(self.settings.classes)}",
+                hint="Leave out --classes, or name one that occurs.",
+            )
         return np.isin(regions.class_ids, chosen)
 
     def _counted(self, source: ClassRows, task: str) -> ClassRows:
@@ -253,9 +273,28 @@ class PolygonJob:
             return pyproj.CRS.from_user_input(wanted)
         except pyproj.exceptions.CRSError as error:
             raise UsageProblemError(
-                f"--dst-crs {self.settings.dst_crs} is no CRS",
+                f"{wanted!r} is no CRS",
                 hint="Give a code such as EPSG:4326.",
             ) from error
+
+
+def _require_valid(shapes: Shapes, form: VectorFormat) -> None:
+    """Raise if rounding to the decimals of a format has spoilt a polygon.
+
+    Raises:
+        CheckFailedError: If it has.
+    """
+    parts = [
+        shapes.geometry[begin:end].tobytes()
+        for begin, end in zip(shapes.offsets[:-1], shapes.offsets[1:], strict=True)
+    ]
+    broken = int((~shapely.is_valid(shapely.from_wkb(parts))).sum())
+    if broken:
+        raise CheckFailedError(
+            f"{broken} polygons break when rounded to the {form.decimals} decimals of "
+            f"{form.driver}",
+            hint="The pixels are too small for it: write a .gpkg.",
+        )
 
 
 def _require_small(

@@ -48,9 +48,11 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
         HysegError: One of its kinds, for anything that keeps the map from being written; no
             part of it is left behind.
     """
-    for file in (settings.out, settings.confidence, settings.probabilities):
-        if file is not None:
-            require_free(file, overwrite=settings.overwrite)
+    require_free(settings.out, overwrite=settings.overwrite)
+    if settings.confidence is not None:
+        require_free(settings.confidence, overwrite=settings.overwrite, flag="--confidence")
+    if settings.probabilities is not None:
+        require_free(settings.probabilities, overwrite=settings.overwrite, flag="--probabilities")
     device = choose_device(settings.device)
     scene = open_scene(settings.scene)
     model = load_model(settings.model or built_in_model())

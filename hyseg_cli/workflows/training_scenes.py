@@ -86,11 +86,11 @@ def _names(named: Sequence[Named]) -> tuple[str, ...]:
 
 def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], report: Report) -> Legend:
     if settings.legend is not None:
-        return read_legend(settings.legend)
+        return read_legend(settings.legend).require_for_maps()
     from hyseg_cli.learn.legends import legend_of_labels  # GDAL only where it is needed
 
     paths = sorted({path for pair in pairs for path in pair.labels})
-    legend = legend_of_labels(paths, settings.class_field)
+    legend = legend_of_labels(paths, settings.class_field).require_for_maps()
     report.note(
         "classes of the labels: "
         + ", ".join(f"{entry.id} {entry.name}" for entry in legend.classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,20 @@ from typing import Any
 import rasterio
 
 from hyseg_cli.console import Report
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
 from hyseg_cli.geo.features import Summary
+from hyseg_cli.geo.layers import files_of_layer, move_into_place
 from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.polygons import PolygonJob, numbered
+from hyseg_cli.workflows.polygons import PolygonJob
 
 GDAL_CACHE_MB = 128
 """A strip of 256 rows is half a block row: the other half must still be there for the next."""
-
-SIEVED = "sieved.tif"
 
 
 @dataclass(frozen=True)
@@ -69,29 +68,37 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
         CheckFailedError: If the polygons do not fit together.
         HysegError: One of its kinds, for anything else; nothing is left behind then.
     """
-    for file in [_first_file(settings), *([settings.sieve_out] if settings.sieve_out else [])]:
-        require_free(file, overwrite=settings.overwrite)
+    _require_free(settings)
     scene = open_scene(settings.map)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
         RasterRows(scene) as raster,
         _work_folder(settings.out) as work,
+        _work_folder(settings.sieve_out) if settings.sieve_out else nullcontext() as sieve_work,
     ):
         job = PolygonJob(settings, scene, styles, report, work)
         source, regions, merged = job.find_regions(raster)
         if len(regions) == 0:
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
-        if settings.sieve_out is not None:
-            write_rows(source, scene, work / SIEVED)
+        if settings.sieve_out is not None and sieve_work is not None:
+            write_rows(source, scene, sieve_work / settings.sieve_out.name)
         files, summary, proof = job.write(source, regions)
-        if settings.sieve_out is not None:
-            (work / SIEVED).replace(settings.sieve_out)
+        if settings.sieve_out is not None and sieve_work is not None:
+            move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
         return VectorizeResult(files, summary, styles, merged, proof)
 
 
-def _first_file(settings: VectorizeSettings) -> Path:
-    return numbered(settings.out, 1) if settings.split_files else settings.out
+def _require_free(settings: VectorizeSettings) -> None:
+    """Refuse to replace anything unless that is asked for; a Shapefile is more than one file."""
+    require_free(settings.out, overwrite=settings.overwrite)
+    if settings.sieve_out is not None:
+        require_free(settings.sieve_out, overwrite=settings.overwrite, flag="--sieve-out")
+    known = files_of_layer(settings.out, numbered=settings.split_files)
+    if known and not settings.overwrite:
+        raise OutputExistsError(
+            f"{known[0]} exists already", hint="Use another --out, or --overwrite."
+        )
 
 
 @contextmanager

@@ -86,6 +86,11 @@ def test_another_raster_is_refused(write_raster, classes, values, profile, words
         ConfidenceRows(write_raster(values, name="conf.tif", **profile), scene)
 
 
+def test_percent_are_no_shares(write_raster, classes):
+    with pytest.raises(ModelMismatchError, match="outside 0 to 1"):
+        measured(write_raster, classes, np.full(classes.shape, 87.0, np.float32))
+
+
 def test_a_missing_raster_is_told(write_raster, classes, tmp_path):
     scene = open_scene(write_raster(classes, name="map.tif", **PLACE))
     with pytest.raises(HysegError, match="cannot be read"):

@@ -20,6 +20,7 @@ from geo.arcs.coverages import blobs
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
+from hyseg_cli.errors import HysegError
 from hyseg_cli.geo import features, layers
 from hyseg_cli.geo.arcs import rings
 from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
@@ -288,6 +289,9 @@ def test_the_summary_can_be_read_by_programs(tmp_path, land_cover):
         (["--out", "map.gpkg", "--split-tiles", "64", "--dissolve"], 2, "Leave one of them out"),
         (["--out", "map.gpkg", "--split-files"], 2, "is for Shapefiles"),
         (["--out", "map.gpkg", "--confidence", "none.tif"], 1, "cannot be read"),
+        (["--out", "map.SHP"], 2, "write .shp"),
+        (["--out", "map.geojson", "--dst-crs", "EPSG:3857"], 2, "longitude and latitude"),
+        (["--out", "map.gpkg", "--sieve-out", "s.png"], 2, "--sieve-out s.png does not end"),
         (["--out", "map.gpkg", "--dst-crs", "Mars"], 2, "is no CRS"),
         (["--out", "map.gpkg", "--legend", "none.json"], 2, "no such legend"),
         (["--out", "/proc/map.gpkg"], 1, "cannot be written"),
@@ -499,3 +503,134 @@ def test_gdals_own_tool_reads_layer_and_style(tmp_path, land_cover):
     assert "f_table_name (String) = landcover" in style
     assert "useAsDefault (Integer(Boolean)) = 1" in style
     assert "categorizedSymbol" in style
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".shp"])
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (HysegError("the disk has gone", hint="Find it."), 1, "the disk has gone"),
+    ],
+)
+def test_what_stops_the_tracing_is_told_as_it_is(
+    tmp_path, land_cover, monkeypatch, suffix, error, code, words
+):
+    before = set(tmp_path.iterdir())
+    trace = polygons.trace_polygons
+
+    def interrupted(*arguments):
+        yield next(trace(*arguments))
+        raise error
+
+    monkeypatch.setattr(polygons, "trace_polygons", interrupted)
+    result = run(land_cover, "--out", tmp_path / f"map{suffix}")
+    assert result.exit_code == code, result.stderr
+    assert words in result.stderr
+    assert "defect" not in result.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint16"])
+def test_the_least_number_of_a_type_can_be_nodata(tmp_path, write_raster, dtype):
+    least = int(np.iinfo(dtype).min)
+    classes = np.array([[1, 2], [least, 1]], dtype)
+    out = tmp_path / "map.gpkg"
+    assert run(write_raster(classes, nodata=least), "--out", out).exit_code == 0
+    assert sorted(read(out).class_id) == [1, 1, 2]
+
+
+def test_a_mask_band_survives_sieving(tmp_path, write_raster):
+    classes = np.full((20, 20), 7, np.uint8)
+    classes[5:7, 5:7] = 3
+    path = write_raster(classes)
+    with rasterio.open(path, "r+") as file:
+        mask = np.full((20, 20), 255, np.uint8)
+        mask[:4] = 0
+        file.write_mask(mask)
+    sieved = tmp_path / "sieved.tif"
+    flags = ["--mmu", "9px", "--sieve-out", sieved]
+    assert run(path, "--out", tmp_path / "map.gpkg", *flags).exit_code == 0
+    with rasterio.open(sieved) as file:
+        assert ((file.dataset_mask() > 0) == (mask > 0)).all()
+        assert (file.read(1)[4:] == 7).all()
+
+
+def test_an_island_in_a_filled_hole_is_merged_too(tmp_path, write_raster):
+    classes = np.ones((20, 20), np.uint8)
+    classes[8:11, 8:11] = 255
+    classes[9, 9] = 2
+    out = tmp_path / "map.gpkg"
+    result = run(write_raster(classes, nodata=255), "--out", out, "--mmu", "20px", "--fill-nodata")
+    assert result.exit_code == 0, result.stderr
+    assert read(out).n_px.tolist() == [400]
+
+
+def test_every_file_of_a_shapefile_is_protected_and_replaced(tmp_path, land_cover, write_raster):
+    out = tmp_path / "map.shp"
+    assert run(land_cover, "--out", out).exit_code == 0
+    out.unlink()
+    (tmp_path / "map.qix").write_bytes(b"an index of the old polygons")
+    result = run(land_cover, "--out", out)
+    assert result.exit_code == 3
+    assert "exists already" in result.stderr
+    nowhere = write_raster(
+        np.ones((4, 4), np.uint8), "no.tif", crs=None, transform=rasterio.Affine.scale(2)
+    )
+    assert run(nowhere, "--out", out, "--overwrite").exit_code == 0
+    assert gpd.read_file(out).crs is None
+    assert not (tmp_path / "map.qix").exists()
+
+
+def test_a_local_crs_is_kept(tmp_path, write_raster):
+    wkt = 'LOCAL_CS["arbitrary",UNIT["metre",1]]'
+    path = write_raster(np.ones((4, 4), np.uint8), crs=rasterio.crs.CRS.from_wkt(wkt))
+    out = tmp_path / "map.gpkg"
+    result = run(path, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert read(out).area_m2.tolist() == [4.0]
+    result = run(path, "--out", tmp_path / "map.geojson")
+    assert result.exit_code == 2
+    assert "cannot be transformed" in result.stderr
+
+
+def test_a_legend_may_have_numbers_beyond_8_bits(tmp_path, write_raster):
+    (tmp_path / "corine.csv").write_text("id,name\n311,broad-leaved forest\n-1,sea\n")
+    classes = np.array([[311, 311], [-1, 311]], np.int16)
+    out = tmp_path / "map.gpkg"
+    result = run(write_raster(classes), "--out", out, "--legend", tmp_path / "corine.csv")
+    assert result.exit_code == 0, result.stderr
+    assert set(read(out).class_name) == {"broad-leaved forest", "sea"}
+
+
+def test_pixels_too_small_for_the_decimals_of_a_format_are_told(tmp_path, write_raster):
+    classes = np.random.default_rng(0).integers(0, 3, (60, 60)).astype(np.uint8)
+    path = write_raster(classes, transform=from_origin(500_000, 5_400_000, 0.01, 0.01))
+    result = run(path, "--out", tmp_path / "map.geojson")
+    assert result.exit_code == 5
+    assert "write a .gpkg" in result.stderr
+    assert not (tmp_path / "map.geojson").exists()
+
+
+def test_points_without_a_place_in_the_new_crs_are_told(tmp_path, write_raster):
+    place = from_origin(95, 10, 1, 1)
+    path = write_raster(np.ones((10, 10), np.uint8), crs="EPSG:4326", transform=place)
+    result = run(path, "--out", tmp_path / "map.gpkg", "--dst-crs", "EPSG:32632")
+    assert result.exit_code == 1
+    assert "no place in the CRS" in result.stderr
+
+
+def test_classes_that_do_not_occur_are_told(tmp_path, write_raster):
+    (tmp_path / "legend.csv").write_text("id,name\n1,land\n2,water\n")
+    path = write_raster(np.ones((4, 4), np.uint8))
+    flags = ["--legend", tmp_path / "legend.csv", "--classes", "water"]
+    result = run(path, "--out", tmp_path / "map.gpkg", *flags)
+    assert result.exit_code == 2
+    assert "has no pixel of water" in result.stderr
+
+
+def test_areas_need_a_place(tmp_path, write_raster):
+    path = write_raster(np.ones((4, 4), np.uint8), crs=None, transform=rasterio.Affine.scale(2))
+    result = run(path, "--out", tmp_path / "map.gpkg", "--mmu", "100m2")
+    assert result.exit_code == 2
+    assert "Give the unit in px" in result.stderr

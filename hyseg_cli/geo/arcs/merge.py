@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import NEVER, ClassRows, Rows, strips
+from hyseg_cli.geo.arcs.borders import small_borders
+from hyseg_cli.geo.arcs.classes import NEVER, ClassRows, Rows
 from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.regions import Floats, Regions, find_root
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, paint_runs
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def merge_small(
     """
     is_small = sizes < limits
     is_small[0] = False
-    offsets, neighbours, lengths = _borders(source, regions, is_small)
+    offsets, neighbours, lengths = small_borders(source, regions, is_small)
     parents = np.arange(len(sizes), dtype=np.int32)
     class_ids, sizes = regions.class_ids.copy(), sizes.copy()
     merged = merge_all(
@@ -119,88 +117,6 @@ class MergedRows:
         return rows
 
 
-def _borders(source: ClassRows, regions: Regions, is_small: Flags) -> tuple[Int64s, Int32s, Int64s]:
-    """Neighbours of each small region and how many pixel sides they share, by first region."""
-    labeller = Labeller(source.width, source.no_class)
-    firsts: list[Int32s] = []
-    seconds: list[Int32s] = []
-    counts: list[Int64s] = []
-    for row, count in strips(source.height):
-        runs = labeller.label(source.read(row, count))
-        room = 8 * len(runs.starts)
-        pairs, sides = np.empty((2, room), np.int32), np.empty(room, np.int64)
-        found = touching_sides(
-            runs.offsets, runs.starts, runs.stops, runs.labels, regions.number_of_label, is_small,
-            pairs, sides,
-        )  # fmt: skip
-        first, second, total = _summed(pairs[0, :found], pairs[1, :found], sides[:found])
-        firsts.append(first)
-        seconds.append(second)
-        counts.append(total)
-    nothing = np.zeros(0, np.int32)
-    first, second, total = _summed(
-        np.concatenate([nothing, *firsts]),
-        np.concatenate([nothing, *seconds]),
-        np.concatenate([np.zeros(0, np.int64), *counts]),
-    )
-    offsets = np.zeros(len(is_small) + 1, np.int64)
-    np.cumsum(np.bincount(first, minlength=len(is_small)), out=offsets[1:])
-    return offsets, second, total
-
-
-def _summed(first: Int32s, second: Int32s, counts: Int64s) -> tuple[Int32s, Int32s, Int64s]:
-    """Sums of the counts of equal pairs, sorted by pair."""
-    keys = (first.astype(np.int64) << 32) | second
-    unique, inverse = np.unique(keys, return_inverse=True)
-    sums = np.zeros(len(unique), np.int64)
-    np.add.at(sums, inverse, counts)
-    return (unique >> 32).astype(np.int32), (unique & 0xFFFFFFFF).astype(np.int32), sums
-
-
-@kernel
-def touching_sides(
-    offsets: Int64s,
-    starts: Int32s,
-    stops: Int32s,
-    labels: Int32s,
-    number_of_label: Int32s,
-    is_small: Flags,
-    pairs: Int32s,
-    sides: Int64s,
-) -> int:
-    """Pairs (small region, other region) that touch in some rows, and by how many pixel sides."""
-    found = 0
-    for row in range(1, len(offsets) - 1):
-        above = offsets[row - 1]
-        for run in range(offsets[row], offsets[row + 1]):
-            here = number_of_label[labels[run]]
-            if run > offsets[row]:
-                there = number_of_label[labels[run - 1]]
-                found = _note(pairs, sides, found, is_small, here, there, 1)
-            while above > offsets[row - 1] and stops[above - 1] > starts[run]:
-                above -= 1
-            while above < offsets[row] and starts[above] < stops[run]:
-                there = number_of_label[labels[above]]
-                shared = min(stops[run], stops[above]) - max(starts[run], starts[above])
-                if shared > 0:
-                    found = _note(pairs, sides, found, is_small, here, there, shared)
-                above += 1
-    return found
-
-
-@kernel
-def _note(
-    pairs: Int32s, sides: Int64s, found: int, is_small: Flags, here: int, there: int, shared: int
-) -> int:
-    if here == there or here == 0 or there == 0:  # noqa: PLR1714 - no tuples of mixed types
-        return found
-    for one, other in ((here, there), (there, here)):
-        if is_small[one]:
-            pairs[0, found], pairs[1, found], sides[found] = one, other, shared
-            found += 1
-    return found
-
-
 @kernel
 def merge_all(
     parents: Int32s,
@@ -242,22 +158,76 @@ def merge_all(
         if target < 0:
             continue
         class_id, limit = class_ids[target], limits[target]
+        was_closed = class_ids[region] == closed_class
         joined = _join(region, target, parents, sizes, chains)
         merged += 1
-        # What the region touched of the class it now has becomes one with it.
-        while True:
-            for at in range(offsets[member], offsets[member + 1]):
-                other = find_root(parents, neighbours[at])
-                if other != joined and class_ids[other] == class_id:
-                    joined = _join(joined, other, parents, sizes, chains)
-                    merged += 1
-            if member == last:
-                break
-            member = chains[NEXT, member]
+        joined, count_joined = _join_same_class(
+            member, last, joined, class_id, parents, class_ids, sizes, chains, offsets, neighbours
+        )
+        merged += count_joined
         class_ids[joined], limits[joined] = class_id, limit
+        if was_closed:
+            # Neighbours that had none to go to have one now.
+            _try_again(
+                queue, member, last, joined, parents, sizes, limits, chains, offsets, neighbours
+            )
         if sizes[joined] < limit:
             heapq.heappush(queue, (sizes[joined], joined))
     return merged
+
+
+@kernel
+def _join_same_class(
+    member: int,
+    last: int,
+    joined: int,
+    class_id: int,
+    parents: Int32s,
+    class_ids: Int32s,
+    sizes: Floats,
+    chains: Int32s,
+    offsets: Int64s,
+    neighbours: Int32s,
+) -> tuple[int, int]:
+    """What a merged region touched of the class it now has becomes one with it.
+
+    Returns:
+        The root of all, and how many sets have joined.
+    """
+    count = 0
+    while True:
+        for at in range(offsets[member], offsets[member + 1]):
+            other = find_root(parents, neighbours[at])
+            if other != joined and class_ids[other] == class_id:
+                joined = _join(joined, other, parents, sizes, chains)
+                count += 1
+        if member == last:
+            return joined, count
+        member = chains[NEXT, member]
+
+
+@kernel
+def _try_again(
+    queue: list[tuple[float, int]],
+    member: int,
+    last: int,
+    joined: int,
+    parents: Int32s,
+    sizes: Floats,
+    limits: Floats,
+    chains: Int32s,
+    offsets: Int64s,
+    neighbours: Int32s,
+) -> None:
+    """Put the small neighbours of a merged region back into the queue."""
+    while True:
+        for at in range(offsets[member], offsets[member + 1]):
+            other = find_root(parents, neighbours[at])
+            if other != joined and sizes[other] < limits[other]:
+                heapq.heappush(queue, (sizes[other], np.int64(other)))
+        if member == last:
+            return
+        member = chains[NEXT, member]
 
 
 HEAD, LAST, NEXT = range(3)

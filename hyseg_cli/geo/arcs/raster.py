@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
-from hyseg_cli.geo.arcs.classes import ClassRows, Rows, strips
+from hyseg_cli.geo.arcs.classes import NEVER, ClassRows, Rows, strips
 from hyseg_cli.geo.scene import Scene
 
 MASKED = 1 - 2**31
@@ -32,10 +33,12 @@ class RasterRows:
     """
 
     def __init__(self, scene: Scene) -> None:
-        if len(scene.dtypes) != 1 or scene.dtypes[0] not in CLASS_TYPES:
+        is_share = scene.descriptions[:1] == ("confidence",)
+        if len(scene.dtypes) != 1 or scene.dtypes[0] not in CLASS_TYPES or is_share:
             raise ModelMismatchError(
-                f"{scene.path} is no class raster: it has {', '.join(scene.dtypes)}, "
-                "not one band of whole numbers",
+                f"{scene.path} is no class raster: it has {', '.join(scene.dtypes)}"
+                f"{' of confidence' if is_share else ''}, "
+                "not one band of whole numbers of at most 32 bits",
                 hint="Give the map that `hyseg predict` wrote, not the scene or probabilities.",
             )
         self.height, self.width = scene.height, scene.width
@@ -43,11 +46,10 @@ class RasterRows:
         self._dataset = rasterio.open(scene.path)
         flags = self._dataset.mask_flag_enums[0]
         self._by_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
-        nodata = scene.nodata
-        is_whole = nodata is not None and nodata == int(nodata) and abs(nodata) < 2**31
-        self.no_class = int(nodata) if is_whole and nodata is not None else MASKED
-        if self._by_mask:
-            self.no_class = MASKED
+        self._nodata = _whole(scene.nodata)
+        # The kernels keep the least number for themselves.
+        self._by_mask |= self._nodata == NEVER
+        self.no_class = MASKED if self._nodata is None or self._by_mask else self._nodata
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._ahead: tuple[tuple[int, int], Future[Rows]] | None = None
 
@@ -82,6 +84,8 @@ class RasterRows:
             rows = self._dataset.read(1, window=window)
             if self._by_mask:
                 valid = self._dataset.read_masks(1, window=window) > 0
+                if self._nodata is not None:
+                    valid &= rows != self._nodata
                 rows = np.where(valid, rows.astype(np.int32), MASKED)
         except RasterioError as error:
             raise HysegError(
@@ -91,6 +95,13 @@ class RasterRows:
         return rows if rows.dtype == np.uint8 else rows.astype(np.int32)
 
 
+def _whole(nodata: float | None) -> int | None:
+    """A nodata value that pixels of whole numbers can have."""
+    if nodata is None or not math.isfinite(nodata) or nodata != int(nodata):
+        return None
+    return int(nodata) if -(2**31) <= nodata < 2**31 else None
+
+
 def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
     """Write a class raster on the grid of a scene, with its colours, under its name at once.
 
@@ -98,31 +109,39 @@ def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
         HysegError: If it cannot be written.
     """
     temporary = out.with_name(out.name + ".tmp")
-    no_class = source.no_class if source.no_class != MASKED else None
+    by_mask = source.no_class == MASKED
     try:
         with rasterio.open(scene.path) as model:
             has_colors = model.colorinterp[0] == ColorInterp.palette
             colors = model.colormap(1) if has_colors else None
-        with rasterio.open(
-            temporary,
-            "w",
-            driver="GTiff",
-            height=source.height,
-            width=source.width,
-            count=1,
-            dtype=scene.dtypes[0],
-            crs=scene.crs,
-            transform=scene.transform,
-            nodata=no_class,
-            tiled=True,
-            blockxsize=256,
-            blockysize=256,
-            compress="deflate",
-            BIGTIFF="IF_SAFER",
-        ) as file:
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(
+                temporary,
+                "w",
+                driver="GTiff",
+                height=source.height,
+                width=source.width,
+                count=1,
+                dtype=scene.dtypes[0],
+                crs=scene.crs,
+                transform=scene.transform,
+                nodata=None if by_mask else source.no_class,
+                tiled=True,
+                blockxsize=256,
+                blockysize=256,
+                compress="deflate",
+                BIGTIFF="IF_SAFER",
+            ) as file,
+        ):
             for row, count in strips(source.height):
-                rows = source.read(row, count).astype(scene.dtypes[0])
-                file.write(rows, 1, window=RasterWindow(0, row, source.width, count))
+                rows = source.read(row, count)
+                window = RasterWindow(0, row, source.width, count)
+                if by_mask:
+                    is_valid = rows != MASKED
+                    file.write_mask(is_valid, window=window)
+                    rows = np.where(is_valid, rows, 0)
+                file.write(rows.astype(scene.dtypes[0]), 1, window=window)
             file.update_tags(**scene.tags)
             if colors is not None:
                 file.write_colormap(1, colors)

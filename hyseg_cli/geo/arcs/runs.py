@@ -185,7 +185,7 @@ def cut_pairs(runs: Runs, first_row: int, tile: int) -> Int32s:
     found = find_cut_pairs(
         runs.offsets, runs.starts, runs.stops, runs.classes, runs.labels, first_row, tile, pairs
     )
-    return pairs[:found]
+    return pairs[:found].copy()  # what was not filled is let go
 
 
 @kernel
