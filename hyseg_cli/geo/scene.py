@@ -215,6 +215,9 @@ class SceneReader:
             dataset = self._dataset()
             image = dataset.read(self.bands, window=place)
             masks = dataset.read_masks(self.bands, window=place) > 0
+            if isinstance(dataset, WarpedVRT) and self._adds_alpha:
+                # GDAL takes alpha for a mask only beside 8-bit and unsigned 16-bit bands.
+                masks &= dataset.read(dataset.count, window=place) > 0
             flags = {f for b in self.bands for f in dataset.mask_flag_enums[b - 1]}
         except RasterioError as error:
             raise UnusableFileError(
@@ -245,8 +248,13 @@ class SceneReader:
             width=self._grid.width,
             resampling=Resampling.nearest,
             nodata=self.scene.nodata,
-            add_alpha=self.scene.nodata is None and "alpha" not in self.scene.colors,
+            add_alpha=self._adds_alpha,
         )
+
+    @property
+    def _adds_alpha(self) -> bool:
+        """Whether a warped raster needs a band that tells where it ends."""
+        return self.scene.nodata is None and "alpha" not in self.scene.colors
 
 
 def combine_masks(

@@ -141,7 +141,11 @@ def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True
     }
     temporary = path.with_name(path.name + ".tmp")
     try:
+        # safetensors keeps what it creates from others; what is there already stays as it is.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata={_CARD_KEY: card.to_json()})
+        temporary.chmod(mode)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise HysegError(

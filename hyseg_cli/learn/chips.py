@@ -83,6 +83,7 @@ class TrainingChips(Dataset[Sample]):
         rng = np.random.default_rng((self.seed, self.first + index))
         _, _, chip = self._draw(rng)
         image, valid, labels = _to_tensors(chip)
+        image = _fill(image, valid)
         image, valid, labels = _resize(image, valid, labels, self.size)
         image, valid, labels = _flip_and_turn(rng, image, valid, labels)
         if self.augmentation.color and image.dtype == torch.uint8 and len(image) == 3:
@@ -102,7 +103,11 @@ class TrainingChips(Dataset[Sample]):
         return f"{scene.name}, {side} pixels from row {window.row}, column {window.col}"
 
     def _draw(self, rng: np.random.Generator) -> tuple[LabelledScene, Window, Chip]:
-        """A window whose labels are not nearly all of one class, if ten draws find one."""
+        """A window whose labels are not nearly all of one class, if ten draws find one.
+
+        Else one that has labels at all: of a few polygons most windows show none.
+        """
+        labelled = None
         for _ in range(10):
             scene = self.scenes[rng.choice(len(self.scenes), p=self._share)]
             low, high = np.log(self.augmentation.scale)
@@ -115,8 +120,10 @@ class TrainingChips(Dataset[Sample]):
             chip = scene.read(window)
             counts = np.bincount(chip.labels.ravel(), minlength=NODATA_ID + 1)[:NODATA_ID]
             if 0 < counts.max() <= MAX_CLASS_SHARE * counts.sum():
-                break
-        return scene, window, chip
+                return scene, window, chip
+            if labelled is None and counts.max() > 0:
+                labelled = scene, window, chip
+        return labelled or (scene, window, chip)
 
 
 class ValidationChips(Dataset[Sample]):
@@ -160,6 +167,18 @@ def _to_tensors(chip: Chip) -> tuple[Tensor, Tensor, Tensor]:
         return torch.from_numpy(np.ascontiguousarray(wide).copy())
 
     return tensor(chip.image), tensor(chip.valid), tensor(chip.labels)
+
+
+def _fill(image: Tensor, valid: Tensor) -> Tensor:
+    """The image (bands, H, W) with the mean of the valid pixels where there is no data.
+
+    What is blurred or resized would otherwise carry nodata values, NaN among them, into pixels
+    that are valid.
+    """
+    if valid.all() or not valid.any():
+        return torch.where(valid, image, torch.zeros_like(image))
+    mean = image[:, valid].float().mean(dim=1).to(image.dtype)
+    return torch.where(valid, image, mean[:, None, None])
 
 
 def _resize(

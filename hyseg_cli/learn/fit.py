@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
@@ -60,6 +60,7 @@ def fit(
         report.note(f"the {name} goes on after step {done}")
         chips.first = done * options.batch_size
         log = f"after_{done}"
+    progress = _Progress(report, name, steps)
     on_gpu = options.device.type == "cuda"
     if on_gpu:
         torch.set_float32_matmul_precision("high")
@@ -75,7 +76,7 @@ def fit(
         gradient_clip_val=stage.recipe.clip,
         callbacks=[
             WeightAveraging(avg_fn=stage.recipe.average),
-            _Progress(report, name, steps),
+            progress,
             _StopAtNonsense(chips, options.batch_size),
             _Saving(last, options.save_every),
         ],
@@ -107,9 +108,11 @@ def fit(
         # Lightning 2.6 with the tree utilities of torch 2.15.
         warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.treespec.*")
         trainer.fit(stage, loader, held_out, ckpt_path=last if goes_on else None)
+        if held_out is not None and progress.validated_at != steps:
+            trainer.validate(stage, held_out, verbose=False)
 
 
-def validation_loader(chips: ValidationChips, batch_size: int) -> DataLoader[Sample]:
+def validation_loader(chips: Dataset[Sample], batch_size: int) -> DataLoader[Sample]:
     """Batches of validation chips, which have four times the pixels of training chips."""
     return DataLoader(chips, batch_size=max(1, batch_size // 4))
 
@@ -154,11 +157,13 @@ class _Progress(Callback):
         self.report = report
         self.name = name
         self.steps = steps
+        self.validated_at = 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.report.advance(f"training the {self.name}", trainer.global_step, self.steps)
 
     def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        self.validated_at = trainer.global_step
         if isinstance(stage, Stage):
             for name, scores in stage.scores.items():
                 self.report.note(

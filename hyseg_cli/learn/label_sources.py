@@ -64,7 +64,7 @@ class RasterLabels:
                     f"but its image {image.path} is {image.height} x {image.width}",
                     hint="Georeference both, or put labels on the pixel grid of their image.",
                 )
-            if has_place and not overlap(labels, image):
+            if has_place and not overlap(image, labels):
                 raise _no_overlap(path, image)
             onto = image if has_place else None
             self._readers.append(SceneReader(labels, labels.data_bands, onto=onto))
@@ -202,14 +202,19 @@ def overlapping(image: Path, labels: Sequence[Path]) -> tuple[Path, ...]:
     scene = open_scene(image)
     if not scene.is_georeferenced:
         return ()
-    candidates = ((path, open_scene(path)) for path in labels)
-    return tuple(
-        path for path, label in candidates if label.is_georeferenced and overlap(label, scene)
-    )
+    found = []
+    for path in labels:
+        try:
+            label = open_scene(path)
+        except UnusableFileError:
+            continue  # it may label another image; those that need it will tell
+        if label.is_georeferenced and overlap(scene, label):
+            found.append(path)
+    return tuple(found)
 
 
 def overlap(one: Scene, other: Scene) -> bool:
-    """Whether the footprints of two georeferenced scenes meet, by the corners of the first."""
+    """Whether two georeferenced scenes meet, seen in the CRS of the second, the larger one."""
     own = gpd.GeoSeries([_footprint(one)], crs=one.crs).to_crs(other.crs)
     return bool(own.iloc[0].intersects(_footprint(other)))
 

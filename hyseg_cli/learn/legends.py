@@ -71,7 +71,7 @@ def _legend_of_polygons(path: Path, field: str) -> Legend:
         )
     texts = {text for text in class_texts(table[field]) if text is not None}
     _require_few(len(texts), path)
-    if all(text.isdigit() and int(text) < NODATA_ID for text in texts):
+    if all(text.isdigit() and str(int(text)) == text and int(text) < NODATA_ID for text in texts):
         return _with_different_colors({i: (str(i), None) for i in sorted(map(int, texts))})
     return _with_different_colors({i: (text, None) for i, text in enumerate(sorted(texts))})
 

@@ -214,6 +214,9 @@ class SegmentationStage(Stage):
         frozen: nn.Module | None = None,
     ) -> None:
         super().__init__(network, standardise, recipe)
+        if network.shares_backbone:
+            # The prior was learned with it; a run that goes on here has not just frozen it.
+            network.backbone.requires_grad_(requires_grad=False)
         self.frozen = [] if frozen is None else [frozen]  # a list: no second registration
         for module in self.frozen:
             module.requires_grad_(requires_grad=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,12 @@ def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
             raise UsageProblemError(f"{path}: no such file or folder", hint="Check the path.")
     if images.is_file() and labels.is_file():
         return [ScenePair(images, (labels,), images.stem)]
-    named_images = dict(_named(images, skip=LABEL_FOLDERS))
+    named_images = _by_name(images, LABEL_FOLDERS, prefer_labels=False)
+    labels = _only_vector_file(labels)
     if labels.is_file() and labels.suffix.lower() in VECTOR_SUFFIXES:
         pairs = [ScenePair(path, (labels,), key[0]) for key, path in named_images.items()]
         return _require_some(pairs, images, labels)
-    label_of = dict(_named(labels, skip=IMAGE_FOLDERS))
+    label_of = _by_name(labels, IMAGE_FOLDERS, prefer_labels=True)
     pairs = [
         ScenePair(path, (label_of[key],), key[0])
         for key, path in named_images.items()
@@ -55,6 +56,38 @@ def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
     if not pairs:
         pairs = _match_by_place(named_images, set(label_of.values()))
     return _require_some(pairs, images, labels)
+
+
+def images_without(pairs: Sequence[ScenePair], images: Path) -> list[Path]:
+    """Images that no pair has; files named like labels are no images."""
+    paired = {path for pair in pairs for path in (pair.image, *pair.labels)}
+    found = _by_name(images, LABEL_FOLDERS, prefer_labels=False).values()
+    return [path for path in found if path not in paired]
+
+
+def _only_vector_file(labels: Path) -> Path:
+    """The vector file in a folder that holds one and no raster; else the folder itself."""
+    if labels.is_file():
+        return labels
+    files = [path for path in sorted(labels.rglob("*")) if path.is_file()]
+    vectors = [path for path in files if path.suffix.lower() in VECTOR_SUFFIXES]
+    has_raster = any(path.suffix.lower() in RASTER_SUFFIXES for path in files)
+    return vectors[0] if len(vectors) == 1 and not has_raster else labels
+
+
+def _by_name(
+    root: Path, skip: frozenset[str], *, prefer_labels: bool
+) -> dict[tuple[str, ...], Path]:
+    """Rasters by the parts of their names that must match.
+
+    Where a folder holds image and label beside each other, only the ending tells them apart.
+    """
+    found: dict[tuple[str, ...], Path] = {}
+    for key, path in _named(root, skip=skip):
+        is_label = path.stem.lower().endswith(LABEL_ENDINGS)
+        if key not in found or is_label == prefer_labels:
+            found[key] = path
+    return found
 
 
 def _match_by_place(images: dict[tuple[str, ...], Path], labels: set[Path]) -> list[ScenePair]:

@@ -15,7 +15,7 @@ from hyseg_cli.geo.reflect import read_reflected
 from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.learn.pairs import ScenePair
-from hyseg_cli.legend import Legend
+from hyseg_cli.legend import NODATA_ID, Legend
 
 
 class PictureScene:
@@ -25,7 +25,9 @@ class PictureScene:
         self.name = str(pair.image)
         image = read_picture(pair.image)
         path = pair.labels[0]
-        labels = encode_labels(read_picture(path), legend, str(path))
+        drawn = read_picture(path)
+        is_drawn = drawn[-1] > 0 if len(drawn) in (2, 4) else None
+        labels = encode_labels(drawn, legend, str(path), is_drawn)
         self.height, self.width = image.shape[1:]
         _require_same_size(pair, image.shape[1:], labels.shape)
         has_alpha = len(image) in (2, 4)
@@ -33,7 +35,7 @@ class PictureScene:
         chosen = bands or tuple(range(1, len(image) + 1 - has_alpha))
         require_bands(chosen, len(image), self.name)
         self._image = image[[band - 1 for band in chosen]]
-        self._labels = labels
+        self._labels = np.where(self._valid, labels, NODATA_ID).astype(np.uint8)
         self.bands = len(chosen)
         self.dtype = str(image.dtype)
 

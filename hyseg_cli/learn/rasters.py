@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.bands import require_bands
@@ -13,7 +14,7 @@ from hyseg_cli.geo.scene import SceneReader, open_scene
 from hyseg_cli.learn.label_sources import LabelSource, RasterLabels, VectorLabels
 from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair
-from hyseg_cli.legend import Legend
+from hyseg_cli.legend import NODATA_ID, Legend
 
 
 class RasterScene:
@@ -53,4 +54,5 @@ class RasterScene:
 
     def _read_inside(self, window: Window) -> tuple[npt.NDArray[Any], ...]:
         pixels = self._image.read(window)
-        return pixels.image, pixels.valid, self._labels.read(window)
+        labels = np.where(pixels.valid, self._labels.read(window), NODATA_ID)
+        return pixels.image, pixels.valid, labels.astype(np.uint8)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.grid import Window
@@ -32,37 +33,59 @@ class Survey:
         return tuple(count / total for count in self.labelled)
 
 
-def survey(scenes: Sequence[LabelledScene], legend: Legend) -> Survey:
-    """Read all pixels and labels once, in strips.
+@dataclass(frozen=True)
+class SceneCounts:
+    """Sums over the pixels of one scene, which was read once."""
+
+    pixels: int
+    total: npt.NDArray[np.float64]
+    squares: npt.NDArray[np.float64]
+    labelled: npt.NDArray[np.int64]
+
+
+def count_scene(scene: LabelledScene) -> SceneCounts:
+    """Read all pixels and labels of a scene, in strips.
+
+    Raises:
+        UnusableFileError: If a block is damaged.
+        HysegError: If a label is not in the legend.
+    """
+    pixels = 0
+    total, squares = np.zeros(scene.bands), np.zeros(scene.bands)
+    labelled = np.zeros(NODATA_ID + 1, np.int64)
+    for row in range(0, scene.height, STRIP_ROWS):
+        strip = Window(row, 0, min(STRIP_ROWS, scene.height - row), scene.width)
+        chip = scene.read(strip)
+        values = chip.image[:, chip.valid].astype(np.float64)  # (bands, pixels)
+        pixels += values.shape[1]
+        total += values.sum(axis=1)
+        squares += np.square(values).sum(axis=1)
+        labelled += np.bincount(chip.labels[chip.valid], minlength=NODATA_ID + 1)
+    return SceneCounts(pixels, total, squares, labelled)
+
+
+def survey(counts: Sequence[SceneCounts], legend: Legend) -> Survey:
+    """What the scenes have together.
 
     Args:
-        scenes: Scenes of one band count.
+        counts: Of scenes of one band count.
         legend: Their classes.
 
     Raises:
         UsageProblemError: If no pixel is labelled.
     """
-    count = 0
-    total, squares = np.zeros(scenes[0].bands), np.zeros(scenes[0].bands)
-    labelled = np.zeros(NODATA_ID + 1, np.int64)
-    for scene in scenes:
-        for row in range(0, scene.height, STRIP_ROWS):
-            strip = Window(row, 0, min(STRIP_ROWS, scene.height - row), scene.width)
-            chip = scene.read(strip)
-            pixels = chip.image[:, chip.valid].astype(np.float64)  # (bands, pixels)
-            count += pixels.shape[1]
-            total += pixels.sum(axis=1)
-            squares += np.square(pixels).sum(axis=1)
-            labelled += np.bincount(chip.labels[chip.valid], minlength=NODATA_ID + 1)
-    if labelled[:NODATA_ID].sum() == 0:
+    pixels = max(sum(scene.pixels for scene in counts), 1)
+    labelled = np.sum([scene.labelled for scene in counts], axis=0)[:NODATA_ID]
+    if labelled.sum() == 0:
         raise UsageProblemError(
             "no pixel of the training scenes is labelled",
             hint="Check that labels and images overlap, and what the legend ignores.",
         )
-    mean = total / max(count, 1)
-    variance = np.maximum(squares / max(count, 1) - np.square(mean), 1e-12)
+    mean = np.sum([scene.total for scene in counts], axis=0) / pixels
+    squares = np.sum([scene.squares for scene in counts], axis=0) / pixels
+    deviation = np.sqrt(np.maximum(squares - np.square(mean), 1e-12))
     return Survey(
         tuple(mean.tolist()),
-        tuple(np.sqrt(variance).tolist()),
+        tuple(deviation.tolist()),
         tuple(labelled[: len(legend)].tolist()),
     )

@@ -81,5 +81,5 @@ def _require_same(known: dict[str, Any], own: dict[str, Any], folder: Path) -> N
             flag = "--from" if key == "start" else f"--{key.replace('_', '-')}"
             raise OutputExistsError(
                 f"{folder} is of a run with another {flag}: {known.get(key)}, not {own.get(key)}",
-                hint="Give the same settings to go on, or leave out --resume to start anew.",
+                hint="Give the same settings, or start anew with --overwrite and no --resume.",
             )

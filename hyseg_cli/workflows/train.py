@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from torch.utils.data import Subset
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
-from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
+from hyseg_cli.learn.chips import Augmentation, Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
 from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
@@ -24,14 +26,14 @@ from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
 from hyseg_cli.learn.radiometry import Standardise
-from hyseg_cli.learn.survey import Survey, survey
+from hyseg_cli.learn.survey import Survey
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.run_folder import RunFolder
 from hyseg_cli.workflows.training_network import band_names, share_encoder, start_network
 from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
-from hyseg_models import HySeg, HySegConfig
+from hyseg_models import IGNORE_ID, HySeg, HySegConfig
 
 FINE_TUNING_RATE = 0.3
 """Learning rate of a network that goes on from a model, over that of a new one."""
@@ -70,7 +72,7 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     require_free(settings.out, overwrite=settings.overwrite)
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, report)
-    found = survey(scenes.training, scenes.legend)
+    found = scenes.survey
     _warn_of_absent_classes(scenes.legend, found, report)
     network = start_network(settings, scenes, report)
     card = _describe(settings, network.config, scenes, found)
@@ -116,7 +118,10 @@ def _train_prior(training: _Run) -> dict[str, float]:
         _fit(training, PriorStage(training.network, training.standardise, recipe), name="prior")
     network, standardise = training.network.to("cpu").eval(), training.standardise.to("cpu")
     chips = _validation_chips(training.data.validation or training.data.training, settings)
-    some = list(islice(validation_loader(chips, settings.batch_size), DIAGNOSED_BATCHES))
+    some = _labelled_batches(chips, settings.batch_size)
+    if not some:
+        training.report.warn("no validation pixel is labelled: the prior is not measured")
+        return {}
     if settings.prior is None:
         network.temperature.fill_(fit_temperature(network, standardise, some))
     found = diagnose_prior(network, standardise, some)
@@ -126,6 +131,15 @@ def _train_prior(training: _Run) -> dict[str, float]:
     for warning in found.warnings():
         training.report.warn(warning)
     return found.to_dict()
+
+
+def _labelled_batches(chips: ValidationChips, batch_size: int) -> list[Sample]:
+    """Some batches from all over the scenes, of chips that have labels."""
+    loader = validation_loader(chips, batch_size)
+    wanted = DIAGNOSED_BATCHES * (loader.batch_size or 1)
+    order = np.random.default_rng(0).permutation(len(chips))
+    labelled = (int(i) for i in order if (chips[int(i)]["labels"] != IGNORE_ID).any())
+    return list(validation_loader(Subset(chips, list(islice(labelled, wanted))), batch_size))
 
 
 def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:

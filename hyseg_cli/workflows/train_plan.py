@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from hyseg_cli.console import Report
-from hyseg_cli.learn.survey import Survey, survey
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.training_network import start_network
@@ -29,7 +28,6 @@ class Plan:
 
     settings: TrainSettings
     scenes: TrainingScenes
-    survey: Survey
     network: HySeg
     memory_bytes: int
     """About what the second stage needs at once, beside libraries and chips."""
@@ -39,7 +37,7 @@ class Plan:
         first, second = self.settings.stage_steps
         size, batch = self.settings.chip_size, self.settings.batch_size
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        entries = zip(self.scenes.legend.names, self.survey.shares, strict=True)
+        entries = zip(self.scenes.legend.names, self.scenes.survey.shares, strict=True)
         lines = [
             f"training scenes    {', '.join(self.scenes.training_names)}",
             f"validation scenes  {', '.join(self.scenes.validation_names) or 'none'}",
@@ -59,8 +57,7 @@ def plan(settings: TrainSettings, report: Report) -> Plan:
     require_free(settings.out, overwrite=settings.overwrite)
     scenes = open_training_scenes(settings, report)
     network = start_network(settings, scenes, report)
-    found = survey(scenes.training, scenes.legend)
-    return Plan(settings, scenes, found, network, estimate_memory(network, settings))
+    return Plan(settings, scenes, network, estimate_memory(network, settings))
 
 
 def estimate_memory(network: HySeg, settings: TrainSettings) -> int:

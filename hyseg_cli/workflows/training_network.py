@@ -22,12 +22,24 @@ RGB = ("red", "green", "blue")
 
 
 def band_names(settings: TrainSettings, bands: int) -> tuple[str, ...]:
-    """Names of the bands for the model card."""
+    """Names of the bands for the model card; by them other scenes are read in the right order.
+
+    Raises:
+        UsageProblemError: If names were given, but not one for each band.
+    """
     if settings.band_names:
+        if len(settings.band_names) != bands:
+            raise UsageProblemError(
+                f"{len(settings.band_names)} names for {bands} bands",
+                hint="Give --band-name once for each band, in their order.",
+            )
         return settings.band_names
     if settings.benchmark is not None:
         return BENCHMARKS[settings.benchmark].bands
-    return RGB if bands == len(RGB) else tuple(f"band{i}" for i in range(1, bands + 1))
+    chosen = settings.bands or tuple(range(1, bands + 1))
+    if chosen == (1, 2, 3):
+        return RGB
+    return tuple(f"band{index}" for index in chosen)
 
 
 def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
@@ -101,6 +113,13 @@ def _take_over_prior(network: HySeg, path: Path) -> None:
             hint="Use the same --preset, legend and bands as the model's own training.",
         )
     target.load_state_dict(source.state_dict())
+    if network.shares_backbone:
+        if donor.config.host.backbone != network.config.host.backbone:
+            raise ModelMismatchError(
+                f"the prior of {path} sees through another backbone",
+                hint="Use the same --preset as the model's own training.",
+            )
+        network.backbone.load_state_dict(donor.backbone.state_dict())
     if network.prior is not None:
         network.temperature.copy_(donor.temperature)
 

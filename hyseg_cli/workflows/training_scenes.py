@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from hyseg_cli.console import Report
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.labelled import LabelledScene
-from hyseg_cli.learn.pairs import ScenePair, find_pairs
+from hyseg_cli.learn.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.scenes import open_pair, require_one_kind
+from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, survey
 from hyseg_cli.learn.views import split_scene
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
@@ -31,6 +33,8 @@ class TrainingScenes:
     validation: list[LabelledScene]
     training_names: tuple[str, ...]
     validation_names: tuple[str, ...]
+    survey: Survey
+    """What was measured of the training scenes."""
 
 
 def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingScenes:
@@ -47,6 +51,8 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         validation = _open(benchmark.find(settings.root, "val"), coding, settings, report)
     else:
         legend, training, validation = _open_own(settings, report)
+    training, counts = _read_once(training, report)
+    validation, _ = _read_once(validation, report)
     if not training:
         raise UsageProblemError(
             "no scene is left to train on", hint="Keep at least one out of the validation."
@@ -58,6 +64,7 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         [scene for _, scene in validation],
         _names(training),
         _names(validation),
+        survey(counts, legend),
     )
     report.note(
         f"{len(training)} images of {len(scenes.training_names)} scenes to train on, "
@@ -72,12 +79,22 @@ def _open_own(settings: TrainSettings, report: Report) -> tuple[Legend, list[Nam
         message = "settings without images and labels name a benchmark"
         raise TypeError(message)
     pairs = find_pairs(settings.images, settings.labels)
+    alone = images_without(pairs, settings.images)
+    if alone:
+        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
     legend = _legend(settings, pairs, report)
+    if len(legend) < 2:
+        raise UsageProblemError(
+            f"there is one class only, {legend.names[0]}",
+            hint="Label at least one other, such as everything else.",
+        )
     named = _open(pairs, legend, settings, report)
     if settings.val_images is None or settings.val_labels is None:
         return legend, *_split(named, settings)
     other = find_pairs(settings.val_images, settings.val_labels)
-    return legend, named, _open(other, legend, settings, report)
+    measured_on = {pair.image.resolve() for pair in other}
+    rest = [entry for entry in named if Path(entry[1].name).resolve() not in measured_on]
+    return legend, rest, _open(other, legend, settings, report)
 
 
 def _names(named: Sequence[Named]) -> tuple[str, ...]:
@@ -114,6 +131,28 @@ def _open(
     if not usable and first_problem is not None:
         raise first_problem
     return usable
+
+
+def _read_once(named: list[Named], report: Report) -> tuple[list[Named], list[SceneCounts]]:
+    """The scenes whose every pixel and label can be read, and what is counted of each.
+
+    What would fail in the middle of the training fails here.
+    """
+    usable: list[Named] = []
+    counts: list[SceneCounts] = []
+    first_problem = None
+    for done, (name, scene) in enumerate(named, 1):
+        try:
+            counts.append(count_scene(scene))
+        except UnusableFileError as error:
+            first_problem = first_problem or error
+            report.warn(f"left out: {error.message}")
+            continue
+        usable.append((name, scene))
+        report.advance("reading the scenes", done, len(named))
+    if not usable and first_problem is not None:
+        raise first_problem
+    return usable, counts
 
 
 def _split(named: list[Named], settings: TrainSettings) -> tuple[list[Named], list[Named]]:

@@ -36,6 +36,14 @@ def test_a_loaded_model_predicts_as_the_saved_one(tmp_path, legend):
     assert not loaded.network.training
 
 
+def test_others_may_read_a_model_as_any_new_file(tmp_path, legend):
+    card = make_card(legend)
+    save_model(tmp_path / "m.safetensors", build(card.config), card)
+    (tmp_path / "other").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_half_precision_halves_the_file_and_hardly_moves_the_probabilities(tmp_path, legend):
     card = make_card(legend)
     network = build(card.config).eval()

@@ -51,8 +51,9 @@ def test_image_and_labels_turn_together(scenes):
 
     augmentation = Augmentation(scale=(1.0, 1.0), color=True, collar=0.0)
     for sample in chips([Telltale()], augmentation):
-        assert torch.equal(sample["image"][0].long(), sample["labels"])
-        assert torch.equal(sample["valid"][0], sample["labels"] != 1)
+        valid = sample["valid"][0]
+        assert torch.equal(sample["image"][0][valid].long(), sample["labels"][valid])
+        assert torch.equal(valid, sample["labels"] != 1)
 
 
 def test_flips_and_turns_reach_all_eight_orientations():
@@ -93,3 +94,39 @@ def test_validation_chips_cover_every_labelled_pixel_once(scenes):
     )
     assert counted == expected
     assert chips[1]["origin"].tolist() == [0, 96]
+
+
+class Sparse:
+    """Float pixels with holes of NaN, and a few small labels."""
+
+    height, width, name, dtype, bands = 1500, 1500, "sparse", "float32", 2
+
+    def __init__(self, hole):
+        rng = np.random.default_rng(0)
+        self.image = rng.uniform(0, 100, (2, 1500, 1500)).astype(np.float32)
+        self.valid = np.kron(rng.random((50, 50)) > 0.2, np.ones((30, 30), bool))
+        self.image[:, ~self.valid] = hole
+        self.labels = np.full((1500, 1500), 255, np.uint8)
+        for row, col in rng.integers(0, 1400, (20, 2)):
+            self.labels[row : row + 40, col : col + 40] = rng.integers(3)
+
+    def read(self, window: Window) -> Chip:
+        rows, cols = window.slices
+        return Chip(self.image[:, rows, cols], self.valid[rows, cols], self.labels[rows, cols])
+
+
+@pytest.mark.parametrize("hole", [np.nan, -9999.0])
+def test_what_holds_no_data_does_not_bleed_into_what_does(hole):
+    for sample in chips([Sparse(hole)], Augmentation()):
+        pixels = sample["image"][:, sample["valid"][0]]
+        assert torch.isfinite(sample["image"]).all()
+        assert pixels.min() >= -0.01
+        assert pixels.max() <= 100.01
+
+
+def test_most_chips_show_one_of_a_few_polygons():
+    found = [bool((s["labels"] != 255).any()) for s in chips([Sparse(0.0)], PLAIN, count=60)]
+    share = (chips([Sparse(0.0)], PLAIN).scenes[0].labels != 255).mean()
+    assert share < 0.03
+    # One window in ten shows a polygon: ten draws find one for two chips of three.
+    assert np.mean(found) > 0.5

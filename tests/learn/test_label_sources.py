@@ -186,3 +186,38 @@ def test_labels_of_another_place_are_refused(image, write_raster):
     away = write_raster(np.full((20, 20), 10, np.uint8), "away.tif", crs="EPSG:32633")
     with pytest.raises(HysegError, match="does not overlap the image"):
         RasterLabels([away], open_scene(image), LEGEND)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "int64"])
+def test_labels_of_any_type_end_where_their_raster_ends(image, write_raster, dtype):
+    values = np.full((20, 20), 10, dtype)
+    labels = write_raster(values, "labels.tif", transform=from_origin(500_003, 5_399_990, 1, 1))
+    found = RasterLabels([labels], open_scene(image), LEGEND).read(WHOLE)
+    assert (found == 0).sum() == 40 * 40
+    assert (found == 255).sum() == 90 * 70 - 40 * 40
+
+
+def test_labels_of_the_whole_earth_label_a_scene(image, write_raster):
+    world = from_origin(-180, 90, 1, 1)
+    labels = write_raster(
+        np.full((180, 360), 20, np.uint8), "w.tif", crs="EPSG:4326", transform=world
+    )
+    assert (RasterLabels([labels], open_scene(image), LEGEND).read(WHOLE) == 1).all()
+
+
+def test_labels_where_the_image_is_empty_do_not_count(write_raster):
+    array = np.full((3, 40, 40), 9, np.uint8)
+    array[:, :20] = 0
+    image = write_raster(array, "empty.tif", nodata=0)
+    labels = write_raster(np.full((40, 40), 10, np.uint8), "labels.tif")
+    (scene,) = open_pairs(find_pairs(image, labels), LEGEND)
+    found = scene.read(Window(0, 0, 40, 40)).labels
+    assert (found[:20] == 255).all()
+    assert (found[20:] == 0).all()
+
+
+def test_a_folder_with_one_vector_file_is_that_file(tmp_path, image):
+    (tmp_path / "drawn").mkdir()
+    polygons().to_file(tmp_path / "drawn" / "labels.gpkg")
+    (pair,) = find_pairs(tmp_path / "image.tif", tmp_path / "drawn")
+    assert pair.labels == (tmp_path / "drawn" / "labels.gpkg",)

@@ -8,9 +8,9 @@ from PIL import Image
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.learn.pairs import find_pairs
+from hyseg_cli.learn.pairs import find_pairs, images_without
 from hyseg_cli.learn.scenes import open_pairs
-from hyseg_cli.learn.survey import survey
+from hyseg_cli.learn.survey import count_scene, survey
 from hyseg_cli.legend import Legend
 
 LEGEND = Legend.from_dict(
@@ -52,6 +52,27 @@ def test_images_find_their_labels_by_name(tmp_path, images, labels, files, expec
     pairs = find_pairs(tmp_path / images, tmp_path / labels)
     assert {pair.scene for pair in pairs} == expected
     assert all(pair.image not in pair.labels for pair in pairs)
+
+
+def test_images_and_masks_may_lie_beside_each_other(tmp_path):
+    touch(tmp_path, "a.png", "a_mask.png", "b.png", "b_mask.png", "c.png")
+    pairs = find_pairs(tmp_path, tmp_path)
+    assert [(p.image.name, p.labels[0].name) for p in pairs] == [
+        ("a.png", "a_mask.png"),
+        ("b.png", "b_mask.png"),
+    ]
+    assert [path.name for path in images_without(pairs, tmp_path)] == ["c.png"]
+
+
+def test_transparent_parts_of_a_drawing_are_unlabelled(tmp_path, picture_pair):
+    picture_pair()
+    drawn = np.zeros((20, 30, 4), np.uint8)
+    drawn[:, :10] = (0x84, 0x29, 0xF6, 255)
+    Image.fromarray(drawn).save(tmp_path / "masks" / "a.png")
+    (scene,) = open_pairs(find_pairs(tmp_path, tmp_path), LEGEND)
+    found = scene.read(Window(0, 0, 20, 30)).labels
+    assert (found[:, :10] == 0).all()
+    assert (found[:, 10:] == 255).all()
 
 
 def test_parts_of_one_folder_are_one_scene(tmp_path):
@@ -176,7 +197,8 @@ def test_the_survey_counts_all_valid_pixels(write_raster, legend):
     classes[650:] = 255
     image = write_raster(array, "image.tif", nodata=0)
     labels = write_raster(classes, "labels.tif")
-    found = survey(open_pairs(find_pairs(image, labels), legend), legend)
+    (scene,) = open_pairs(find_pairs(image, labels), legend)
+    found = survey([count_scene(scene)], legend)
     valid = array[0] > 0
     np.testing.assert_allclose(found.mean, array[:, valid].astype(float).mean(axis=1))
     np.testing.assert_allclose(found.std, array[:, valid].astype(float).std(axis=1))
@@ -188,5 +210,6 @@ def test_the_survey_counts_all_valid_pixels(write_raster, legend):
 def test_labels_that_label_nothing_are_told(write_raster, legend):
     image = write_raster(np.zeros((3, 20, 20), np.uint8), "image.tif")
     labels = write_raster(np.full((20, 20), 255, np.uint8), "labels.tif")
+    (scene,) = open_pairs(find_pairs(image, labels), legend)
     with pytest.raises(UsageProblemError, match="no pixel of the training scenes is labelled"):
-        survey(open_pairs(find_pairs(image, labels), legend), legend)
+        survey([count_scene(scene)], legend)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -208,7 +208,7 @@ def _join_same_class(
 
 @kernel
 def _try_again(
-    queue: list[tuple[float, int]],
+    queue: list[Any],
     member: int,
     last: int,
     joined: int,
