@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from affine import Affine
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -17,7 +16,7 @@ from hyseg_cli.geo.arcs.classes import ClassRows, strips
 from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.regions import Regions
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.scene import Scene, open_dataset
 
 LEVELS = 254
 """Confidence 1; levels are whole numbers from 0, and 255 stands for unknown."""
@@ -44,18 +43,12 @@ class ConfidenceRows:
 
     Raises:
         ModelMismatchError: If it has another grid, several bands, or another type.
-        HysegError: If it cannot be read.
+        HysegError: If it is missing or cannot be read.
     """
 
     def __init__(self, path: Path, scene: Scene) -> None:
         self._path = path
-        try:
-            self._dataset = rasterio.open(path)
-        except (OSError, RasterioError) as error:
-            raise HysegError(
-                f"{path} cannot be read as a raster ({error})",
-                hint="Give --confidence the raster of the same map.",
-            ) from error
+        self._dataset = open_dataset(str(path))
         dataset = self._dataset
         shape, own = (dataset.height, dataset.width), (scene.height, scene.width)
         if shape != own or not _is_close(dataset.transform, scene.transform):

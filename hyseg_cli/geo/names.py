@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-import rasterio
-
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.scene import Scene, open_dataset
 from hyseg_cli.geo.style import LEGEND_TAG, legend_of
 from hyseg_cli.legend import Color, Legend
 
@@ -73,7 +71,7 @@ def find_classes(
 
 
 def _color_table(scene: Scene) -> Mapping[int, Color]:
-    with rasterio.open(scene.path) as file:
+    with open_dataset(scene.path) as file:
         try:
             table = file.colormap(1)
         except ValueError:  # rasterio's way to say that there is none

@@ -125,7 +125,7 @@ def open_scene(path: str | Path) -> Scene:
         ModelMismatchError: If it has no bands or complex values.
     """
     name = str(path)
-    with _open(name) as dataset:
+    with open_dataset(name) as dataset:
         scene = Scene(
             path=name,
             height=dataset.height,
@@ -152,7 +152,13 @@ def open_scene(path: str | Path) -> Scene:
     return scene
 
 
-def _open(name: str) -> rasterio.DatasetReader:
+def open_dataset(name: str) -> rasterio.DatasetReader:
+    """Open a raster; that it may have no place is not warned of.
+
+    Raises:
+        UsageProblemError: If there is no such file.
+        UnusableFileError: If GDAL cannot open it.
+    """
     is_local = "://" not in name and not name.startswith("/vsi")
     if is_local and not Path(name).exists():
         raise UsageProblemError(f"{name}: no such file", hint="Check the path for typing errors.")
@@ -230,7 +236,7 @@ class SceneReader:
     def _dataset(self) -> rasterio.DatasetReader:
         # A forked process must not share the file position of its parent's handle.
         if getattr(self._local, "process", None) != os.getpid():
-            opened = [_open(self.scene.path)]
+            opened = [open_dataset(self.scene.path)]
             if not self._grid.is_on_grid_of(self.scene):
                 opened.insert(0, self._warped(opened[0]))
             with self._lock:

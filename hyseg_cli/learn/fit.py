@@ -105,6 +105,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         # Not everyone has scenes to spare.
         warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+        # Augmentations of torchvision with torch 2.15, when they are first used.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script. is deprecated.*")
         # Lightning 2.6 with the tree utilities of torch 2.15.
         warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.treespec.*")
         trainer.fit(stage, loader, held_out, ckpt_path=last if goes_on else None)

@@ -93,5 +93,5 @@ def test_percent_are_no_shares(write_raster, classes):
 
 def test_a_missing_raster_is_told(write_raster, classes, tmp_path):
     scene = open_scene(write_raster(classes, name="map.tif", **PLACE))
-    with pytest.raises(HysegError, match="cannot be read"):
+    with pytest.raises(HysegError, match="no such file"):
         ConfidenceRows(tmp_path / "none.tif", scene)

@@ -17,6 +17,7 @@ import rasterio
 import shapely
 from click.testing import CliRunner
 from geo.arcs.coverages import blobs
+from PIL import Image
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
@@ -288,7 +289,7 @@ def test_the_summary_can_be_read_by_programs(tmp_path, land_cover):
         (["--out", "map.gpkg", "--split-tiles", "3"], 2, "less than 16"),
         (["--out", "map.gpkg", "--split-tiles", "64", "--dissolve"], 2, "Leave one of them out"),
         (["--out", "map.gpkg", "--split-files"], 2, "is for Shapefiles"),
-        (["--out", "map.gpkg", "--confidence", "none.tif"], 1, "cannot be read"),
+        (["--out", "map.gpkg", "--confidence", "none.tif"], 2, "no such file"),
         (["--out", "map.SHP"], 2, "write .shp"),
         (["--out", "map.geojson", "--dst-crs", "EPSG:3857"], 2, "longitude and latitude"),
         (["--out", "map.gpkg", "--sieve-out", "s.png"], 2, "--sieve-out s.png does not end"),
@@ -634,3 +635,16 @@ def test_areas_need_a_place(tmp_path, write_raster):
     result = run(path, "--out", tmp_path / "map.gpkg", "--mmu", "100m2")
     assert result.exit_code == 2
     assert "Give the unit in px" in result.stderr
+
+
+def test_a_map_of_a_picture_has_no_place_and_no_warnings(tmp_path):
+    picture = tmp_path / "map.png"
+    Image.fromarray(np.kron(np.eye(3, dtype=np.uint8), np.ones((9, 9), np.uint8))).save(picture)
+    confidence = tmp_path / "sure.png"
+    Image.fromarray(np.full((27, 27), 200, np.uint8)).save(confidence)
+    out = tmp_path / "map.gpkg"
+    flags = ["--mmu", "5px", "--sieve-out", tmp_path / "s.tif", "--confidence", confidence, "-q"]
+    result = run(picture, "--out", out, *flags)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    assert sorted(read(out).class_id) == [0, 0, 1, 1, 1]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,12 +14,12 @@ from typing import Self
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.arcs.classes import NEVER, ClassRows, Rows, strips
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.scene import Scene, open_dataset
 
 MASKED = 1 - 2**31
 """Stands for "no class" where the raster names no nodata value."""
@@ -43,7 +46,7 @@ class RasterRows:
             )
         self.height, self.width = scene.height, scene.width
         self._path = scene.path
-        self._dataset = rasterio.open(scene.path)
+        self._dataset = open_dataset(scene.path)
         flags = self._dataset.mask_flag_enums[0]
         self._by_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
         self._nodata = _whole(scene.nodata)
@@ -102,6 +105,14 @@ def _whole(nodata: float | None) -> int | None:
     return int(nodata) if -(2**31) <= nodata < 2**31 else None
 
 
+@contextmanager
+def _without_place_warning() -> Iterator[None]:
+    """A raster made from one without place has none either."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
 def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
     """Write a class raster on the grid of a scene, with its colours, under its name at once.
 
@@ -111,10 +122,11 @@ def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
     temporary = out.with_name(out.name + ".tmp")
     by_mask = source.no_class == MASKED
     try:
-        with rasterio.open(scene.path) as model:
+        with open_dataset(scene.path) as model:
             has_colors = model.colorinterp[0] == ColorInterp.palette
             colors = model.colormap(1) if has_colors else None
         with (
+            _without_place_warning(),
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
             rasterio.open(
                 temporary,
