@@ -89,7 +89,9 @@ def test_stage_two_trains_the_host_and_leaves_the_prior_alone(tmp_path, scene_fo
     # BatchNorm counts the batches it sees in training mode.
     assert final.decoder.enter[1].num_batches_tracked == 3
     for name, tensor in before.prior.state_dict().items():
-        np.testing.assert_array_equal(tensor, final.prior.state_dict()[name], err_msg=name)
+        # What is kept to go on from is in full precision, the model file in half.
+        stored = tensor.half().float() if tensor.dim() >= 2 else tensor
+        np.testing.assert_array_equal(stored, final.prior.state_dict()[name], err_msg=name)
 
 
 def test_the_prior_of_a_model_can_be_reused(tmp_path, scene_folder):
