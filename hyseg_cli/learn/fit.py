@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,22 +98,35 @@ def fit(
     held_out = None if validation is None else validation_loader(validation, options.batch_size)
     # Lightning leaves every module in the mode it finds it in.
     stage.train()
-    with warnings.catch_warnings():
-        # Chips are cheap beside a training step; how many workers prepare them is a setting.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # The frozen prior is meant to be in evaluation mode.
-        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-        # The chips know themselves where to go on.
-        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-        # Not everyone has scenes to spare.
-        warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
-        # Augmentations of torchvision with torch 2.15, when they are first used.
-        warnings.filterwarnings("ignore", message=".*torch.jit.script. is deprecated.*")
-        # Lightning 2.6 with the tree utilities of torch 2.15.
-        warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.treespec.*")
+    with _without_known_warnings():
         trainer.fit(stage, loader, held_out, ckpt_path=last if goes_on else None)
         if held_out is not None and progress.validated_at != steps:
             trainer.validate(stage, held_out, verbose=False)
+
+
+KNOWN_WARNINGS = (
+    # Chips are cheap beside a training step; how many workers prepare them is a setting.
+    ".*does not have many workers.*",
+    # The frozen prior is meant to be in evaluation mode.
+    ".*in eval mode at the start of training.*",
+    # The chips know themselves where to go on.
+    ".*your dataloader is not resumable.*",
+    # Not everyone has scenes to spare.
+    ".*have no `val_dataloader`.*",
+    # Augmentations of torchvision with torch 2.15, when they are first used.
+    ".*torch.jit.script. is deprecated.*",
+    # Lightning 2.6 with the tree utilities of torch 2.15.
+    ".*is deprecated, use `isinstance.treespec.*",
+)
+"""Of the libraries, about what is as it should be."""
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def validation_loader(chips: Dataset[Sample], batch_size: int) -> DataLoader[Sample]:
