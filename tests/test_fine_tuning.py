@@ -89,10 +89,10 @@ def test_twenty_polygons_teach_the_built_in_model_a_scene(shared, tmp_path, caps
     }
     scores = {}
     for name, flags in ways.items():
-        out = tmp_path / "model.safetensors"
+        out = tmp_path / f"{name}.safetensors"
         arguments = [
             "train", "--images", tmp_path / "drawn", "--labels", polygons, "--class-field", "kind",
-            "--legend", legend_file, "--val-images", tmp_path / "rest", "--overwrite",
+            "--legend", legend_file, "--val-images", tmp_path / "rest",
             "--val-labels", tmp_path / "truth", "--out", out, "--chip-size", 128,
             "--batch-size", 4, "--val-every", 1000, "-q", *flags,
         ]  # fmt: skip
