@@ -1,0 +1,138 @@
+"""Settings of `hyseg train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hyseg_cli.settings.check import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """`hyseg train`."""
+
+    out: Path
+    images: Path | None = None
+    labels: Path | None = None
+    """Label rasters, or one vector file."""
+    benchmark: str | None = None
+    """A published data set to train on instead of images and labels."""
+    root: Path | None = None
+    """Folder below which it was unpacked."""
+    legend: Path | None = None
+    """The classes; None for those that the labels have."""
+    class_field: str = "class"
+    """Column of a vector file that holds the class."""
+    preset: str = "default"
+    start: str | None = None
+    """Model to go on from, a path or `default` for the built-in one; it decides the network."""
+    freeze: Literal["none", "backbone"] = "none"
+    """Part of the network that keeps its weights in stage 2."""
+    bands: tuple[int, ...] = ()
+    """Indexes from 1; empty for all bands but alpha."""
+    band_names: tuple[str, ...] = ()
+    """Names for the card; empty for red, green, blue, or band1, band2, ..."""
+    val_scenes: tuple[str, ...] = ()
+    """Scenes kept out of the training and measured."""
+    val_split: float = 0.0
+    """Share of the pixels to keep out: whole scenes if there are several, else a slice."""
+    val_images: Path | None = None
+    """Other images to measure on."""
+    val_labels: Path | None = None
+    """Their labels."""
+    prior: Path | None = None
+    """Model whose prior is taken over; stage 1 is then left out."""
+    prior_steps: int | None = None
+    """Steps of stage 1; None for 20,000, or 500 when going on from a model."""
+    steps: int | None = None
+    """Steps of stage 2; None for 20,000, or 1,500 when going on from a model."""
+    batch_size: int = 8
+    chip_size: int = 256
+    prior_rate: float = 5e-4
+    rate: float = 6e-4
+    min_scale: float = 0.5
+    max_scale: float = 2.0
+    pretrained: bool = False
+    val_every: int = 500
+    """Steps between validations."""
+    workers: int = 0
+    """Processes that prepare chips; 0 prepares them in the main one."""
+    device: str = "auto"
+    seed: int = 0
+    data_name: str = ""
+    licence: str = ""
+    attribution: str = ""
+    save_every: int | None = None
+    """Steps between checkpoints; None for `val_every`."""
+    resume: bool = False
+    """Go on where a run with these settings was stopped."""
+    dry_run: bool = False
+    """Tell what would be trained, and stop."""
+    overwrite: bool = False
+
+    @property
+    def stage_steps(self) -> tuple[int, int]:
+        """Steps of both stages."""
+        usual = (20_000, 20_000) if self.start is None else (500, 1_500)
+        first = usual[0] if self.prior_steps is None else self.prior_steps
+        return first, usual[1] if self.steps is None else self.steps
+
+    def __post_init__(self) -> None:
+        size = self.chip_size
+        check(
+            size >= 64 and size % 32 == 0,
+            f"--chip-size {size} is not a multiple of 32 of at least 64",
+            f"Use --chip-size {max(2, round(size / 32)) * 32}.",
+        )
+        for flag, value in (
+            ("--steps", self.stage_steps[1]),
+            ("--batch-size", self.batch_size),
+            ("--val-every", self.val_every),
+            ("--save-every", self.val_every if self.save_every is None else self.save_every),
+        ):
+            check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
+        check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
+        check(
+            0 <= self.val_split <= 0.5,
+            f"--val-split {self.val_split} is not between 0 and 0.5",
+            "Give the share to hold out, such as 0.2.",
+        )
+        held_out = (bool(self.val_scenes), self.val_split > 0, self.val_images is not None)
+        check(
+            sum(held_out) <= 1,
+            "--val-scenes, --val-split and --val-images exclude each other",
+            "Use one of them.",
+        )
+        own = self.images is not None and self.labels is not None
+        check(
+            own != (self.benchmark is not None and self.root is not None),
+            "training needs either --images and --labels, or --benchmark and --root",
+            "Give one of these pairs.",
+        )
+        check(
+            self.benchmark is None or not any((*held_out, self.legend)),
+            f"the benchmark {self.benchmark} has a split and a legend of its own",
+            "Leave out --legend and the options that hold scenes out.",
+        )
+        check(
+            (self.val_images is None) == (self.val_labels is None),
+            "--val-images and --val-labels belong together",
+            "Give both or neither.",
+        )
+        check(
+            self.start is None or self.prior is None,
+            "--from takes over a whole model, its prior too",
+            "Leave out --prior.",
+        )
+        check(
+            0 < self.min_scale <= 1 <= self.max_scale,
+            f"--min-scale {self.min_scale} and --max-scale {self.max_scale} do not enclose 1",
+            "Use a smallest magnification of at most 1 and a largest of at least 1.",
+        )
+        check(
+            self.out.suffix == ".safetensors",
+            f"--out {self.out} does not end in .safetensors",
+            "Models are safetensors files: give --out a name such as my-model.safetensors.",
+        )
