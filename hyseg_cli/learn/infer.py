@@ -7,8 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.card import Model
 from hyseg_cli.learn.radiometry import Standardise
+
+MANY = 2**16
+"""More tiles than any batch has."""
 
 
 class Predictor:
@@ -27,6 +31,8 @@ class Predictor:
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.standardise = Standardise(model.card.mean, model.card.std).to(device)
         self.classes = len(model.card.legend)
+        # On a CPU tiles run one by one: it is no slower, and a batch changes the last digits.
+        self._at_once = 1 if device.type == "cpu" else MANY
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Class probabilities of some windows.
@@ -38,7 +44,23 @@ class Predictor:
 
         Returns:
             float32 (B, N, H, W) on the device, summing to one over N.
+
+        Raises:
+            HysegError: If a single window does not fit into the device's memory; a batch that
+                does not is run in parts.
         """
+        done, start = [], 0
+        while start < len(image):
+            part = slice(start, start + self._at_once)
+            try:
+                done.append(self._run(image[part], valid[part], origin[part]))
+            except torch.OutOfMemoryError as error:
+                self._back_off(len(image[part]), error)
+            else:
+                start = part.stop
+        return torch.cat(done)
+
+    def _run(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         image, valid, origin = (x.to(self.device) for x in (image, valid, origin))
         autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
@@ -50,3 +72,14 @@ class Predictor:
             ).logits
             probabilities: Tensor = logits.float().softmax(dim=1)
             return probabilities
+
+    def _back_off(self, tiles: int, error: Exception) -> None:
+        """Run half as many tiles at once from now on."""
+        if tiles == 1:
+            raise HysegError(
+                f"one tile does not fit into the memory of {self.device}",
+                hint="Use a smaller --tile-size, or --device cpu.",
+            ) from error
+        self._at_once = tiles // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
