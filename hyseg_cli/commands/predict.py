@@ -83,6 +83,19 @@ SOME_FAILED = 6
     help="Seed of the prior's noise; the same place draws the same noise in every tile.",
 )
 @click.option(
+    "--noise",
+    type=click.Choice(["position", "mean", "zero"]),
+    help="What the prior starts from: noise keyed by place, its mean over all noise, or none.  "
+    "[default: the model's own]",
+)
+@click.option(
+    "--tta",
+    type=click.Choice(["none", "flip", "d4", "multiscale"]),
+    default=default_of(PredictSettings, "tta"),
+    show_default=True,
+    help="Look at each tile in several ways (4, 8 or 3 times the work) and average.",
+)
+@click.option(
     "--confidence", type=FILE, help="Also write the largest probability, 0-254, 255 for nodata."
 )
 @click.option(

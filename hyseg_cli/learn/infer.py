@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.augmented import View
 from hyseg_cli.learn.card import Model
 from hyseg_cli.learn.radiometry import Standardise
 
@@ -22,14 +23,28 @@ class Predictor:
         model: The network and its card.
         device: Where it runs; bfloat16 autocast on CUDA, float32 on the CPU.
         seed: Seed of the prior's noise field.
+        noise: Policy of the noise field (`SampleConfig.noise`); None for the model's own.
+        views: Ways to look at each window; the probabilities are averaged over them.
     """
 
-    def __init__(self, model: Model, device: torch.device, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        noise: str | None = None,
+        views: tuple[View, ...] = (View(),),
+    ) -> None:
         network = model.network
-        network.config = replace(network.config, sample=replace(network.config.sample, seed=seed))
+        sample = replace(network.config.sample, seed=seed)
+        if noise is not None:
+            sample = replace(sample, noise=noise)
+        network.config = replace(network.config, sample=sample)
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.standardise = Standardise(model.card.mean, model.card.std).to(device)
+        self.views = views
         self.classes = len(model.card.legend)
         # On a CPU tiles run one by one: it is no slower, and a batch changes the last digits.
         self._at_once = 1 if device.type == "cpu" else MANY
@@ -67,11 +82,19 @@ class Predictor:
         )
         with torch.inference_mode(), autocast:
             standard = self.standardise(image, valid)
-            logits = self.network(
-                standard.contiguous(memory_format=torch.channels_last), valid, origin
-            ).logits
-            probabilities: Tensor = logits.float().softmax(dim=1)
-            return probabilities
+            seen = [self._look(standard, valid, origin, view) for view in self.views]
+            return seen[0] if len(seen) == 1 else torch.stack(seen).mean(dim=0)
+
+    def _look(self, standard: Tensor, valid: Tensor, origin: Tensor, view: View) -> Tensor:
+        turned_image, turned_valid, moved = view.of(standard, valid, origin)
+        logits = self.network(
+            turned_image.contiguous(memory_format=torch.channels_last),
+            turned_valid,
+            moved,
+            symmetry=view.symmetry,
+        ).logits
+        probabilities = logits.float().softmax(dim=1)
+        return view.undo(probabilities, (standard.shape[-2], standard.shape[-1]))
 
     def _back_off(self, tiles: int, error: Exception) -> None:
         """Run half as many tiles at once from now on."""

@@ -41,6 +41,10 @@ class PredictSettings:
     """Memory of a process that decides how wide a scene is mapped at once."""
     seed: int = 0
     """Seed of the prior's noise field."""
+    noise: Literal["position", "mean", "zero"] | None = None
+    """Where the prior starts from; None for what the model was measured with."""
+    tta: Literal["none", "flip", "d4", "multiscale"] = "none"
+    """Ways to look at each tile; probabilities are averaged over them."""
     confidence: Path | None = None
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None

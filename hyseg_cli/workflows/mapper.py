@@ -10,6 +10,7 @@ import torch
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
+from hyseg_cli.learn.augmented import VIEWS
 from hyseg_cli.learn.card import ModelCard, built_in_model, load_model
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.device import choose_device
@@ -44,7 +45,9 @@ class Mapper:
         """
         chosen = choose_device(device or settings.device)
         model = load_model(settings.model or built_in_model())
-        classify = Predictor(model, chosen, seed=settings.seed)
+        classify = Predictor(
+            model, chosen, seed=settings.seed, noise=settings.noise, views=VIEWS[settings.tta]
+        )
         return cls(settings, model.card, model.digest, classify)
 
     def plan(self, job: Job) -> tuple[Plan, tuple[str, ...]]:

@@ -186,6 +186,8 @@ def _outputs(
                 "tile_size": settings.tile_size,
                 "overlap": settings.overlap_px,
                 "seed": settings.seed,
+                **({"noise": settings.noise} if settings.noise else {}),
+                **({"tta": settings.tta} if settings.tta != "none" else {}),
             }
         ),
         "HYSEG_INPUT": Path(job.scene).name,
@@ -252,6 +254,8 @@ def _settled(
         "tile-size": settings.tile_size,
         "overlap": settings.overlap_px,
         "seed": settings.seed,
+        "noise": settings.noise,
+        "tta": settings.tta,
         "window": [window.row, window.col, window.height, window.width],
         "aoi": None if settings.aoi is None else fingerprint(str(settings.aoi)),
         "outputs": [output.path.name for output in outputs],
