@@ -11,6 +11,7 @@ from hyseg_cli import __version__
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
 from hyseg_cli.commands.predict import predict
+from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
 from hyseg_cli.commands.vectorize import vectorize
 
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (predict, vectorize, evaluate, train, info):
+for command in (predict, vectorize, evaluate, sample, train, info):
     cli.add_command(command)
 
 
