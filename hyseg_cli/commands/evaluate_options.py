@@ -1,4 +1,4 @@
-"""Options of the other ways to evaluate: by labelled sample points."""
+"""Options of the other ways to evaluate: by labelled sample points, and of probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.options import FILE, default_of
-from hyseg_cli.settings import SampleEvaluationSettings
+from hyseg_cli.settings import CalibrateSettings, SampleEvaluationSettings
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -53,3 +53,44 @@ def take_sample_options(options: dict[str, Any]) -> SampleEvaluationSettings | N
     if taken["samples"] is None:
         return None
     return SampleEvaluationSettings(map=options["map"], legend=options["legend"], **taken)
+
+
+def calibration_options(function: _Function) -> _Function:
+    """`--probabilities` and what goes with it."""
+    for option in (
+        click.option(
+            "--calibrate",
+            type=FILE,
+            metavar="MODEL",
+            help="Write the temperature fitted to the probabilities into the card of MODEL.",
+        ),
+        click.option(
+            "--probabilities",
+            type=FILE,
+            help="Probabilities of the map: are they as often right as they say?",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | None:
+    """Remove the options of `calibration_options`; their settings if probabilities were given.
+
+    Raises:
+        UsageProblemError: If what they need is missing.
+    """
+    taken = {name: options.pop(name) for name in ("probabilities", "calibrate")}
+    if taken["probabilities"] is None:
+        if taken["calibrate"] is not None:
+            raise UsageProblemError(
+                "--calibrate needs probabilities to fit a temperature to",
+                hint="Add --probabilities P.tif, as `hyseg predict` writes it.",
+            )
+        return None
+    if options["reference"] is None:
+        raise UsageProblemError(
+            "--probabilities are held against a reference raster",
+            hint="Add --reference truth.tif.",
+        )
+    return CalibrateSettings(reference=options["reference"], legend=options["legend"], **taken)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,8 @@ from hyseg_models import ConfigError, HySeg, HySegConfig, build
 
 FORMAT = "hyseg-model/1"
 BUILT_IN = "weights/default.safetensors"
+MODEL_TAG = "HYSEG_MODEL"
+"""TIFF tag of a raster with the digest of the model that made it."""
 _CARD_KEY = "hyseg_card"
 
 
@@ -52,6 +55,8 @@ class ModelCard:
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
     tile_size: int
     """Side of the training chips in pixels."""
+    temperature: float = 1.0
+    """What logits are divided by before the softmax, so that probabilities mean what they say."""
     data: TrainingData = field(default_factory=TrainingData)
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
@@ -62,6 +67,9 @@ class ModelCard:
         lengths = {len(self.bands), len(self.mean), len(self.std), self.config.bands}
         if len(lengths) != 1:
             raise _bad_card("bands, mean and std are not equally long")
+        is_number = isinstance(self.temperature, int | float)
+        if not (is_number and 0 < self.temperature < math.inf):
+            raise _bad_card(f"its temperature is {self.temperature}, not above 0")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise _bad_card(
@@ -139,6 +147,35 @@ def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True
         name: _stored(tensor.detach().cpu(), half=half)
         for name, tensor in network.state_dict().items()
     }
+    _write(path, tensors, card)
+
+
+def replace_card(path: Path, card: ModelCard) -> None:
+    """Give a model file another card; the weights stay as they are, bit by bit.
+
+    Raises:
+        HysegError: One of its kinds, as `load_model` and `save_model` raise them.
+    """
+    _write(path, _read(path)[1], card)
+
+
+def digest_of(path: Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a model file, as maps carry it.
+
+    Raises:
+        UsageProblemError: If there is no such file.
+        HysegError: If it cannot be read.
+    """
+    _require_file(path)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise HysegError(
+            f"{path}: cannot be read ({error})", hint="Check the file's permissions."
+        ) from error
+
+
+def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
         # safetensors keeps what it creates from others; what is there already stays as it is.
@@ -182,8 +219,7 @@ def load_model(path: Path) -> Model:
         )
     except RuntimeError as error:
         raise _bad_card(f"the weights of {path} do not fit its configuration ({error})") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Model(network.eval(), card, digest)
+    return Model(network.eval(), card, digest_of(path))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -191,11 +227,15 @@ def read_card(path: Path) -> ModelCard:
     return ModelCard.from_json(_read(path, weights=False)[0])
 
 
-def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise UsageProblemError(
             f"{path}: no such model file", hint="Give --model a .safetensors file."
         )
+
+
+def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
+    _require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

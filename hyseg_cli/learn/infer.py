@@ -48,6 +48,7 @@ class Predictor:
         self.classes = len(model.card.legend)
         # On a CPU tiles run one by one: it is no slower, and a batch changes the last digits.
         self._at_once = 1 if device.type == "cpu" else MANY
+        self.temperature = model.card.temperature
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Class probabilities of some windows.
@@ -93,7 +94,7 @@ class Predictor:
             moved,
             symmetry=view.symmetry,
         ).logits
-        probabilities = logits.float().softmax(dim=1)
+        probabilities = (logits.float() / self.temperature).softmax(dim=1)
         return view.undo(probabilities, (standard.shape[-2], standard.shape[-1]))
 
     def _back_off(self, tiles: int, error: Exception) -> None:

@@ -19,7 +19,7 @@ from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shards import BLOCK
 from hyseg_cli.geo.units import Unit, cut_units
-from hyseg_cli.learn.card import ModelCard
+from hyseg_cli.learn.card import MODEL_TAG, ModelCard
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.scene_list import Job
@@ -180,7 +180,7 @@ def _outputs(
 ) -> tuple[Output, ...]:
     tags = {
         "HYSEG_VERSION": __version__,
-        "HYSEG_MODEL": digest,
+        MODEL_TAG: digest,
         "HYSEG_SETTINGS": json.dumps(
             {
                 "tile_size": settings.tile_size,
