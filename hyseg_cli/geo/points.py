@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyogrio
 import pyogrio.errors
 import pyproj
+import pyproj.exceptions
 import shapely
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
@@ -53,7 +54,7 @@ def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
     prescribed = FORMATS[out.suffix.lower()].crs
     if prescribed is not None:
         target = pyproj.CRS.from_user_input(prescribed)
-        x, y = pyproj.Transformer.from_crs(crs, target, always_xy=True).transform(x, y)
+        x, y = reproject(x, y, crs, target)
         crs = target
     columns = {
         GEOMETRY: pa.array(shapely.to_wkb(shapely.points(x, y)).tolist(), pa.binary()),
@@ -95,7 +96,7 @@ def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:
             f"{path} does not say in which CRS its points are",
             hint="A Shapefile needs its .prj beside it; assign the CRS in your GIS.",
         )
-    positions = frame.geometry.to_crs(crs)
+    x, y = reproject(frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy(), frame.crs, crs)
     ids = None
     if ID_FIELD in frame.columns and frame[ID_FIELD].notna().all():
         ids = _whole_numbers(frame[ID_FIELD].to_numpy(), path)
@@ -103,7 +104,28 @@ def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:
         "" if value is None or value != value else _text(value)  # noqa: PLR0124 - NaN
         for value in frame[field].to_numpy(dtype=object, na_value=None).tolist()
     )
-    return LabelledPoints(ids, positions.x.to_numpy(), positions.y.to_numpy(), labels)
+    return LabelledPoints(ids, x, y, labels)
+
+
+def reproject(
+    x: Floats, y: Floats, source: pyproj.CRS, target: pyproj.CRS
+) -> tuple[Floats, Floats]:
+    """Positions in another CRS, infinite where it does not reach; exactly the same in the same.
+
+    Raises:
+        ModelMismatchError: If there is no way from one CRS to the other.
+    """
+    if source == target:
+        return x, y
+    try:
+        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise ModelMismatchError(
+            f"there is no way from {source.name} to {target.name} ({' '.join(str(error).split())})",
+            hint="Write the points as .gpkg, which keeps the CRS of the map.",
+        ) from error
+    new_x, new_y = transformer.transform(x, y)
+    return new_x, new_y
 
 
 def _read(path: Path) -> gpd.GeoDataFrame:

@@ -28,7 +28,9 @@ Floats = npt.NDArray[np.float64]
 
 CLASS_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 STRIP_ROWS = 512
-"""Rows read at once; results do not depend on it."""
+"""Rows read at once, the block height of our maps; results do not depend on it."""
+STRIP_PIXELS = 2**24
+"""Of very wide maps, fewer rows are read at once."""
 MOST_STRATA = 1_000
 
 
@@ -75,20 +77,22 @@ class PopulationReader:
     Args:
         scene: The map, one band of class ids.
         strata: Raster of strata, read by nearest neighbour on the map's grid; None for the map.
-        strip_rows: Rows read at once.
+        strip_rows: Rows read at once; None for as many as memory allows.
 
     Raises:
         ModelMismatchError: If a raster has several bands or no whole numbers.
     """
 
     def __init__(
-        self, scene: Scene, strata: Scene | None = None, *, strip_rows: int = STRIP_ROWS
+        self, scene: Scene, strata: Scene | None = None, *, strip_rows: int | None = None
     ) -> None:
         for raster in (scene, strata or scene):
             _require_classes(raster)
         self.scene = scene
         self.crs = crs_of(scene)
-        self._strip_rows = strip_rows
+        fitting = min(STRIP_ROWS, max(1, STRIP_PIXELS // scene.width))
+        # A power of two, so that blocks of the file are seldom cut.
+        self._strip_rows = strip_rows or 2 ** (fitting.bit_length() - 1)
         self._map_reader = SceneReader(scene, scene.data_bands)
         self._strata_reader = (
             None if strata is None else SceneReader(strata, strata.data_bands, onto=scene)
@@ -120,8 +124,8 @@ class PopulationReader:
         counts: dict[int, Ints] = {}
         values, validity = hashlib.sha256(), hashlib.sha256()
         for strip in self._strips(range(0, height, self._strip_rows)):
-            values.update(np.where(strip.valid, strip.mapped, 0).tobytes())
-            validity.update(strip.valid.tobytes())
+            values.update(np.where(strip.valid, strip.mapped, 0).data)
+            validity.update(np.packbits(strip.valid, axis=1).data)
             for row, (line, is_valid) in enumerate(
                 zip(strip.strata, strip.valid, strict=True), strip.row
             ):

@@ -74,7 +74,8 @@ class ReliabilityCounts:
         size = SHARE_LEVELS + 1
         self._pixels += np.bincount(confidence, minlength=size)
         self._right += np.bincount(confidence[best == reference], minlength=size)
-        self._squares += int(np.square(levels, dtype=np.int64).sum())
+        # 254 squared still fits into 16 bits.
+        self._squares += int(np.square(levels, dtype=np.uint16).sum(dtype=np.int64))
         of_truth = np.take_along_axis(levels, reference[None].astype(np.intp), axis=0)
         self._of_truth += int(of_truth.sum(dtype=np.int64))
 

@@ -30,6 +30,8 @@ from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import CalibrateSettings
 
 STRIP_ROWS = 256
+STRIP_PIXELS = 2**22
+"""Of very wide rasters, fewer rows are read at once."""
 MOST_SATURATED = 0.2
 
 
@@ -130,8 +132,9 @@ def _strips(
         SceneReader(shares, bands) as share_reader,
         SceneReader(reference, reference.data_bands, onto=onto) as reference_reader,
     ):
-        for row in range(0, shares.height, STRIP_ROWS):
-            window = Window(row, 0, min(STRIP_ROWS, shares.height - row), shares.width)
+        step = min(STRIP_ROWS, max(1, STRIP_PIXELS // shares.width))
+        for row in range(0, shares.height, step):
+            window = Window(row, 0, min(step, shares.height - row), shares.width)
             levels = share_reader.read(window).image
             labels = reference_reader.read(window)
             truth = encode_ids(labels.image[0], legend, reference.path, labels.valid)

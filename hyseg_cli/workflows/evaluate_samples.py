@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import rasterio
 
 from hyseg_cli.console import Report
 from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
@@ -17,7 +18,7 @@ from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import SampleEvaluationSettings
-from hyseg_cli.workflows.sample import M2_PER_HA, warn_of_areas
+from hyseg_cli.workflows.sample import GDAL_CACHE_MB, M2_PER_HA, warn_of_areas
 from hyseg_cli.workflows.sample_units import (
     SampleUnits,
     find_design,
@@ -109,7 +110,7 @@ def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
     scene = open_scene(settings.map)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
-    with PopulationReader(scene) as reader:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), PopulationReader(scene) as reader:
         points = read_points(settings.samples, settings.field, reader.crs)
         warn_of_areas(scene, report)
         population = reader.count(lambda done: report.advance("reading", done, scene.height))

@@ -13,7 +13,7 @@ import pyproj
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.names import ClassStyle, name_of
-from hyseg_cli.geo.points import ID_FIELD, Floats, LabelledPoints
+from hyseg_cli.geo.points import ID_FIELD, Floats, LabelledPoints, reproject
 from hyseg_cli.geo.population import Ints, Population
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.learn.design import SampleDesign, design_path, read_design
@@ -133,8 +133,7 @@ class SampleUnits:
         """
         drawn = [design.points.get(i) for i in _ids(points).tolist()]
         own = pyproj.CRS.from_wkt(design.crs)
-        back = pyproj.Transformer.from_crs(crs, own, always_xy=True)
-        now = np.stack(back.transform(points.x, points.y), axis=1)
+        now = np.stack(reproject(points.x, points.y, crs, own), axis=1)
         then = np.array([now[i] if p is None else (p.x, p.y) for i, p in enumerate(drawn)]).reshape(
             -1, 2
         )
@@ -144,9 +143,7 @@ class SampleUnits:
                 f"{moved} points stand more than half a pixel from where they were drawn; "
                 "the pixels that were drawn count"
             )
-        there = pyproj.Transformer.from_crs(own, crs, always_xy=True)
-        x, y = there.transform(then[:, 0], then[:, 1])
-        return x, y
+        return reproject(then[:, 0], then[:, 1], own, crs)
 
 
 def pixels_of(scene: Scene, x: Floats, y: Floats) -> tuple[Ints, Ints]:
