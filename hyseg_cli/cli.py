@@ -29,6 +29,7 @@ def cli() -> None:
       hyseg predict scene.tif --out landcover.tif
       hyseg vectorize landcover.tif --out landcover.gpkg
       hyseg evaluate landcover.tif --reference truth.tif
+      hyseg sample landcover.tif --out points.gpkg
       hyseg train --images images/ --labels labels/ --legend legend.json --out my.safetensors
     """
 

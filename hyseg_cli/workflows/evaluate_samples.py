@@ -15,6 +15,7 @@ from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.points import read_points
 from hyseg_cli.geo.population import Ints, Population, PopulationReader
 from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.learn.design import SampleDesign
 from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import SampleEvaluationSettings
@@ -114,15 +115,14 @@ def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
         points = read_points(settings.samples, settings.field, reader.crs)
         warn_of_areas(scene, report)
         population = reader.count(lambda done: report.advance("reading", done, scene.height))
-        x, y = (points.x, points.y) if isinstance(design, str) else (
-            SampleUnits.places(design, points, reader.crs, report)
-        )  # fmt: skip
+        x, y = points.x, points.y
+        if isinstance(design, SampleDesign):
+            x, y = SampleUnits.places(design, points, reader.crs, report)
         mapped, has_class = reader.classes_at(*pixels_of(scene, x, y))
-    units = (
-        SampleUnits.as_stated(design, population, styles, mapped)
-        if isinstance(design, str)
-        else SampleUnits.of_design(design, points, population)
-    )
+    if isinstance(design, SampleDesign):
+        units = SampleUnits.of_design(design, points, population)
+    else:
+        units = SampleUnits.as_stated(design, population, styles, mapped)
     legend = list(dict.fromkeys([*styles, *population.strata]))
     reference = reference_classes(points.labels, legend, styles)
     is_usable, left_out = sort_out(points, units, reference, has_class=has_class)

@@ -150,7 +150,9 @@ def test_the_target_decides_how_many(tmp_path, mapped, legend_file):
     assert "points for a standard error of 0.03" in result.stderr
 
 
-def test_points_are_drawn_by_other_strata(tmp_path, write_raster, mapped, legend_file):
+def test_points_are_drawn_by_other_strata(
+    tmp_path, write_raster, mapped, classes, truth, legend_file
+):
     zones = np.repeat([[10], [20]], 100, axis=0) * np.ones((1, 150))
     strata = write_raster(zones.astype(np.uint8), "zones.tif",
                           transform=from_origin(5e5, 5.4e6, 10, 10))  # fmt: skip
@@ -161,6 +163,23 @@ def test_points_are_drawn_by_other_strata(tmp_path, write_raster, mapped, legend
     design = read_design(tmp_path / "p.design.json")
     assert design.strata_raster == "zones.tif"
     assert {point.map_class for point in design.points.values()} == {0, 1, 4}
+    interpret(tmp_path / "p.gpkg", truth)
+    result = done("evaluate", mapped, "--samples", tmp_path / "p.gpkg", "--legend", legend_file,
+                  "--json")  # fmt: skip
+    values = json.loads(result.stdout)
+    assert "by zones.tif" in values["design"]
+    low, high = values["overall_accuracy"]["ci95"]
+    assert low <= (classes == truth)[classes != 255].mean() <= high
+    # Two halves of the map, each with 50 points: by Stehman's equations 3 and 25 by hand.
+    x, y = frame.geometry.x - 5e5, 5.4e6 - frame.geometry.y
+    rows, cols = (y // 10).astype(int).to_numpy(), (x // 10).astype(int).to_numpy()
+    is_right = (classes == truth)[rows, cols]
+    pixels = np.array([(classes[:100] != 255).sum(), (classes[100:] != 255).sum()])
+    weights = pixels / pixels.sum()
+    means = np.array([is_right[rows < 100].mean(), is_right[rows >= 100].mean()])
+    variance = weights**2 @ ((1 - 50 / pixels) * means * (1 - means) / 49)
+    assert values["overall_accuracy"]["value"] == pytest.approx(weights @ means)
+    assert values["overall_accuracy"]["se"] == pytest.approx(variance**0.5)
 
 
 def test_points_keep_a_distance_in_metres(tmp_path, mapped):
