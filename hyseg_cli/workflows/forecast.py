@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
         width=plan.window.width,
         tiles=tiles,
         parts=len(plan.units),
-        peak_memory=_peak_memory() + plan.working_bytes,
+        peak_memory=peak_memory() + plan.working_bytes,
         disk=plan.disk_bytes,
         disk_free=shutil.disk_usage(plan.out.parent).free,
         seconds=per_tile * tiles * share / mapper.settings.devices,
@@ -72,10 +71,16 @@ def _tiles(plan: Plan) -> int:
     return len(bands) * len(columns)
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Bytes that the process has had in use at most."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    status = Path("/proc/self/status")
+    if status.exists():
+        # `ru_maxrss` of a process on Linux begins with what its parent had in use.
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _duration(seconds: float) -> str:

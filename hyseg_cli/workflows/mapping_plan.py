@@ -24,8 +24,8 @@ from hyseg_cli.legend import Legend
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.scene_list import Job
 
-SHARE_OF_MEMORY = 0.5
-"""Part of --max-memory that rows in work may take; libraries and the network take the rest."""
+LIBRARY_BYTES = 1.2e9
+"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
 BYTES_PER_SHARE_PIXEL = 0.7
@@ -132,7 +132,7 @@ def make_plan(
     outputs = _outputs(scene, window, card, digest, job, settings)
     count = sum(output.spec.band_count for output in outputs)
     pixel_bytes = _bytes_per_column(scene, bands, grid, len(card.legend), count)
-    budget = settings.max_memory_bytes * SHARE_OF_MEMORY / pixel_bytes
+    budget = _bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
     columns = max(1, int((budget - grid.cols.length) // grid.cols.step))
     units = cut_units(grid, window, columns)
     widest = max(unit.window.width for unit in units) + grid.cols.length
@@ -148,6 +148,11 @@ def make_plan(
         settled=_settled(scene, bands, digest, precision, window, outputs, columns, settings),
         working_bytes=widest * pixel_bytes,
     )
+
+
+def _bytes_for_rows(memory: int) -> float:
+    """What rows in work may take of the memory: half of it at most, a quarter at least."""
+    return max(memory / 4, min(memory / 2, memory - LIBRARY_BYTES))
 
 
 def _window(
@@ -217,17 +222,18 @@ def _bytes_per_column(
 ) -> int:
     """Memory that one column of the rows in work takes.
 
-    Three strips (in use, being read, being put together), the sums of the tiles with what is
+    Two strips and the masks of the one that is being read, the sums of the tiles with what is
     made of them, and the rows that wait to be written.
     """
     itemsize = max(_itemsize(scene.dtypes[band - 1]) for band in bands)
-    pixel = len(bands) * (itemsize + 1) + 1
-    strips = 3 * grid.rows.length * pixel
-    sums = 4 * classes * (grid.rows.length + grid.rows.overlap)
+    strips = 2 * grid.rows.length * (len(bands) * itemsize + 1)
+    masks = grid.rows.length * (len(bands) + 1)
+    sums = 4 * classes * grid.rows.length
     # The largest share and its channel (4 + 8 bytes); the levels, before and after rounding.
     finishing = grid.rows.step * (12 + (8 * classes if outputs > 1 else 0))
-    rows = 3 * outputs * (grid.rows.step + BLOCK)
-    return int(strips + sums + finishing + rows)
+    turning = 4 * classes * grid.rows.overlap
+    rows = outputs * (grid.rows.step + BLOCK)
+    return int(strips + masks + sums + max(finishing, turning) + rows)
 
 
 def _itemsize(dtype: str) -> int:

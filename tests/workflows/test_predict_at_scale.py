@@ -96,8 +96,8 @@ def expected(tmp_path, scene, model):
         ["--batch-size", 1],
         ["--batch-size", 7],
         # about 100 and about 180 columns of pixels
-        ["--max-memory", "0.5MB"],
-        ["--max-memory", "0.9MB"],
+        ["--max-memory", "1MB"],
+        ["--max-memory", "1.8MB"],
         ["--devices", 2],
         ["--confidence", "sure.tif"],
     ],
@@ -118,7 +118,7 @@ def test_column_blocks_are_cut_at_all(tmp_path, scene, model):
     dry = run(scene, "--out", tmp_path / "m.tif", "-m", model, *TILES, "-n", "--json")
     narrow = run(
         scene, "--out", tmp_path / "m.tif", "-m", model, *TILES, "-n", "--json",
-        "--max-memory", "0.5MB",
+        "--max-memory", "1MB",
     )  # fmt: skip
     assert dry.exit_code == narrow.exit_code == 0, dry.output
     few, many = (json.loads(result.stdout)["forecast"] for result in (dry, narrow))
