@@ -13,10 +13,10 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.arcs.regions import Regions
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.confidence import RegionConfidence
+from hyseg_cli.geo.formats import GEOMETRY
 from hyseg_cli.geo.groups import Grouping
 from hyseg_cli.geo.shapes import Floats, Shapes
 
-GEOMETRY = "geometry"
 BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 MAX_BATCH_BYTES = 1 << 28
 """Geometry of one record batch; far below the 2 GB that 32-bit offsets can address."""

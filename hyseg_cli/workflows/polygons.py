@@ -28,23 +28,25 @@ from hyseg_cli.geo.arcs.polygons import (
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.regions import Regions, find_regions
 from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
-from hyseg_cli.geo.features import GEOMETRY, RecordBuilder, Summary, attributes_of
-from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
-from hyseg_cli.geo.layers import (
+from hyseg_cli.geo.features import RecordBuilder, Summary, attributes_of
+from hyseg_cli.geo.formats import (
     FORMATS,
+    GEOMETRY,
     SHAPEFILE_LIMIT,
     VectorFormat,
     files_of_layer,
     move_into_place,
     shapefile_bytes,
     shapefile_parts,
-    write_layer,
-)  # fmt: skip
+)
+from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
+from hyseg_cli.geo.layers import Layer
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.names import GRAY, ClassStyle, find_classes
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.symbology import add_geopackage_style
+from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.minimum_unit import merge_below_unit
@@ -79,6 +81,7 @@ class PolygonJob:
     scene: Scene
     styles: Mapping[int, ClassStyle]
     report: Report
+    writer: LayerWriter
     work: Path
     """Folder for what is not finished."""
 
@@ -176,12 +179,18 @@ class PolygonJob:
             parts = shapefile_parts(records) if self.settings.split_files else iter([records])
             for number, part in enumerate(parts, 1):
                 name = (numbered(out, number) if self.settings.split_files else out).name
-                write_layer(
-                    part, schema, finished / name, layer=self.settings.layer,
-                    geometry_type="MultiPolygon" if self._is_grouped else "Polygon", crs=crs,
-                )  # fmt: skip
+                self.writer.write(part, schema, self._layer(finished / name, crs))
                 names.append(name)
         return names
+
+    def _layer(self, file: Path, crs: pyproj.CRS | None) -> Layer:
+        return Layer(
+            file=str(file),
+            name=self.settings.layer,
+            geometry_type="MultiPolygon" if self._is_grouped else "Polygon",
+            wkt=None if crs is None else crs.to_wkt(),
+            projjson=None if crs is None else crs.to_json(),
+        )
 
     @property
     def _is_grouped(self) -> bool:

@@ -22,7 +22,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo import features, layers
+from hyseg_cli.geo import features, formats
 from hyseg_cli.geo.arcs import rings
 from hyseg_cli.geo.mosaic import MapSpec
 from hyseg_cli.workflows import polygons
@@ -439,7 +439,7 @@ def test_a_hole_in_the_map_is_filled_when_asked_for(tmp_path, write_raster):
 
 def test_too_large_a_shapefile_is_refused_or_split(tmp_path, land_cover, monkeypatch):
     monkeypatch.setattr(polygons, "SHAPEFILE_LIMIT", 40_000)
-    monkeypatch.setattr(layers, "SHAPEFILE_LIMIT", 40_000)
+    monkeypatch.setattr(formats, "SHAPEFILE_LIMIT", 40_000)
     monkeypatch.setattr(features, "MAX_BATCH_BYTES", 10_000)
     out = tmp_path / "map.shp"
     before = set(tmp_path.iterdir())

@@ -1,0 +1,132 @@
+"""Vector files: each format with its driver, options, limits and the files it is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyseg_cli.errors import HysegError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GEOMETRY = "geometry"
+"""Column of the geometry."""
+
+
+@dataclass(frozen=True)
+class VectorFormat:
+    """How one kind of vector file is written."""
+
+    driver: str
+    options: dict[str, str] = field(default_factory=dict)
+    crs: str | None = None
+    """CRS the format prescribes."""
+    decimals: int | None = None
+    """Decimals the format keeps of coordinates."""
+    polygon_bytes: float = 160
+    """About what a polygon takes beside its points, with its attributes and its index entry."""
+    point_bytes: float = 16
+    """About what a point takes."""
+
+
+FORMATS = {
+    # What is new in later versions is not used, and older programs warn of them.
+    ".gpkg": VectorFormat("GPKG", {"VERSION": "1.2"}),
+    ".fgb": VectorFormat("FlatGeobuf"),
+    # Compressed.
+    ".parquet": VectorFormat("Parquet", polygon_bytes=20, point_bytes=3),
+    # RFC 7946: longitude and latitude, right-hand rings; seven decimals are a centimetre.
+    ".geojson": VectorFormat(
+        "GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}, "EPSG:4326", 7, 200, 27
+    ),
+    ".geojsonl": VectorFormat("GeoJSONSeq", {"COORDINATE_PRECISION": "7"}, "EPSG:4326", 7, 200, 27),
+    ".shp": VectorFormat("ESRI Shapefile", {"ENCODING": "UTF-8"}),
+}
+"""By suffix of the file name."""
+
+SHAPEFILE_LIMIT = 2**31 - 1
+"""Bytes of one file of a Shapefile that all readers can address."""
+SHAPE_BYTES = 64
+"""Bytes of a polygon beside its points: index, header, bounding box, one ring."""
+POINT_BYTES = 16
+TABLE_ROW_BYTES = 180
+"""Attributes of one polygon: two numbers of 18 places, a name of 80, the rest below that."""
+
+SHAPEFILE_SUFFIXES = frozenset(
+    {".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".qpj", ".sbn", ".sbx", ".xml"}
+)
+"""Of the files that make up one Shapefile."""
+
+
+def files_of_layer(out: Path, *, numbered: bool = False) -> list[Path]:
+    """Files that stand where a layer would be written, side-cars and journals among them.
+
+    Args:
+        out: The layer's file.
+        numbered: The layer is written as several files, `NAME_1.shp` and so on.
+    """
+    if out.suffix == ".shp":
+        stem = re.compile(re.escape(out.stem) + (r"_\d+" if numbered else ""))
+        return sorted(
+            path
+            for path in out.parent.iterdir()
+            if path.suffix in SHAPEFILE_SUFFIXES
+            and stem.fullmatch(path.name.removesuffix(".xml").rpartition(".")[0] or path.stem)
+        )
+    names = [out.name, *(f"{out.name}-{journal}" for journal in ("wal", "shm", "journal"))]
+    return [path for name in names if (path := out.with_name(name)).exists()]
+
+
+def shapefile_bytes(polygons: int, points: int) -> int:
+    """Size of the largest file of a Shapefile, its shapes or its table."""
+    return max(polygons * SHAPE_BYTES + points * POINT_BYTES, polygons * TABLE_ROW_BYTES)
+
+
+def shapefile_parts(records: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The records of one Shapefile after the other, each below the limit of the format.
+
+    Each part must be used up before the next is asked for.
+    """
+    waiting = next(records, None)
+
+    def part() -> Iterator[pa.RecordBatch]:
+        nonlocal waiting
+        size = 0
+        while waiting is not None:
+            grown = size + max(waiting.nbytes, waiting.num_rows * TABLE_ROW_BYTES)
+            if size and grown > SHAPEFILE_LIMIT:
+                return
+            size = grown
+            yield waiting
+            waiting = next(records, None)
+
+    while waiting is not None:
+        yield part()
+
+
+def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Path]) -> None:
+    """Give the files of finished layers their names, the main ones last.
+
+    Args:
+        work: Folder that holds them, and nothing else.
+        main: Names of the files that stand for a layer.
+        folder: Where they go.
+        replaced: Files of an earlier layer, which go away.
+
+    Raises:
+        HysegError: If a file cannot be moved.
+    """
+    try:
+        for path in replaced:
+            path.unlink()
+        for part in sorted(work.iterdir(), key=lambda path: path.name in main):
+            part.replace(folder / part.name)
+    except OSError as error:
+        raise HysegError(
+            f"{folder}: the layer cannot be put there ({error})",
+            hint="Check the folder's permissions; another program may have a file open.",
+        ) from error

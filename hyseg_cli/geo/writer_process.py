@@ -1,0 +1,64 @@
+"""The process that writes layers: Arrow streams on stdin, one line of JSON on stdout for each.
+
+It reads one stream after the other until stdin ends. The schema of a stream describes its layer.
+The answer names what went wrong, if anything did; the process then ends, for the rest of the
+stream is of no use.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+import warnings
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+
+def _import_pyogrio() -> Any:
+    """Load GDAL now, while the process that sends the records is busy with other things.
+
+    pyogrio also loads what it can hand features over to, where that is installed. Here it is of no
+    use, and takes longer to load than everything else together.
+    """
+    for name in ("pandas", "geopandas", "shapely", "pyproj"):
+        sys.modules[name] = None  # type: ignore[assignment] # Python's way to say "not there"
+    import pyogrio
+
+    return pyogrio
+
+
+def write_all(source: BinaryIO, replies: BinaryIO) -> None:
+    """Write the layers that come in and answer each, until one fails or no more come."""
+    pyogrio = _import_pyogrio()
+    from hyseg_cli.geo.layers import write_layer
+
+    errors = pyogrio.errors
+    writing_errors = (OSError, errors.DataSourceError, errors.DataLayerError)
+    stream = pa.input_stream(source)
+    while source.peek(1):  # type: ignore[attr-defined] # stdin is buffered
+        answer: dict[str, Any] = {}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                write_layer(pa.ipc.open_stream(stream))
+            except writing_errors as error:
+                answer["failure"] = " ".join(str(error).split())
+            except Exception as error:  # noqa: BLE001 - told to the process that can tell it
+                answer["defect"] = f"{type(error).__name__}: {error}"
+                answer["traceback"] = traceback.format_exc()
+        answer["warnings"] = [str(warning.message) for warning in caught]
+        replies.write(json.dumps(answer).encode() + b"\n")
+        replies.flush()
+        if len(answer) > 1:
+            return
+
+
+def main() -> None:
+    """Serve the process that has started this one."""
+    try:
+        write_all(sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:
+        # Whoever started this process is gone, and nobody waits for an answer.
+        sys.exit(1)

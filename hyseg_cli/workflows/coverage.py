@@ -1,0 +1,102 @@
+"""A class raster on its way to a coverage: opened, cleaned, traced, written, put in place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rasterio
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.arcs.proof import Proof
+from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
+from hyseg_cli.geo.features import Summary
+from hyseg_cli.geo.formats import move_into_place
+from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.workflows.polygons import PolygonJob
+
+GDAL_CACHE_MB = 128
+"""A strip of 256 rows is half a block row: the other half must still be there for the next."""
+
+
+@dataclass(frozen=True)
+class VectorizeResult:
+    """What was written."""
+
+    files: list[Path]
+    summary: Summary
+    styles: Mapping[int, ClassStyle]
+    merged: int
+    """Regions that were taken up by neighbours."""
+    proof: Proof | None
+    """What was checked; it has held."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary, ready for JSON."""
+        classes = [
+            {
+                "class_id": class_id,
+                "class_name": name_of(class_id, self.styles),
+                "pixels": pixels,
+                "area_m2": self.summary.area_m2_by_class[class_id],
+            }
+            for class_id, pixels in sorted(self.summary.pixels_by_class.items())
+        ]
+        return {
+            "out": [str(file) for file in self.files],
+            "polygons": self.summary.polygons,
+            "vertices": self.summary.vertices,
+            "merged": self.merged,
+            "classes": classes,
+            "check": None if self.proof is None else self.proof.to_dict(),
+        }
+
+
+def vectorize_map(
+    settings: VectorizeSettings, report: Report, writer: LayerWriter
+) -> VectorizeResult:
+    """Turn a class raster into a coverage of polygons, strip by strip; see `vectorize.run`."""
+    scene = open_scene(settings.map)
+    styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
+    with (
+        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
+        RasterRows(scene) as raster,
+        _work_folder(settings.out) as work,
+        _work_folder(settings.sieve_out) if settings.sieve_out else nullcontext() as sieve_work,
+    ):
+        job = PolygonJob(settings, scene, styles, report, writer, work)
+        source, regions, merged = job.find_regions(raster)
+        if len(regions) == 0:
+            raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
+        if settings.sieve_out is not None and sieve_work is not None:
+            write_rows(source, scene, sieve_work / settings.sieve_out.name)
+        files, summary, proof = job.write(source, regions)
+        if settings.sieve_out is not None and sieve_work is not None:
+            move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
+        return VectorizeResult(files, summary, styles, merged, proof)
+
+
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    work = out.with_name(out.name + ".hyseg")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+    except OSError as error:
+        raise HysegError(
+            f"{out}: the polygons cannot be written ({error})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
