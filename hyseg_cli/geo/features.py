@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,30 +115,30 @@ class RecordBuilder:
     def _record(self, shapes: Shapes, part: slice) -> pa.RecordBatch:
         features, known = shapes.features[part], self._attributes
         ids, index = np.unique(known.class_ids[features], return_inverse=True)
-        names = pa.array([self._names.get(int(i), str(i)) for i in ids], pa.string())
+        names = [self._names.get(i, str(i)) for i in ids.tolist()]
         columns = {
             GEOMETRY: _binary(shapes, part),
-            "class_id": pa.array(known.class_ids[features]),
-            "class_name": names.take(pa.array(index)),
+            "class_id": _column(known.class_ids[features]),
+            "class_name": _texts(names, index),
             "area_m2": self._measured("area_m2", known.areas_m2[features]),
             "perim_m": self._measured("perim_m", shapes.perimeters_m[part]),
-            "n_px": pa.array(known.pixels[features]),
+            "n_px": _column(known.pixels[features]),
         }
         if known.uncut is not None:
-            columns["region_id"] = pa.array(known.uncut[features])
+            columns["region_id"] = _column(known.uncut[features])
         if known.confidence is not None:
             columns["conf_mean"] = self._measured("conf_mean", known.confidence.mean[features])
             columns["conf_p10"] = self._measured("conf_p10", known.confidence.p10[features])
         if self._bounds:
-            sides = [pa.array(side) for side in shapes.bounds[part].T]
+            sides = [_column(side) for side in shapes.bounds[part].T]
             columns["bbox"] = pa.StructArray.from_arrays(sides, fields=list(BBOX))
         return pa.record_batch(columns, schema=self.schema)
 
     def _measured(self, column: str, values: Floats) -> pa.Array:
         target = self.schema.field(column).type
         if pa.types.is_decimal(target):
-            values = np.round(values, target.scale)
-        return pa.array(values, from_pandas=True).cast(target)
+            return _column(np.round(values, target.scale)).cast(target)
+        return _column(values)
 
     def _count(self, features: npt.NDArray[np.int32]) -> None:
         summary, known = self.summary, self._attributes
@@ -149,6 +150,31 @@ class RecordBuilder:
             summary.pixels_by_class[class_id] = before + int(pixels)
             area_before = summary.area_m2_by_class.get(class_id, 0.0)
             summary.area_m2_by_class[class_id] = area_before + float(area)
+
+
+# `pa.array` would make the columns below, but loads pandas to ask whether what it gets is one of
+# its own; that takes longer than tracing ten thousand polygons.
+
+
+def _column(values: npt.NDArray[Any]) -> pa.Array:
+    """Numbers as Arrow has them, NaN as null."""
+    values = np.ascontiguousarray(values)
+    validity = None
+    if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
+        validity = pa.py_buffer(np.packbits(~np.isnan(values), bitorder="little"))
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(values)])
+
+
+def _texts(texts: Sequence[str], index: npt.NDArray[np.intp]) -> pa.Array:
+    """One of the texts for each entry of `index`."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.zeros(len(index) + 1, np.int32)
+    np.cumsum(np.array([len(text) for text in encoded])[index], out=offsets[1:])
+    data = b"".join([encoded[i] for i in index.tolist()])
+    return pa.Array.from_buffers(
+        pa.string(), len(index), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    )
 
 
 def _binary(shapes: Shapes, part: slice) -> pa.Array:

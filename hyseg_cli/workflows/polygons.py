@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyproj
-import shapely
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
@@ -293,6 +292,8 @@ def _require_valid(shapes: Shapes, form: VectorFormat) -> None:
     Raises:
         CheckFailedError: If it has.
     """
+    import shapely  # only these formats need it
+
     parts = [
         shapes.geometry[begin:end].tobytes()
         for begin, end in zip(shapes.offsets[:-1], shapes.offsets[1:], strict=True)
