@@ -74,22 +74,21 @@ class Labeller:
 
     def label(self, classes: Rows) -> Runs:
         """The runs of the next rows."""
-        rows = len(classes)
         above = len(self._above[0])
-        count = above + count_runs(classes, self._tile)
-        offsets = np.zeros(rows + 2, np.int64)
-        starts, stops, run_classes, labels = (np.zeros(count, np.int32) for _ in range(4))
-        for column, values in zip((starts, stops, run_classes, labels), self._above, strict=True):
-            column[:above] = values
-        offsets[1] = above
-        cut_runs(classes, self._tile, offsets, starts, stops, run_classes)
+        row_offsets, *columns = cut_runs(classes, self._tile)
+        offsets = np.concatenate([[0], above + row_offsets])
+        columns.append(np.zeros(len(columns[0]), np.int32))
+        starts, stops, run_classes, labels = (
+            np.concatenate([known, fresh])
+            for known, fresh in zip(self._above, columns, strict=True)
+        )
         # Along a pair of rows no more runs can touch than both rows have.
-        links = np.zeros((2 * count, 2), np.int32)
+        links = np.empty((2 * len(starts), 2), np.int32)
         self.labels, linked = label_runs(
             offsets, starts, stops, run_classes, self._no_class, self._row, self._tile,
             self.labels, labels, links,
         )  # fmt: skip
-        self._row += rows
+        self._row += len(classes)
         last = slice(int(offsets[-2]), int(offsets[-1]))
         self._above = (
             starts[last].copy(), stops[last].copy(), run_classes[last].copy(), labels[last].copy(),
@@ -97,40 +96,19 @@ class Labeller:
         return Runs(offsets, starts, stops, run_classes, labels, links[:linked])
 
 
-@kernel
-def count_runs(classes: Rows, tile: int) -> int:
-    """Runs of equal class in some rows."""
-    height, width = classes.shape
-    count = height
-    for row in range(height):
-        for col in range(1, width):
-            if classes[row, col] != classes[row, col - 1]:
-                count += 1
-        for col in range(tile, width, tile):
-            if classes[row, col] == classes[row, col - 1]:
-                count += 1
-    return count
-
-
-@kernel
-def cut_runs(
-    classes: Rows, tile: int, offsets: Int64s, starts: Int32s, stops: Int32s, run_classes: Int32s
-) -> None:
-    """Write the runs of each row behind those of the row above, which stand first."""
-    height, width = classes.shape
-    run = offsets[1]
-    for row in range(height):
-        col = 0
-        while col < width:
-            starts[run] = col
-            run_classes[run] = classes[row, col]
-            tile_end = min(width, (col // tile + 1) * tile)
-            col += 1
-            while col < tile_end and classes[row, col] == classes[row, col - 1]:
-                col += 1
-            stops[run] = col
-            run += 1
-        offsets[row + 2] = run
+def cut_runs(classes: Rows, tile: int) -> tuple[Int64s, Int32s, Int32s, Int32s]:
+    """The runs of some rows: first run of each row and their number, starts, stops, classes."""
+    rows, width = classes.shape
+    is_start = np.empty((rows, width), np.bool_)
+    np.not_equal(classes[:, 1:], classes[:, :-1], out=is_start[:, 1:])
+    is_start[:, ::tile] = True
+    places = np.flatnonzero(is_start)
+    offsets = np.searchsorted(places, np.arange(rows + 1) * width).astype(np.int64)
+    starts = (places % width).astype(np.int32)
+    stops = np.empty_like(starts)
+    stops[:-1] = starts[1:]
+    stops[offsets[1:] - 1] = width
+    return offsets, starts, stops, classes.ravel()[places].astype(np.int32)
 
 
 @kernel
