@@ -79,6 +79,9 @@ def trace_strip(
             # The corners of the raster are kept whatever is smoothed or simplified.
             corners = vertices[i, :: max(1, width)]
             corners[corners != 0] |= JUNCTION
+    # Where a seam cuts an edge, an arc ends and another begins.
+    vertices[0] = np.where(vertices[1] & (1 << NORTH), JUNCTION | (1 << SOUTH), 0)
+    vertices[-1] = np.where(vertices[height] & (1 << SOUTH), JUNCTION | (1 << NORTH), 0)
     arcs = edges + 1
     # Every edge gives one point or two, and every arc one more.
     points = 2 * edges + 2 * arcs
@@ -88,7 +91,10 @@ def trace_strip(
     nodes = np.empty((2, arcs), np.int64)
     headings = np.empty((2, arcs), np.int8)
     base = 2 * (first_row - 1)
-    found = trace_arcs(numbers, vertices, base, smooth, offsets, x, y, left, right, nodes, headings)
+    found = trace_arcs(
+        numbers, vertices, np.flatnonzero(vertices != 0), base, smooth, offsets, x, y, left, right,
+        nodes, headings,
+    )  # fmt: skip
     end = offsets[found]
     return Arcs(
         offsets[: found + 1], x[:end], y[:end], left[:found], right[:found],
@@ -105,9 +111,10 @@ def mark_vertices(numbers: Int32s, vertices: Bytes) -> int:
     height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
     edges = 0
     for i in range(1, height + 1):
+        ne, se = numbers[i - 1, 0], numbers[i, 0]
         for j in range(width + 1):
-            nw, ne = numbers[i - 1, j], numbers[i - 1, j + 1]
-            sw, se = numbers[i, j], numbers[i, j + 1]
+            nw, sw = ne, se
+            ne, se = numbers[i - 1, j + 1], numbers[i, j + 1]
             if nw == ne and sw == se and nw == sw:
                 continue
             mark = 0
@@ -135,6 +142,7 @@ def mark_vertices(numbers: Int32s, vertices: Bytes) -> int:
 def trace_arcs(
     numbers: Int32s,
     vertices: Bytes,
+    places: Int64s,
     base: int,
     smooth: bool,  # noqa: FBT001 - compiled code takes no keywords
     offsets: Int64s,
@@ -147,49 +155,30 @@ def trace_arcs(
 ) -> int:
     """Walk every edge once; returns the number of arcs.
 
-    First the arcs that begin at a junction or at a seam, then what is left: loops.
+    First the arcs that begin at a junction or at a seam, then what is left: loops. `places` are
+    the vertices with edges, row by row.
     """
     height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
     arcs = 0
-    for stage in range(2):
-        for i in range(height + 2):
-            inside = 0 < i <= height
-            for j in range(width + 1):
-                if inside and vertices[i, j] == 0:
+    for wanted in (JUNCTION, 0):
+        for place in places:
+            i, j = place // (width + 1), place % (width + 1)
+            if vertices[i, j] & JUNCTION != wanted:
+                continue
+            for heading in range(4):
+                if vertices[i, j] & (1 << heading) == 0:
                     continue
-                for heading in range(4):
-                    if not _begins(vertices, i, j, heading, height, stage == 0):
-                        continue
-                    left[arcs], right[arcs] = _sides(numbers, i, j, heading, height)
-                    headings[0, arcs] = heading
-                    end, headings[1, arcs] = walk(
-                        vertices, i, j, heading, height, base, smooth, x, y, offsets[arcs]
-                    )
-                    start = offsets[arcs]
-                    nodes[0, arcs] = np.int64(y[start]) * (2 * width + 3) + x[start]
-                    nodes[1, arcs] = np.int64(y[end - 1]) * (2 * width + 3) + x[end - 1]
-                    arcs += 1
-                    offsets[arcs] = end
+                left[arcs], right[arcs] = _sides(numbers, i, j, heading, height)
+                headings[0, arcs] = heading
+                end, headings[1, arcs] = walk(
+                    vertices, i, j, heading, height, base, smooth, x, y, offsets[arcs]
+                )
+                start = offsets[arcs]
+                nodes[0, arcs] = np.int64(y[start]) * (2 * width + 3) + x[start]
+                nodes[1, arcs] = np.int64(y[end - 1]) * (2 * width + 3) + x[end - 1]
+                arcs += 1
+                offsets[arcs] = end
     return arcs
-
-
-@kernel
-def _begins(
-    vertices: Bytes,
-    i: int,
-    j: int,
-    heading: int,
-    height: int,
-    at_ends: bool,  # noqa: FBT001
-) -> bool:
-    """Whether an arc not walked yet leaves vertex (i, j); rows 0 and height + 1 are seams."""
-    if i == 0:
-        return at_ends and heading == SOUTH and vertices[1, j] & (1 << NORTH) != 0
-    if i == height + 1:
-        return at_ends and heading == NORTH and vertices[height, j] & (1 << SOUTH) != 0
-    if at_ends and vertices[i, j] & JUNCTION == 0:
-        return False
-    return vertices[i, j] & (1 << heading) != 0
 
 
 @kernel
@@ -228,12 +217,11 @@ def walk(
         The end of its points and the heading on arrival.
     """
     end = first
-    is_loop = 0 < i <= height and vertices[i, j] & JUNCTION == 0
+    is_loop = vertices[i, j] & JUNCTION == 0
     if not (is_loop and smooth):
         end = _put(x, y, first, end, 2 * j, _level(i, height, base))
     while True:
-        if 0 < i <= height:
-            vertices[i, j] &= ~(1 << heading) & 0xFF
+        vertices[i, j] &= ~(1 << heading) & 0xFF
         from_i, from_j = i, j
         if heading == EAST:
             j += 1
@@ -246,11 +234,9 @@ def walk(
         inside = 0 < i <= height
         if smooth and inside and 0 < from_i <= height:
             end = _put(x, y, first, end, from_j + j, from_i + i + base)
-        if not inside:
-            return _put(x, y, first, end, 2 * j, _level(i, height, base)), heading
         vertices[i, j] &= ~(1 << ((heading + 2) & 3)) & 0xFF
         if vertices[i, j] & JUNCTION:
-            return _put(x, y, first, end, 2 * j, 2 * i + base), heading
+            return _put(x, y, first, end, 2 * j, _level(i, height, base)), heading
         if vertices[i, j] == 0:
             return _put(x, y, first, end, x[first], y[first]), LOOP
         turned = EAST
