@@ -71,17 +71,9 @@ def trace_strip(
         is_first: No strip lies above this one.
         is_last: No strip lies below; `numbers` then ends with an empty row.
     """
-    height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
-    vertices = np.zeros((height + 2, width + 1), np.uint8)
-    edges = mark_vertices(numbers, vertices)
-    for i, is_rim in ((1, is_first), (height, is_last)):
-        if is_rim:
-            # The corners of the raster are kept whatever is smoothed or simplified.
-            corners = vertices[i, :: max(1, width)]
-            corners[corners != 0] |= JUNCTION
-    # Where a seam cuts an edge, an arc ends and another begins.
-    vertices[0] = np.where(vertices[1] & (1 << NORTH), JUNCTION | (1 << SOUTH), 0)
-    vertices[-1] = np.where(vertices[height] & (1 << SOUTH), JUNCTION | (1 << NORTH), 0)
+    vertices, places = mark_vertices(numbers, is_first=is_first, is_last=is_last)
+    # Each edge is counted at both of its ends.
+    edges = int(np.bitwise_count(vertices.ravel()[places] & 0xF).sum(dtype=np.int64))
     arcs = edges + 1
     # Every edge gives one point or two, and every arc one more.
     points = 2 * edges + 2 * arcs
@@ -92,7 +84,7 @@ def trace_strip(
     headings = np.empty((2, arcs), np.int8)
     base = 2 * (first_row - 1)
     found = trace_arcs(
-        numbers, vertices, np.flatnonzero(vertices != 0), base, smooth, offsets, x, y, left, right,
+        numbers, vertices, places, base, smooth, offsets, x, y, left, right,
         nodes, headings,
     )  # fmt: skip
     end = offsets[found]
@@ -102,40 +94,52 @@ def trace_strip(
     )  # fmt: skip
 
 
-@kernel
-def mark_vertices(numbers: Int32s, vertices: Bytes) -> int:
-    """Mark each vertex with its edges, and junctions; returns the number of edges at most.
+def mark_vertices(numbers: Int32s, *, is_first: bool, is_last: bool) -> tuple[Bytes, Int64s]:
+    """Mark each vertex of a strip with its edges, and what ends arcs.
 
-    Vertex (i, j) lies between rows i - 1 and i and columns j and j + 1 of `numbers`.
+    Vertex (i, j) lies between rows i - 1 and i and columns j and j + 1 of `numbers`; the first
+    and the last row of the result stand for the seams.
+
+    Returns:
+        The marks (rows + 2, width + 1), and where they are not zero in the flattened array.
     """
     height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
-    edges = 0
-    for i in range(1, height + 1):
-        ne, se = numbers[i - 1, 0], numbers[i, 0]
-        for j in range(width + 1):
-            nw, sw = ne, se
-            ne, se = numbers[i - 1, j + 1], numbers[i, j + 1]
-            if nw == ne and sw == se and nw == sw:
-                continue
-            mark = 0
-            degree = 0
-            if ne != se:
-                mark |= 1 << EAST
-                degree += 1
-            if sw != se:
-                mark |= 1 << SOUTH
-                degree += 1
-            if nw != sw:
-                mark |= 1 << WEST
-                degree += 1
-            if nw != ne:
-                mark |= 1 << NORTH
-                degree += 1
-            if degree > 2:
-                mark |= JUNCTION
-            vertices[i, j] = mark
-            edges += degree
-    return edges
+    vertices = np.zeros((height + 2, width + 1), np.uint8)
+    inner = vertices[1:-1]
+    mark_edges(numbers, inner)
+    for row, is_rim in ((inner[0], is_first), (inner[-1], is_last)):
+        if is_rim:
+            # The corners of the raster are kept whatever is smoothed or simplified.
+            corners = row[:: max(1, width)]
+            corners[corners != 0] |= JUNCTION
+    # Where a seam cuts an edge, an arc ends and another begins.
+    vertices[0] = np.where(inner[0] & (1 << NORTH), JUNCTION | (1 << SOUTH), 0)
+    vertices[-1] = np.where(inner[-1] & (1 << SOUTH), JUNCTION | (1 << NORTH), 0)
+    places = np.flatnonzero(vertices != 0)
+    marks = vertices.ravel()
+    marks[places] = _WITH_JUNCTIONS[marks[places]]
+    return vertices, places
+
+
+@kernel
+def mark_edges(numbers: Int32s, marks: Bytes) -> None:
+    """Mark vertices with their edges; without a branch, so that many are done at once."""
+    for i in range(marks.shape[0]):
+        above, below, row = numbers[i], numbers[i + 1], marks[i]
+        for j in range(marks.shape[1]):
+            nw, ne, sw, se = above[j], above[j + 1], below[j], below[j + 1]
+            row[j] = (
+                ((ne != se) << EAST)
+                | ((sw != se) << SOUTH)
+                | ((nw != sw) << WEST)
+                | ((nw != ne) << NORTH)
+            )
+
+
+_WITH_JUNCTIONS = np.array(
+    [mark | (JUNCTION if (mark & 0xF).bit_count() > 2 else 0) for mark in range(32)], np.uint8
+)
+"""A mark with its junction bit, where three or more edges meet."""
 
 
 @kernel
