@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import TypeVar, cast
 
 _Item = TypeVar("_Item")
 
 
-def ahead(items: Iterator[_Item], depth: int) -> Generator[_Item]:
+def ahead(items: Generator[_Item], depth: int) -> Generator[_Item]:
     """The same items, made in a thread of their own, at most `depth` before they are asked for.
 
     An exception in the thread is raised here. When the caller stops asking, the thread ends with
-    the item in work.
+    the item in work, and closes `items`.
     """
     line: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(depth)
     abandoned = threading.Event()
@@ -29,10 +30,11 @@ def ahead(items: Iterator[_Item], depth: int) -> Generator[_Item]:
 
     def work() -> None:
         try:
-            for item in items:
-                put((item, None))
-                if abandoned.is_set():
-                    break
+            with closing(items):
+                for item in items:
+                    put((item, None))
+                    if abandoned.is_set():
+                        break
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             put((None, error))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +129,7 @@ class PolygonJob:
         gatherer = Gatherer(grouping) if self._is_grouped else None
         proof = Proof(seams(source.height)) if self.settings.check else None
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches() -> Generator[pa.RecordBatch]:
             for batch in trace("tracing polygons", proof):
                 made = shapes.build(batch)
                 if proof is not None and form.decimals is not None:
@@ -169,7 +169,7 @@ class PolygonJob:
             )
 
     def _write_files(
-        self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, crs: pyproj.CRS | None
+        self, batches: Generator[pa.RecordBatch], schema: pa.Schema, crs: pyproj.CRS | None
     ) -> list[str]:
         out, finished = self.settings.out, self.work / "layer"
         finished.mkdir()

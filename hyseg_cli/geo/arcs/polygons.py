@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hyseg_cli.geo.ahead import ahead
 from hyseg_cli.geo.arcs.classes import STRIP_ROWS, ClassRows, seams, strips
 from hyseg_cli.geo.arcs.lattice import Arcs, trace_strip
 from hyseg_cli.geo.arcs.proof import Proof
@@ -94,20 +96,37 @@ def trace_polygons(
     open_arcs = OpenArcs(seams(source.height, strip_rows))
     emitted = np.zeros(len(regions) + 1, np.bool_)
     emitted[0] = True
+    # Kernels run without the interpreter's lock: the next strip is traced beside this one's rings.
+    with closing(ahead(_arcs_of_strips(source, regions, generalisation, proof, strip_rows), 1)) as (
+        arcs_of_strips
+    ):
+        for arcs, last_row in arcs_of_strips:
+            open_arcs.add(arcs)
+            finished = regions.last_rows <= last_row
+            finished &= ~emitted
+            emitted |= finished
+            if finished.any():
+                rings = open_arcs.close(finished, emitted)
+                if proof is not None:
+                    proof.add_rings(rings)
+                yield _to_batch(rings)
+
+
+def _arcs_of_strips(
+    source: ClassRows,
+    regions: Regions,
+    generalisation: Generalisation,
+    proof: Proof | None,
+    strip_rows: int,
+) -> Generator[tuple[Arcs, int]]:
+    """The arcs of each strip, and the last row that no later strip has an arc of."""
     for numbers, row, is_last in _number_strips(source, regions, strip_rows):
         arcs = _trace(numbers, row, generalisation, is_last=is_last)
+        end = row + len(numbers) - 1
         if proof is not None:
-            proof.add_arcs(arcs, 2 * row - 1, 2 * (row + len(numbers) - 1) - 1, source.width)
-        open_arcs.add(arcs)
+            proof.add_arcs(arcs, 2 * row - 1, 2 * end - 1, source.width)
         # The lower border of a row belongs to the strip of the next row.
-        finished = (regions.last_rows <= row + len(numbers) - 3) | is_last
-        finished &= ~emitted
-        emitted |= finished
-        if finished.any():
-            rings = open_arcs.close(finished, emitted)
-            if proof is not None:
-                proof.add_rings(rings)
-            yield _to_batch(rings)
+        yield arcs, end if is_last else end - 2
 
 
 def _trace(numbers: Int32s, row: int, generalisation: Generalisation, *, is_last: bool) -> Arcs:
