@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -74,4 +75,7 @@ if __name__ == "__main__":
     with rasterio.Env():  # finds PROJ's data
         {"hyseg": hyseg, "chain": chain, "gdal": gdal}[sys.argv[1]](*sys.argv[2:])
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    print(time.process_time(), int(peak[1]) / 1024)
+    # A process that writes for this one counts too; their peaks need not coincide.
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = time.process_time() + children.ru_utime + children.ru_stime
+    print(cpu, (int(peak[1]) + children.ru_maxrss) / 1024)

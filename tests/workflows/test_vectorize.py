@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import geopandas as gpd
@@ -646,3 +650,25 @@ def test_a_map_of_a_picture_has_no_place_and_no_warnings(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     assert sorted(read(out).class_id) == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_half_made(tmp_path, write_raster, sign, code):
+    random = np.random.default_rng(0)
+    path = write_raster(random.integers(1, 5, (900, 900), dtype=np.uint8))
+    out = tmp_path / "out" / "polygons.gpkg"
+    out.parent.mkdir()
+    command = [sys.executable, "-m", "hyseg_cli", "vectorize", path, "--out", out, "-q"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        half_made = out.parent / "polygons.gpkg.hyseg" / "layer" / "polygons.gpkg"
+        while not half_made.exists() and running.poll() is None:
+            time.sleep(0.01)
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        writers = children.read_text().split() if children.exists() else []
+        running.send_signal(sign)
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == code, told
+    assert told == ("Interrupted.\n" if sign == signal.SIGINT else "")
+    assert list(out.parent.iterdir()) == []
+    assert not any(Path(f"/proc/{writer}").exists() for writer in writers)
