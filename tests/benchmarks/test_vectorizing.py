@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -46,17 +47,31 @@ RUNS = [
 
 
 def measure(method, raster, out):
-    """Wall and CPU seconds and the largest resident set in MiB, of a process of its own."""
+    """Wall and CPU seconds and the most memory in MiB, of a process of its own and its children."""
     out.unlink(missing_ok=True)
     started = time.perf_counter()
-    printed = subprocess.run(
-        [sys.executable, "-W", "ignore", VECTORIZERS, method, raster, out],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    wall = time.perf_counter() - started
-    return wall, *map(float, printed.splitlines()[-1].split())
+    command = [sys.executable, "-W", "ignore", VECTORIZERS, method, raster, out]
+    peak = 0.0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            peak = max(peak, memory_mib(process.pid))
+            time.sleep(0.05)
+        wall = time.perf_counter() - started
+        printed = process.stdout.read()
+    assert process.returncode == 0
+    return wall, float(printed.splitlines()[-1]), peak
+
+
+def memory_mib(pid):
+    """Memory of a process and its children now; what several share counts once."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        maps = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        below = children.read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return 0.0
+    own = re.search(r"^Pss:\s+(\d+) kB", maps, re.MULTILINE)
+    return (int(own[1]) / 1024 if own else 0.0) + sum(memory_mib(child) for child in below)
 
 
 def mosaic(source, size, folder):

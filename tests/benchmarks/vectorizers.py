@@ -1,4 +1,4 @@
-"""Vectorize a class raster in one of several ways: METHOD RASTER OUT; prints CPU s and peak MiB.
+"""Vectorize a class raster in one of several ways: METHOD RASTER OUT; prints CPU s.
 
 `hyseg`: smoothed, simplified and checked. `chain`: rasterio.features.shapes, then
 shapely.coverage_simplify, then a GeoPackage. `gdal`: GDALPolygonize in C, straight into a
@@ -8,7 +8,6 @@ GeoPackage; neither simplified nor a coverage.
 from __future__ import annotations
 
 import ctypes
-import re
 import resource
 import sys
 import time
@@ -74,8 +73,6 @@ def gdal(raster: str, out: str) -> None:
 if __name__ == "__main__":
     with rasterio.Env():  # finds PROJ's data
         {"hyseg": hyseg, "chain": chain, "gdal": gdal}[sys.argv[1]](*sys.argv[2:])
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    # A process that writes for this one counts too; their peaks need not coincide.
+    # A process that writes for this one counts too.
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = time.process_time() + children.ru_utime + children.ru_stime
-    print(cpu, (int(peak[1]) + children.ru_maxrss) / 1024)
+    print(time.process_time() + children.ru_utime + children.ru_stime)
