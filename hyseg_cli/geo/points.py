@@ -16,8 +16,10 @@ import pyproj.exceptions
 import shapely
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
-from hyseg_cli.geo.features import BBOX, GEOMETRY
-from hyseg_cli.geo.layers import FORMATS, write_layer
+from hyseg_cli.geo.features import BBOX
+from hyseg_cli.geo.formats import FORMATS, GEOMETRY
+from hyseg_cli.geo.layers import Layer
+from hyseg_cli.geo.writer import LayerWriter
 
 ID_FIELD = "sample_id"
 REFERENCE_FIELD = "ref_class"
@@ -64,7 +66,15 @@ def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
     if out.suffix.lower() == ".parquet":
         columns["bbox"] = pa.StructArray.from_arrays([x, y, x, y], fields=list(BBOX))
     record = pa.record_batch(columns)
-    write_layer(iter([record]), record.schema, out, layer=LAYER, geometry_type="Point", crs=crs)
+    layer = Layer(
+        file=str(out),
+        name=LAYER,
+        geometry_type="Point",
+        wkt=crs.to_wkt(),
+        projjson=crs.to_json(),
+    )
+    with LayerWriter() as writer:
+        writer.write(iter([record]), record.schema, layer)
 
 
 def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:

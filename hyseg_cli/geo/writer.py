@@ -110,12 +110,12 @@ class LayerWriter:
             raise error
         if "failure" in answer:
             raise HysegError(
-                f"{name}: the polygons cannot be written ({answer['failure']})",
+                f"{name}: the layer cannot be written ({answer['failure']})",
                 hint="Check the folder's permissions and the free space.",
             )
         if not line or not is_sent:
             raise HysegError(
-                f"{name}: the polygons cannot be written (the process that writes them ended "
+                f"{name}: the layer cannot be written (the process that writes them ended "
                 f"with {self._process.wait()})",
                 hint="It may have been stopped, or memory was short: see what the system says.",
             )

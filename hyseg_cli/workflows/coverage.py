@@ -93,7 +93,7 @@ def _work_folder(out: Path) -> Iterator[Path]:
         work.mkdir()
     except OSError as error:
         raise HysegError(
-            f"{out}: the polygons cannot be written ({error})",
+            f"{out}: the layer cannot be written ({error})",
             hint="Check the folder's permissions and the free space.",
         ) from error
     try:

@@ -15,7 +15,7 @@ import rasterio
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
-from hyseg_cli.geo.layers import files_of_layer, move_into_place
+from hyseg_cli.geo.formats import files_of_layer, move_into_place
 from hyseg_cli.geo.measure import area_distortion
 from hyseg_cli.geo.names import ClassStyle, class_styles, find_classes, name_of
 from hyseg_cli.geo.points import write_points

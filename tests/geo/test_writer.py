@@ -87,7 +87,7 @@ def test_a_closed_pipe_elsewhere_is_not_taken_for_the_writers(tmp_path):
 @pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".geojson", ".shp"])
 def test_what_the_system_refuses_is_told(tmp_path, suffix):
     with (
-        pytest.raises(HysegError, match=f"areas{suffix}: the polygons cannot be written .*"),
+        pytest.raises(HysegError, match=f"areas{suffix}: the layer cannot be written .*"),
         LayerWriter() as writer,
     ):
         writer.write(boxed(100), BOXED, layer(tmp_path / "missing" / f"areas{suffix}"))

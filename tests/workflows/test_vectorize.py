@@ -669,6 +669,6 @@ def test_a_signal_leaves_nothing_half_made(tmp_path, write_raster, sign, code):
         running.send_signal(sign)
         _, told = running.communicate(timeout=60)
     assert running.returncode == code, told
-    assert told == ("Interrupted.\n" if sign == signal.SIGINT else "")
+    assert told == ("Interrupted.\n" if sign == signal.SIGINT else "Terminated.\n")
     assert list(out.parent.iterdir()) == []
     assert not any(Path(f"/proc/{writer}").exists() for writer in writers)
