@@ -17,6 +17,7 @@ from hyseg_cli.options import (
     out_option,
     overwrite_option,
     print_result,
+    validity_options,
 )
 from hyseg_cli.settings import PredictSettings
 
@@ -26,6 +27,7 @@ from hyseg_cli.settings import PredictSettings
 @out_option("The map, a cloud-optimised GeoTIFF (.tif).")
 @click.option("-m", "--model", type=FILE, help="Model file.  [default: the built-in model]")
 @bands_option
+@validity_options(PredictSettings)
 @click.option(
     "--tile-size",
     default=default_of(PredictSettings, "tile_size"),

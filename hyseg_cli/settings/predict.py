@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hyseg_cli.settings.check import check, check_suffix
 
@@ -18,6 +19,10 @@ class PredictSettings:
     """Model file; None for the built-in model."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
+    src_nodata: tuple[float, ...] = ()
+    """Nodata values, one or one for each band; empty for what the scene declares."""
+    collar: Literal["auto", "none"] = "auto"
+    """Whether undeclared black or white borders are left empty."""
     tile_size: int = 512
     overlap: int | None = None
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""

@@ -16,7 +16,8 @@ from hyseg_cli import __version__
 from hyseg_cli.console import Report
 from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
-from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader, scene_validity
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.learn.card import Model, built_in_model, load_model
 from hyseg_cli.learn.contract import match
@@ -98,11 +99,19 @@ def write_map(
         legend=legend,
         tags=tags,
     )
+    validity = scene_validity(
+        scene, bands, nodata=settings.src_nodata, find_collars=settings.collar == "auto"
+    )
+    if validity.collar is not None:
+        report.note(
+            f"{100 * validity.collar.share:.1f} % of {scene.path} are a collar without data; "
+            "--collar none maps it, too"
+        )
     id_of_channel = _ids_by_channel(legend)
     pixels = np.zeros(NODATA_ID + 1, np.int64)
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
-        SceneReader(scene, bands) as reader,
+        SceneReader(scene, bands, validity=validity) as reader,
         _open_outputs(settings, spec) as outputs,
     ):
         done = 0

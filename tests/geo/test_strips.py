@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from hyseg_cli.geo.grid import TileGrid, Window
-from hyseg_cli.geo.scene import SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.strips import read_strips
 
 
