@@ -25,6 +25,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.control import GroundControl
 from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table, sidecar_xml
 from hyseg_cli.legend import NODATA_ID, Legend
 
@@ -54,6 +55,8 @@ class MapSpec:
     width: int
     crs: CRS | None
     transform: Affine
+    control: GroundControl | None = None
+    """Ground control that stands for the transform, or beside it."""
     legend: Legend
     tags: dict[str, str]
     """Provenance and whatever else goes into the TIFF's metadata."""
@@ -180,6 +183,7 @@ def _vrt_xml(spec: MapSpec, shards: list[tuple[int, int, Path]]) -> str:
     if not spec.transform.is_identity:
         coefficients = ", ".join(repr(float(value)) for value in spec.transform.to_gdal())
         ET.SubElement(root, "GeoTransform").text = coefficients
+    root.extend([] if spec.control is None else spec.control.to_vrt())
     metadata = ET.SubElement(root, "Metadata")
     tags = spec.tags | {LEGEND_TAG: json.dumps(spec.legend.to_dict())}
     for key, value in tags.items():

@@ -20,8 +20,17 @@ from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.collar import find_collar
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reflect import read_reflected
-from hyseg_cli.geo.scene import Scene, one_line, open_dataset
+from hyseg_cli.geo.scene import Scene, is_remote, one_line, open_dataset
 from hyseg_cli.geo.validity import AS_DECLARED, Validity, valid_pixels
+
+REMOTE_OPTIONS = {
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+}
+"""GDAL options for rasters on a network: servers that stall or stop end in an error."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,9 @@ class SceneReader:
             raise UnusableFileError(
                 f"{self.scene.path}: rows {window.row} to {window.row_stop - 1} cannot be read "
                 f"({one_line(error)})",
-                hint="The file is damaged or cut short: fetch or write it again.",
+                hint="The server or the network failed: run again, or fetch the file first."
+                if is_remote(self.scene.path)
+                else "The file is damaged or cut short: fetch or write it again.",
             ) from error
         return image, valid
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
+from hyseg_cli.geo.control import GroundControl, degrees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +45,20 @@ class Scene:
     crs: CRS | None
     transform: Affine
     """Pixel to map coordinates; the identity if the raster has no place."""
+    control: GroundControl | None
+    """Ground control points or rational polynomials."""
     tags: dict[str, str]
     """Metadata of the default domain."""
 
     @property
     def is_georeferenced(self) -> bool:
+        """Whether a CRS and a transform say where each pixel lies."""
         return self.crs is not None and not self.transform.is_identity
+
+    @property
+    def has_place(self) -> bool:
+        """Whether anything ties it to the ground, a transform or control."""
+        return self.is_georeferenced or self.control is not None
 
     @property
     def data_bands(self) -> tuple[int, ...]:
@@ -79,17 +89,19 @@ class Scene:
         The geometric mean of both sides, measured on the ellipsoid, so that degrees and
         Web Mercator come out right too.
         """
-        if self.crs is None or not self.is_georeferenced:
-            return None
         row, col = self.height / 2, self.width / 2
-        x, y = to_map(self.transform, np.array([col, col + 1, col]), np.array([row, row, row + 1]))
+        cols, rows = np.array([col, col + 1, col]), np.array([row, row, row + 1])
+        place = None
         try:
-            to_degrees = pyproj.Transformer.from_crs(
-                pyproj.CRS.from_wkt(self.crs.to_wkt()), "EPSG:4326", always_xy=True
-            )
-            lon, lat = to_degrees.transform(x, y, errcheck=True)
+            if self.crs is not None and self.is_georeferenced:
+                place = degrees(self.crs, *to_map(self.transform, cols, rows))
+            elif self.control is not None:
+                place = self.control.to_degrees(cols, rows)
         except pyproj.exceptions.ProjError:
             return None
+        if place is None:
+            return None
+        lon, lat = place
         geod = pyproj.Geod(ellps="WGS84")
         across, down = geod.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
         return math.sqrt(across * down)
@@ -127,6 +139,7 @@ def open_scene(path: str | Path) -> Scene:
             block=dataset.block_shapes[0] if dataset.count else (1, 1),
             crs=dataset.crs,
             transform=dataset.transform,
+            control=GroundControl.of(dataset),
             tags=dataset.tags(),
         )
     if not scene.dtypes:
@@ -150,19 +163,29 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
         UsageProblemError: If there is no such file.
         UnusableFileError: If GDAL cannot open it.
     """
-    is_local = "://" not in name and not name.startswith("/vsi")
-    if is_local and not Path(name).exists():
-        raise UsageProblemError(f"{name}: no such file", hint="Check the path for typing errors.")
     try:
         with warnings.catch_warnings():
             # `Scene.is_georeferenced` tells; each workflow says it once, in its own words.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(name)
     except RasterioIOError as error:
+        if not (_GDAL_NAME.match(name) or Path(name).exists()):
+            raise UsageProblemError(
+                f"{name}: no such file", hint="Check the path for typing errors."
+            ) from error
         raise UnusableFileError(
             f"{name}: cannot be opened as a raster ({one_line(error)})",
             hint="`rio info FILE` shows what GDAL makes of it; the file may be damaged.",
         ) from error
+
+
+_GDAL_NAME = re.compile(r"/vsi|[A-Za-z0-9_+]{2,}:")
+"""What is no path: a virtual file system, a URL, a subdataset such as NETCDF:file:variable."""
+
+
+def is_remote(name: str) -> bool:
+    """Whether a raster is read over a network."""
+    return "://" in name or name.startswith(("/vsicurl/", "/vsis3/", "/vsigs/", "/vsiaz/"))
 
 
 def one_line(error: Exception) -> str:

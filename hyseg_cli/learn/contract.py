@@ -75,7 +75,7 @@ def _find(scene: Scene, card: ModelCard) -> tuple[int, ...]:
 
 
 def _differences(scene: Scene, card: ModelCard) -> tuple[str, ...]:
-    if not scene.is_georeferenced:
+    if not scene.has_place:
         return (f"{scene.path} has no place on earth; the map will have none either",)
     resolution = scene.resolution_m()
     if resolution is None or card.resolution_m is None:

@@ -16,7 +16,7 @@ from hyseg_cli import __version__
 from hyseg_cli.console import Report
 from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
-from hyseg_cli.geo.reading import SceneReader, scene_validity
+from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader, scene_validity
 from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.learn.card import Model, built_in_model, load_model
@@ -96,6 +96,7 @@ def write_map(
         width=scene.width,
         crs=scene.crs,
         transform=scene.transform,
+        control=scene.control,
         legend=legend,
         tags=tags,
     )
@@ -110,7 +111,7 @@ def write_map(
     id_of_channel = _ids_by_channel(legend)
     pixels = np.zeros(NODATA_ID + 1, np.int64)
     with (
-        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
+        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, **REMOTE_OPTIONS),
         SceneReader(scene, bands, validity=validity) as reader,
         _open_outputs(settings, spec) as outputs,
     ):
