@@ -29,10 +29,18 @@ from hyseg_cli.settings import PredictSettings
 @bands_option
 @validity_options(PredictSettings)
 @click.option(
+    "--gsd",
+    default=default_of(PredictSettings, "gsd"),
+    show_default=True,
+    metavar="auto|native|METRES",
+    help="Ground size of the pixels that the network sees: resample what is far from the model's "
+    "training, never, or to a size such as 0.5m. The map stays on the grid of the scene.",
+)
+@click.option(
     "--tile-size",
     default=default_of(PredictSettings, "tile_size"),
     show_default=True,
-    help="Side of a tile in pixels, a multiple of 32.",
+    help="Side of a tile in pixels of the network, a multiple of 32.",
 )
 @click.option(
     "--overlap",

@@ -50,6 +50,8 @@ class ModelCard:
     """Standard deviation of each band."""
     resolution_m: tuple[float, float] | None
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
+    quantiles: tuple[tuple[float, ...], ...] = ()
+    """Of each band over the training pixels, at `quantiles.LEVELS`; empty in older models."""
     tile_size: int
     """Side of the training chips in pixels."""
     data: TrainingData = field(default_factory=TrainingData)
@@ -62,6 +64,8 @@ class ModelCard:
         lengths = {len(self.bands), len(self.mean), len(self.std), self.config.bands}
         if len(lengths) != 1:
             raise _bad_card("bands, mean and std are not equally long")
+        if self.quantiles and len(self.quantiles) != len(self.bands):
+            raise _bad_card(f"quantiles of {len(self.quantiles)} bands, not {len(self.bands)}")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise _bad_card(
@@ -96,6 +100,7 @@ class ModelCard:
                 bands=tuple(values.pop("bands")),
                 mean=tuple(values.pop("mean")),
                 std=tuple(values.pop("std")),
+                quantiles=tuple(tuple(band) for band in values.pop("quantiles", ())),
                 resolution_m=None if resolution is None else (resolution[0], resolution[1]),
                 data=TrainingData(
                     name=data["name"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings.check import check, check_suffix
 
 
@@ -23,7 +24,10 @@ class PredictSettings:
     """Nodata values, one or one for each band; empty for what the scene declares."""
     collar: Literal["auto", "none"] = "auto"
     """Whether undeclared black or white borders are left empty."""
+    gsd: str = "auto"
+    """Ground size of the pixels that the network sees: auto, native, or metres such as 0.5m."""
     tile_size: int = 512
+    """Side of a tile in pixels of the network."""
     overlap: int | None = None
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
@@ -42,6 +46,11 @@ class PredictSettings:
             f"--batch-size {self.batch_size} is less than 1",
             "Use --batch-size 1 or more.",
         )
+        check(
+            self.gsd in ("auto", "native") or self.gsd_m != 0,
+            f"--gsd {self.gsd} is no size",
+            "Use auto, native or metres such as 0.5m.",
+        )
         outputs = {
             "--out": self.out,
             "--confidence": self.confidence,
@@ -51,6 +60,15 @@ class PredictSettings:
             if out is not None:
                 hint = "Maps are GeoTIFFs: end the name in .tif."
                 check_suffix(out, (".tif", ".tiff"), hint, flag)
+
+    @property
+    def gsd_m(self) -> float | Literal["auto", "native"]:
+        """`gsd` with metres as a number."""
+        if self.gsd == "auto":
+            return "auto"
+        if self.gsd == "native":
+            return "native"
+        return Quantity.parse(self.gsd, ("m",), "--gsd").value
 
     @property
     def overlap_px(self) -> int:

@@ -14,15 +14,18 @@ import rasterio
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
-from hyseg_cli.geo.grid import TileGrid
+from hyseg_cli.geo.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader, scene_validity
 from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import read_strips
+from hyseg_cli.geo.validity import AS_DECLARED, Validity
 from hyseg_cli.learn.card import Model, built_in_model, load_model
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.rescale import AtOtherResolution
+from hyseg_cli.learn.shift import measure_shift
 from hyseg_cli.learn.stitch import Classify, map_strips
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.settings import PredictSettings
@@ -40,6 +43,8 @@ class PredictResult:
     legend: Legend
     pixels: dict[int, int]
     """Pixels of the map by class id; 255 is nodata."""
+    distance: float | None = None
+    """How far the scene's values are from the training's, see `learn.shift`; None if not known."""
 
 
 def run(settings: PredictSettings, report: Report) -> PredictResult:
@@ -57,11 +62,17 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     device = choose_device(settings.device)
     scene = open_scene(settings.scene)
     model = load_model(settings.model or built_in_model())
-    contract = match(scene, model.card, settings.bands)
-    for warning in contract.warnings:
+    contract = match(scene, model.card, settings.bands, gsd_m=settings.gsd_m)
+    validity = _validity(scene, contract.bands, settings, report)
+    with SceneReader(scene, contract.bands, validity=validity) as reader:
+        shift = measure_shift(reader, model.card)
+    far = (shift.warning,) if shift and shift.warning else ()
+    for warning in contract.warnings + far:
         report.warn(warning)
-    classify = Predictor(model, device, seed=settings.seed)
-    return write_map(
+    classify: Classify = Predictor(model, device, seed=settings.seed)
+    if contract.alignment != ALIGNMENT:
+        classify = AtOtherResolution(classify, contract.alignment)
+    result = write_map(
         scene,
         contract.bands,
         classify,
@@ -69,7 +80,25 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
         settings,
         _provenance(model, settings),
         report,
+        validity=validity,
+        alignment=contract.alignment,
     )
+    return replace(result, distance=shift.distance if shift else None)
+
+
+def _validity(
+    scene: Scene, bands: tuple[int, ...], settings: PredictSettings, report: Report
+) -> Validity:
+    """What empties pixels of the scene; a collar that was found is told."""
+    validity = scene_validity(
+        scene, bands, nodata=settings.src_nodata, find_collars=settings.collar == "auto"
+    )
+    if validity.collar is not None:
+        report.note(
+            f"{100 * validity.collar.share:.1f} % of {scene.path} are a collar without data; "
+            "--collar none maps it, too"
+        )
+    return validity
 
 
 def write_map(
@@ -80,6 +109,9 @@ def write_map(
     settings: PredictSettings,
     tags: dict[str, str],
     report: Report,
+    *,
+    validity: Validity = AS_DECLARED,
+    alignment: int = ALIGNMENT,
 ) -> PredictResult:
     """Classify a scene tile by tile and write the map."""
     grid = TileGrid.cover(
@@ -88,6 +120,7 @@ def write_map(
         tile=settings.tile_size,
         overlap=settings.overlap_px,
         phase=scene.noise_origin,
+        alignment=alignment,
     )
     if "AREA_OR_POINT" in scene.tags:
         tags = tags | {"AREA_OR_POINT": scene.tags["AREA_OR_POINT"]}
@@ -100,14 +133,6 @@ def write_map(
         legend=legend,
         tags=tags,
     )
-    validity = scene_validity(
-        scene, bands, nodata=settings.src_nodata, find_collars=settings.collar == "auto"
-    )
-    if validity.collar is not None:
-        report.note(
-            f"{100 * validity.collar.share:.1f} % of {scene.path} are a collar without data; "
-            "--collar none maps it, too"
-        )
     id_of_channel = _ids_by_channel(legend)
     pixels = np.zeros(NODATA_ID + 1, np.int64)
     with (
@@ -190,6 +215,9 @@ def _provenance(model: Model, settings: PredictSettings) -> dict[str, str]:
         "tile_size": settings.tile_size,
         "overlap": settings.overlap_px,
         "seed": settings.seed,
+        "gsd": settings.gsd,
+        "collar": settings.collar,
+        "src_nodata": [f"{value:g}" for value in settings.src_nodata],  # JSON has no NaN
     }
     return {
         "HYSEG_VERSION": __version__,
