@@ -210,6 +210,21 @@ class Part(click.ParamType[tuple[int, int]]):
         return int(part), int(parts)
 
 
+class NumberList(click.ParamType[tuple[float, ...]]):
+    """`0` or `0,0,255` or `nan` as a tuple of numbers."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        parts = value if isinstance(value, tuple | list) else str(value).split(",")
+        try:
+            return tuple(float(part) for part in parts)
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as 0 or 255,255,255", param, ctx)
+
+
 def bands_option(function: _Function) -> _Function:
     """`--band`: which bands to read."""
     return click.option(
@@ -221,6 +236,30 @@ def bands_option(function: _Function) -> _Function:
         metavar="N,N,...",
         help="Band numbers, from 1, in the order of the model's bands.  [default: by name]",
     )(function)
+
+
+def validity_options(settings: type[Any]) -> Callable[[_Function], _Function]:
+    """`--src-nodata` and `--collar`: which pixels of a scene hold no data."""
+
+    def decorate(function: _Function) -> _Function:
+        function = click.option(
+            "--collar",
+            type=click.Choice(["auto", "none"]),
+            default=default_of(settings, "collar"),
+            show_default=True,
+            help="Black or white borders of a scene without nodata, alpha or mask: find them and "
+            "leave them empty, or map them.",
+        )(function)
+        return click.option(
+            "--src-nodata",
+            type=NumberList(),
+            default=(),
+            metavar="V[,V...]",
+            help="Nodata value of the scene, or one for each band; nan is possible.  "
+            "[default: what the scene says]",
+        )(function)
+
+    return decorate
 
 
 def device_option(settings: type[Any]) -> Callable[[_Function], _Function]:

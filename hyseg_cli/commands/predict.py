@@ -20,6 +20,7 @@ from hyseg_cli.options import (
     out_option,
     overwrite_option,
     print_result,
+    validity_options,
 )
 from hyseg_cli.settings import PredictSettings
 
@@ -31,6 +32,15 @@ SOME_FAILED = 6
 @out_option("The map, a cloud-optimised GeoTIFF (.tif); for several scenes, their folder.")
 @click.option("-m", "--model", type=FILE, help="Model file.  [default: the built-in model]")
 @bands_option
+@validity_options(PredictSettings)
+@click.option(
+    "--gsd",
+    default=default_of(PredictSettings, "gsd"),
+    show_default=True,
+    metavar="auto|native|METRES",
+    help="Ground size of the pixels that the network sees: resample what is far from the model's "
+    "training, never, or to a size such as 0.5m. The map stays on the grid of the scene.",
+)
 @click.option(
     "--bounds",
     type=Bounds(),
@@ -48,7 +58,7 @@ SOME_FAILED = 6
     "--tile-size",
     default=default_of(PredictSettings, "tile_size"),
     show_default=True,
-    help="Side of a tile in pixels, a multiple of 32.",
+    help="Side of a tile in pixels of the network, a multiple of 32.",
 )
 @click.option(
     "--overlap",

@@ -62,7 +62,7 @@ class Span:
     """The tiles along one axis: equal length, equal step, covering 0 to `size`.
 
     The first starts at or before 0, the last stops at or after `size`; both ends are a multiple
-    of `ALIGNMENT` on the noise grid. What lies outside the scene is filled by reflection, so a
+    of the alignment on the noise grid. What lies outside the scene is filled by reflection, so a
     tile is never shifted over its neighbour's place.
     """
 
@@ -73,20 +73,23 @@ class Span:
     step: int
     """Pixels from one tile to the next."""
     first: int
-    """Start of the first tile, -ALIGNMENT < first <= 0."""
+    """Start of the first tile, -alignment < first <= 0."""
 
     @classmethod
-    def cover(cls, size: int, *, tile: int, overlap: int, phase: int) -> Span:
+    def cover(
+        cls, size: int, *, tile: int, overlap: int, phase: int, alignment: int = ALIGNMENT
+    ) -> Span:
         """The fewest tiles that cover an axis.
 
         Args:
             size: Pixels of the scene.
             tile: Largest length of a tile; a short scene gets shorter tiles.
             overlap: Pixels shared by neighbours.
-            phase: Position of the scene's first pixel on the noise grid, modulo `ALIGNMENT`.
+            phase: Position of the scene's first pixel on the noise grid, modulo `alignment`.
+            alignment: What tiles start at and are sized in multiples of.
         """
-        first = -(phase % ALIGNMENT)
-        needed = -(-(size - first) // ALIGNMENT) * ALIGNMENT
+        first = -(phase % alignment)
+        needed = -(-(size - first) // alignment) * alignment
         return cls(size=size, length=min(tile, needed), step=tile - overlap, first=first)
 
     @property
@@ -127,16 +130,24 @@ class TileGrid:
 
     @classmethod
     def cover(
-        cls, height: int, width: int, *, tile: int, overlap: int, phase: tuple[int, int] = (0, 0)
+        cls,
+        height: int,
+        width: int,
+        *,
+        tile: int,
+        overlap: int,
+        phase: tuple[int, int] = (0, 0),
+        alignment: int = ALIGNMENT,
     ) -> TileGrid:
         """Tiles over a scene of height x width pixels.
 
         Args:
             height: Rows of the scene.
             width: Columns of the scene.
-            tile: Side of a tile in pixels, a multiple of 32.
-            overlap: Pixels shared by neighbours, a multiple of 32, at most half the tile.
+            tile: Side of a tile in pixels of the network, a multiple of 32.
+            overlap: Pixels shared by neighbours, likewise, at most half the tile.
             phase: Row and column of the scene's first pixel on the noise grid.
+            alignment: Pixels of the scene that stand for 32 of the network.
 
         Raises:
             UsageProblemError: If tile or overlap break these rules.
@@ -152,10 +163,17 @@ class TileGrid:
                 "half of the tile",
                 hint=f"Use --overlap {tile // 4 // ALIGNMENT * ALIGNMENT}.",
             )
-        return cls(
-            rows=Span.cover(height, tile=tile, overlap=overlap, phase=phase[0]),
-            cols=Span.cover(width, tile=tile, overlap=overlap, phase=phase[1]),
+        rows, cols = (
+            Span.cover(
+                size,
+                tile=tile // ALIGNMENT * alignment,
+                overlap=overlap // ALIGNMENT * alignment,
+                phase=start,
+                alignment=alignment,
+            )
+            for size, start in zip((height, width), phase, strict=True)
         )
+        return cls(rows, cols)
 
     def bands(self) -> Iterator[Band]:
         """The rows of tiles, top to bottom."""

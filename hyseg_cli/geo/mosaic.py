@@ -15,6 +15,7 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
 
+from hyseg_cli.geo.control import GroundControl
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table, sidecar_xml
 from hyseg_cli.geo.work import WRITE_ERRORS, WorkFolder, sync, unwritable
@@ -41,6 +42,8 @@ class MapSpec:
     width: int
     crs: CRS | None
     transform: Affine
+    control: GroundControl | None = None
+    """Ground control that stands for the transform, or beside it."""
     legend: Legend
     tags: dict[str, str]
     """Provenance and whatever else goes into the TIFF's metadata."""
@@ -116,6 +119,7 @@ def _vrt_xml(spec: MapSpec, sources: list[Source], first_band: int) -> str:
     if not spec.transform.is_identity:
         coefficients = ", ".join(repr(float(value)) for value in spec.transform.to_gdal())
         ET.SubElement(root, "GeoTransform").text = coefficients
+    root.extend([] if spec.control is None else spec.control.to_vrt())
     metadata = ET.SubElement(root, "Metadata")
     tags = spec.tags | {LEGEND_TAG: json.dumps(spec.legend.to_dict())}
     for key, value in tags.items():

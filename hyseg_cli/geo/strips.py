@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyseg_cli.geo.grid import Band, TileGrid, Window
-from hyseg_cli.geo.scene import Pixels, SceneReader
+from hyseg_cli.geo.reading import Pixels, SceneReader
 from hyseg_cli.geo.units import Stretch
 
 

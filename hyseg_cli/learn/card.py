@@ -53,6 +53,8 @@ class ModelCard:
     """Standard deviation of each band."""
     resolution_m: tuple[float, float] | None
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
+    quantiles: tuple[tuple[float, ...], ...] = ()
+    """Of each band over the training pixels, at `quantiles.LEVELS`; empty in older models."""
     tile_size: int
     """Side of the training chips in pixels."""
     temperature: float = 1.0
@@ -70,6 +72,8 @@ class ModelCard:
         is_number = isinstance(self.temperature, int | float)
         if not (is_number and 0 < self.temperature < math.inf):
             raise _bad_card(f"its temperature is {self.temperature}, not above 0")
+        if self.quantiles and len(self.quantiles) != len(self.bands):
+            raise _bad_card(f"quantiles of {len(self.quantiles)} bands, not {len(self.bands)}")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise _bad_card(
@@ -104,6 +108,7 @@ class ModelCard:
                 bands=tuple(values.pop("bands")),
                 mean=tuple(values.pop("mean")),
                 std=tuple(values.pop("std")),
+                quantiles=tuple(tuple(band) for band in values.pop("quantiles", ())),
                 resolution_m=None if resolution is None else (resolution[0], resolution[1]),
                 data=TrainingData(
                     name=data["name"],

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.bands import require_bands
+from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.learn.card import ModelCard
+
+TOLERANCE = 1.1
+"""A scene whose pixels are outside the resolutions of the training by more is resampled."""
+MAX_RATIO = 8
+"""Most that pixels are enlarged or shrunk for the network. Finer scenes would need tiles of too
+many pixels; of coarser ones too little is to be seen."""
 
 
 @dataclass(frozen=True)
@@ -16,17 +24,28 @@ class Contract:
 
     bands: tuple[int, ...]
     """Indexes of the bands from 1, in the model's order."""
+    alignment: int
+    """Pixels of the scene that stand for `ALIGNMENT` of the network; equal if it sees the scene's
+    own pixels."""
     warnings: tuple[str, ...]
     """Differences that do not forbid the run but may cost accuracy."""
 
 
-def match(scene: Scene, card: ModelCard, bands: tuple[int, ...] = ()) -> Contract:
+def match(
+    scene: Scene,
+    card: ModelCard,
+    bands: tuple[int, ...] = (),
+    *,
+    gsd_m: float | Literal["auto", "native"] = "auto",
+) -> Contract:
     """Find the model's bands in a scene and check what it expects of them.
 
     Args:
         scene: The scene.
         card: The model's card.
         bands: Indexes asked for; empty to find the bands by colour, by description, or by count.
+        gsd_m: Ground size in metres of the pixels that the network sees; `native` for the
+            scene's, `auto` for the scene's or what the model knows best.
 
     Raises:
         UsageProblemError: If a band asked for does not exist.
@@ -41,7 +60,13 @@ def match(scene: Scene, card: ModelCard, bands: tuple[int, ...] = ()) -> Contrac
                 hint=f"Convert it first, for example with `gdal_translate -ot Byte -scale`, "
                 f"to values like those of {card.dtype} images.",
             )
-    return Contract(chosen, _differences(scene, card))
+    if not scene.has_place:
+        placeless = f"{scene.path} has no place on earth; the map will have none either"
+        if gsd_m not in ("auto", "native"):
+            raise _unscalable(scene, "has no place on earth, so its resolution is not known")
+        return Contract(chosen, ALIGNMENT, (placeless,))
+    alignment, warnings = _scale(scene, card, gsd_m)
+    return Contract(chosen, alignment, warnings)
 
 
 def _asked_for(scene: Scene, card: ModelCard, bands: tuple[int, ...]) -> tuple[int, ...]:
@@ -74,17 +99,55 @@ def _find(scene: Scene, card: ModelCard) -> tuple[int, ...]:
     )
 
 
-def _differences(scene: Scene, card: ModelCard) -> tuple[str, ...]:
-    if not scene.is_georeferenced:
-        return (f"{scene.path} has no place on earth; the map will have none either",)
+def _scale(
+    scene: Scene, card: ModelCard, gsd_m: float | Literal["auto", "native"]
+) -> tuple[int, tuple[str, ...]]:
+    """Alignment of the scene's tiles, and what is to be said of it."""
     resolution = scene.resolution_m()
-    if resolution is None or card.resolution_m is None:
-        return ()
-    low, high = card.resolution_m
-    if low / 1.1 <= resolution <= high * 1.1:
-        return ()
-    warning = (
+    known = card.resolution_m
+    if resolution is None:
+        if isinstance(gsd_m, float):
+            raise _unscalable(scene, "has a place that cannot be measured in metres")
+        return ALIGNMENT, (f"{scene.path}: its resolution is not known; it is mapped as it is",)
+    if isinstance(gsd_m, float):
+        return _alignment(scene, resolution, gsd_m), ()
+    if known is None:
+        text = f"the model does not say which resolution it saw; {scene.path} is mapped as it is"
+        return ALIGNMENT, (text,)
+    low, high = known
+    if low / TOLERANCE <= resolution <= high * TOLERANCE:
+        return ALIGNMENT, ()
+    differs = (
         f"{scene.path} has pixels of {resolution:.2f} m, the model saw {low:.2f} to {high:.2f} m; "
-        "expect a worse map"
     )
-    return (warning,)
+    if gsd_m == "native":
+        return ALIGNMENT, (differs + "expect a worse map",)
+    target = low if resolution < low else high
+    alignment = _alignment(scene, resolution, target)
+    seen = f"it is shown {resolution * alignment / ALIGNMENT:.2f} m"
+    if resolution > high:
+        seen += ", but detail that it looks for is missing"
+    return alignment, (differs + seen,)
+
+
+def _alignment(scene: Scene, resolution: float, target: float) -> int:
+    """Pixels of the scene that cover the ground of `ALIGNMENT` pixels of `target` metres.
+
+    Raises:
+        ModelMismatchError: If the two differ by more than `MAX_RATIO`.
+    """
+    alignment = round(ALIGNMENT * target / resolution)
+    if not ALIGNMENT <= alignment * MAX_RATIO <= ALIGNMENT * MAX_RATIO**2:
+        raise ModelMismatchError(
+            f"{scene.path} has pixels of {resolution:.3g} m, the model needs {target:.3g} m: more "
+            f"than {MAX_RATIO} times as {'coarse' if resolution > target else 'fine'}",
+            hint="Resample the scene first (`gdalwarp -tr ... -r average`), train on such scenes, "
+            "or map it as it is with --gsd native.",
+        )
+    return alignment
+
+
+def _unscalable(scene: Scene, reason: str) -> ModelMismatchError:
+    return ModelMismatchError(
+        f"--gsd: {scene.path} {reason}", hint="Map it as it is: --gsd native."
+    )

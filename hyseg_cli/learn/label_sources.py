@@ -22,7 +22,8 @@ from rasterio.features import rasterize
 
 from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend
 

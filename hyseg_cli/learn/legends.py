@@ -13,7 +13,8 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.names import class_styles
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES, read_picture
-from hyseg_cli.geo.scene import SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.label_sources import class_texts
 from hyseg_cli.learn.pairs import VECTOR_SUFFIXES
 from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color

@@ -11,9 +11,12 @@ import numpy.typing as npt
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.quantiles import quantiles
 from hyseg_cli.legend import NODATA_ID, Legend
 
 STRIP_ROWS = 512
+SAMPLE_EVERY = 101
+"""Of so many pixels one counts for the quantiles; a prime, so that no column is preferred."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Survey:
     mean: tuple[float, ...]
     """Of each band, over the valid pixels."""
     std: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    """Of each band, at `quantiles.LEVELS`."""
     labelled: tuple[int, ...]
     """Labelled pixels of each class, by channel."""
 
@@ -41,6 +46,8 @@ class SceneCounts:
     total: npt.NDArray[np.float64]
     squares: npt.NDArray[np.float64]
     labelled: npt.NDArray[np.int64]
+    sample: npt.NDArray[np.float32]
+    """(bands, pixels / SAMPLE_EVERY)."""
 
 
 def count_scene(scene: LabelledScene) -> SceneCounts:
@@ -53,15 +60,17 @@ def count_scene(scene: LabelledScene) -> SceneCounts:
     pixels = 0
     total, squares = np.zeros(scene.bands), np.zeros(scene.bands)
     labelled = np.zeros(NODATA_ID + 1, np.int64)
+    sample = []
     for row in range(0, scene.height, STRIP_ROWS):
         strip = Window(row, 0, min(STRIP_ROWS, scene.height - row), scene.width)
         chip = scene.read(strip)
         values = chip.image[:, chip.valid].astype(np.float64)  # (bands, pixels)
         pixels += values.shape[1]
+        sample.append(values[:, ::SAMPLE_EVERY].astype(np.float32))
         total += values.sum(axis=1)
         squares += np.square(values).sum(axis=1)
         labelled += np.bincount(chip.labels[chip.valid], minlength=NODATA_ID + 1)
-    return SceneCounts(pixels, total, squares, labelled)
+    return SceneCounts(pixels, total, squares, labelled, np.concatenate(sample, axis=1))
 
 
 def survey(counts: Sequence[SceneCounts], legend: Legend) -> Survey:
@@ -87,5 +96,6 @@ def survey(counts: Sequence[SceneCounts], legend: Legend) -> Survey:
     return Survey(
         tuple(mean.tolist()),
         tuple(deviation.tolist()),
+        quantiles(np.concatenate([scene.sample for scene in counts], axis=1)),
         tuple(labelled[: len(legend)].tolist()),
     )

@@ -30,7 +30,14 @@ class PredictSettings:
     """Polygons outside which nothing is mapped."""
     context: bool = False
     """Read across the edges of a scene into its neighbours on the same grid."""
+    src_nodata: tuple[float, ...] = ()
+    """Nodata values, one or one for each band; empty for what the scene declares."""
+    collar: Literal["auto", "none"] = "auto"
+    """Whether undeclared black or white borders are left empty."""
+    gsd: str = "auto"
+    """Ground size of the pixels that the network sees: auto, native, or metres such as 0.5m."""
     tile_size: int = 512
+    """Side of a tile in pixels of the network."""
     overlap: int | None = None
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
@@ -97,6 +104,20 @@ class PredictSettings:
             "--skip-existing and --overwrite exclude each other",
             "Use one of them.",
         )
+        check(
+            self.gsd in ("auto", "native") or self.gsd_m != 0,
+            f"--gsd {self.gsd} is no size",
+            "Use auto, native or metres such as 0.5m.",
+        )
+
+    @property
+    def gsd_m(self) -> float | Literal["auto", "native"]:
+        """`gsd` with metres as a number."""
+        if self.gsd == "auto":
+            return "auto"
+        if self.gsd == "native":
+            return "native"
+        return Quantity.parse(self.gsd, ("m",), "--gsd").value
 
     @property
     def overlap_px(self) -> int:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.style import legend_of
 from hyseg_cli.learn.calibration import (
     PixelSample,

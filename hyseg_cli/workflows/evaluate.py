@@ -11,7 +11,8 @@ import numpy.typing as npt
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.scene import Pixels, Scene, SceneReader, open_scene
+from hyseg_cli.geo.reading import Pixels, SceneReader
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.style import legend_of
 from hyseg_cli.learn.labels import encode_ids
 from hyseg_cli.learn.metrics import ConfusionMatrix

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.augmented import VIEWS
 from hyseg_cli.learn.card import ModelCard, built_in_model, load_model
-from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import Classify
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.inspection import inspect_scene
 from hyseg_cli.workflows.mapping import Advance, map_units
 from hyseg_cli.workflows.mapping_plan import Plan, make_plan
 from hyseg_cli.workflows.scene_list import Job
@@ -50,30 +51,34 @@ class Mapper:
         )
         return cls(settings, model.card, model.digest, classify)
 
-    def plan(self, job: Job) -> tuple[Plan, tuple[str, ...]]:
-        """How a scene is mapped, and what may cost accuracy.
+    def plan(self, job: Job) -> Plan:
+        """How a scene is mapped.
 
         Raises:
             HysegError: If the scene cannot be read or does not fit the model.
         """
-        scene = open_scene(job.part_of or job.scene)
-        contract = match(scene, self.card, self.settings.bands)
+        inspection = inspect_scene(job.part_of or job.scene, self.card, self.settings)
         precision = "bfloat16" if self.classify.device.type == "cuda" else "float32"
-        plan = make_plan(
-            scene, contract.bands, self.card, self.digest, precision, job, self.settings
-        )
-        return plan, contract.warnings
+        return make_plan(inspection, self.card, self.digest, precision, job, self.settings)
 
     def map_units(
         self, plan: Plan, work: WorkFolder, units: Iterable[Unit], advance: Advance
     ) -> None:
         """Write the shards of units that are missing."""
-        map_units(plan, work, units, self.classify, self.settings.batch_size, advance)
+        classify = self._at_resolution_of(plan)
+        map_units(plan, work, units, classify, self.settings.batch_size, advance)
 
     def try_tile(self, plan: Plan) -> None:
         """Run the network on a batch of blank tiles of a scene."""
         rows, cols = plan.grid.rows.length, plan.grid.cols.length
-        shape = (self.settings.batch_size, len(plan.bands), rows, cols)
+        shape = (self.settings.batch_size, len(plan.inspection.contract.bands), rows, cols)
         image = torch.zeros(shape, dtype=torch.uint8)
         valid = torch.ones(shape[0], 1, rows, cols, dtype=torch.bool)
-        self.classify(image, valid, torch.zeros(shape[0], 2, dtype=torch.int64)).cpu()
+        origin = torch.zeros(shape[0], 2, dtype=torch.int64)
+        self._at_resolution_of(plan)(image, valid, origin).cpu()
+
+    def _at_resolution_of(self, plan: Plan) -> Classify:
+        alignment = plan.inspection.contract.alignment
+        if alignment == ALIGNMENT:
+            return self.classify
+        return AtOtherResolution(self.classify, alignment)

@@ -16,7 +16,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
-from hyseg_cli.geo.scene import SceneReader
+from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.shards import is_done, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import Stretch, Unit, stretches
@@ -76,8 +76,10 @@ def map_units(
     """
     missing = [unit for unit in units if not is_done(work, unit)]
     with (
-        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
-        SceneReader(plan.scene, plan.bands) as reader,
+        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, **REMOTE_OPTIONS),
+        SceneReader(
+            plan.scene, plan.inspection.contract.bands, validity=plan.inspection.validity
+        ) as reader,
     ):
         for stretch in stretches(missing):
             rows = map_strips(

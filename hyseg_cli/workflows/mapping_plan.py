@@ -13,19 +13,22 @@ from affine import Affine
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.fingerprint import fingerprint, fingerprint_of_raster
-from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.grid import ALIGNMENT, TileGrid, Window
 from hyseg_cli.geo.mosaic import MapSpec
 from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.scene import Scene
-from hyseg_cli.geo.shards import BLOCK
 from hyseg_cli.geo.units import Unit, cut_units
 from hyseg_cli.learn.card import MODEL_TAG, ModelCard
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.inspection import Inspection
+from hyseg_cli.workflows.mapping_memory import (
+    bytes_for_rows,
+    bytes_of_resampling,
+    bytes_per_column,
+)
 from hyseg_cli.workflows.scene_list import Job
 
-LIBRARY_BYTES = 1.2e9
-"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
 BYTES_PER_SHARE_PIXEL = 0.7
@@ -47,9 +50,8 @@ class Output:
 class Plan:
     """How a scene is mapped."""
 
-    scene: Scene
-    bands: tuple[int, ...]
-    """Bands to read, from 1."""
+    inspection: Inspection
+    """The scene, and how the model reads it."""
     legend: Legend
     grid: TileGrid
     window: Window
@@ -63,6 +65,11 @@ class Plan:
     """All that the result depends on."""
     working_bytes: int
     """Memory for the rows in work."""
+
+    @property
+    def scene(self) -> Scene:
+        """What is read; a scene that is seen with its neighbours is a window of it."""
+        return self.inspection.scene
 
     @property
     def out(self) -> Path:
@@ -98,8 +105,7 @@ class Plan:
 
 
 def make_plan(
-    scene: Scene,
-    bands: tuple[int, ...],
+    inspection: Inspection,
     card: ModelCard,
     digest: str,
     precision: str,
@@ -109,8 +115,7 @@ def make_plan(
     """Decide how a scene is mapped.
 
     Args:
-        scene: The scene.
-        bands: Its bands in the model's order.
+        inspection: The scene, and how the model reads it.
         card: The model's card.
         digest: Hash of the model.
         precision: Floating-point format of the network.
@@ -120,39 +125,40 @@ def make_plan(
     Raises:
         UsageProblemError: If tiles, bounds or area make no sense for the scene.
     """
+    scene, contract = inspection.scene, inspection.contract
     grid = TileGrid.cover(
         scene.height,
         scene.width,
         tile=settings.tile_size,
         overlap=settings.overlap_px,
         phase=scene.noise_origin,
+        alignment=contract.alignment,
     )
     area = AreaOfInterest(settings.aoi, scene) if settings.aoi else None
     window = _window(scene, area, job, settings)
     outputs = _outputs(scene, window, card, digest, job, settings)
     count = sum(output.spec.band_count for output in outputs)
-    pixel_bytes = _bytes_per_column(scene, bands, grid, len(card.legend), count)
-    budget = _bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
+    pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(card.legend), count)
+    budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
     columns = max(1, int((budget - grid.cols.length) // grid.cols.step))
     units = cut_units(grid, window, columns)
+    resampling = 0
+    if contract.alignment != ALIGNMENT:
+        resampling = bytes_of_resampling(
+            grid, len(contract.bands), len(card.legend), settings.batch_size
+        )
     widest = max(unit.window.width for unit in units) + grid.cols.length
     return Plan(
-        scene=scene,
-        bands=bands,
+        inspection=inspection,
         legend=card.legend,
         grid=grid,
         window=window,
         area=area,
         units=units,
         outputs=outputs,
-        settled=_settled(scene, bands, digest, precision, window, outputs, columns, settings),
-        working_bytes=widest * pixel_bytes,
+        settled=_settled(inspection, digest, precision, window, outputs, columns, settings),
+        working_bytes=widest * pixel_bytes + resampling,
     )
-
-
-def _bytes_for_rows(memory: int) -> float:
-    """What rows in work may take of the memory: half of it at most, a quarter at least."""
-    return max(memory / 4, min(memory / 2, memory - LIBRARY_BYTES))
 
 
 def _window(
@@ -191,8 +197,11 @@ def _outputs(
                 "tile_size": settings.tile_size,
                 "overlap": settings.overlap_px,
                 "seed": settings.seed,
-                **({"noise": settings.noise} if settings.noise else {}),
-                **({"tta": settings.tta} if settings.tta != "none" else {}),
+                "noise": settings.noise,
+                "tta": settings.tta,
+                "gsd": settings.gsd,
+                "collar": settings.collar,
+                "src_nodata": settings.src_nodata,
             }
         ),
         "HYSEG_INPUT": Path(job.scene).name,
@@ -205,6 +214,7 @@ def _outputs(
         width=window.width,
         crs=scene.crs,
         transform=scene.transform @ Affine.translation(window.col, window.row),
+        control=None if scene.control is None else scene.control.seen_from(window),
         legend=card.legend,
         tags=tags,
     )
@@ -217,33 +227,8 @@ def _outputs(
     return tuple(outputs)
 
 
-def _bytes_per_column(
-    scene: Scene, bands: tuple[int, ...], grid: TileGrid, classes: int, outputs: int
-) -> int:
-    """Memory that one column of the rows in work takes.
-
-    Two strips and the masks of the one that is being read, the sums of the tiles with what is
-    made of them, and the rows that wait to be written.
-    """
-    itemsize = max(_itemsize(scene.dtypes[band - 1]) for band in bands)
-    strips = 2 * grid.rows.length * (len(bands) * itemsize + 1)
-    masks = grid.rows.length * (len(bands) + 1)
-    sums = 4 * classes * grid.rows.length
-    # The largest share and its channel (4 + 8 bytes); the levels, before and after rounding.
-    finishing = grid.rows.step * (12 + (8 * classes if outputs > 1 else 0))
-    turning = 4 * classes * grid.rows.overlap
-    rows = outputs * (grid.rows.step + BLOCK)
-    return int(strips + masks + sums + max(finishing, turning) + rows)
-
-
-def _itemsize(dtype: str) -> int:
-    # Wider unsigned integers are handed to the network as float32.
-    return {"uint8": 1, "int8": 1, "int16": 2, "float64": 8}.get(dtype, 4)
-
-
 def _settled(
-    scene: Scene,
-    bands: tuple[int, ...],
+    inspection: Inspection,
     digest: str,
     precision: str,
     window: Window,
@@ -255,8 +240,11 @@ def _settled(
         "version": __version__,
         "model": digest,
         "precision": precision,
-        "scene": fingerprint_of_raster(scene.path),
-        "bands": bands,
+        "scene": fingerprint_of_raster(inspection.scene.path),
+        "bands": inspection.contract.bands,
+        "pixels per 32 of the network (--gsd)": inspection.contract.alignment,
+        "src-nodata": [repr(value) for value in settings.src_nodata],
+        "collar": settings.collar,
         "tile-size": settings.tile_size,
         "overlap": settings.overlap_px,
         "seed": settings.seed,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import rasterio
+
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
 from hyseg_cli.geo.work import WorkFolder
@@ -38,7 +41,7 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     mapper = Mapper.load(settings)
     if not settings.dry_run:
         make_folders(settings)
-    with seen_together(jobs, settings) as placed:
+    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings) as placed:
         return PredictResult(tuple(_map_all(placed, mapper, settings, report)))
 
 
@@ -60,8 +63,10 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
     if settings.skip_existing and job.out.exists() and not work.is_finishing:
         return SceneResult(job, "existed")
     _require_free(job, settings)
-    plan, warnings = mapper.plan(job)
-    for warning in warnings:
+    plan = mapper.plan(job)
+    for note in plan.inspection.notes:
+        report.note(note)
+    for warning in plan.inspection.warnings:
         report.warn(warning)
     if settings.dry_run:
         return SceneResult(job, "planned", plan=plan, forecast=forecast(plan, mapper))
@@ -77,7 +82,7 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
         tally = merge(plan, work)
         work.clear()
     work.remove()
-    return SceneResult(job, "done", plan=plan, tally=tally, warnings=warnings)
+    return SceneResult(job, "done", plan=plan, tally=tally)
 
 
 def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report) -> None:

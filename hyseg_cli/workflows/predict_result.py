@@ -22,7 +22,6 @@ class SceneResult:
     plan: Plan | None = None
     tally: Tally | None = None
     forecast: Forecast | None = None
-    warnings: tuple[str, ...] = ()
     error: HysegError | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,9 +30,11 @@ class SceneResult:
             "scene": self.job.scene,
             "state": self.state,
             "outputs": [str(path) for path in self.job.outputs.values()],
-            "warnings": list(self.warnings),
         }
         if self.plan is not None:
+            inspection = self.plan.inspection
+            found["warnings"] = list(inspection.warnings)
+            found["distance"] = inspection.shift.distance if inspection.shift else None
             found["model"] = self.plan.settled["model"]
             found["pixels"] = self.plan.window.height * self.plan.window.width
         if self.forecast is not None:

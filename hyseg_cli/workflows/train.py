@@ -193,6 +193,7 @@ def _describe(
         dtype=data.training[0].dtype,
         mean=found.mean,
         std=found.std,
+        quantiles=found.quantiles,
         resolution_m=(
             (min(resolutions) / settings.max_scale, max(resolutions) / settings.min_scale)
             if resolutions

@@ -9,7 +9,8 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.scene import SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import open_scene
 
 RNG = np.random.default_rng(0)
 

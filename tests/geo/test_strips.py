@@ -3,7 +3,8 @@ import pytest
 from conftest import whole_scene
 
 from hyseg_cli.geo.grid import TileGrid, Window
-from hyseg_cli.geo.scene import SceneReader, open_scene
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.strips import read_strips
 
 

@@ -83,12 +83,52 @@ def test_another_data_type_is_refused(scene, legend):
 
 
 @pytest.mark.parametrize(
-    ("metres", "warned"), [(0.5, False), (1.05, False), (2.0, True), (0.1, True)]
+    ("metres", "alignment"),
+    # The model saw 0.25 to 1 m; ten percent off is still its own.
+    [(0.5, 32), (1.05, 32), (0.24, 32), (0.125, 64), (0.1, 80), (2.0, 16), (8.0, 4), (0.032, 250)],
 )
-def test_a_resolution_far_from_the_training_is_warned_of(scene, legend, metres, warned):
-    transform = from_origin(500_000, 5_400_000, metres, metres)
-    found = match(scene([R, G, B], transform=transform), make_card(legend))
-    assert bool(found.warnings) == warned
+def test_a_resolution_off_the_training_is_resampled_to_its_nearest(
+    scene, legend, metres, alignment
+):
+    found = match(scene([R, G, B], transform=grid_of(metres)), make_card(legend))
+    assert found.alignment == alignment
+    assert bool(found.warnings) == (alignment != 32)
+
+
+def grid_of(metres):
+    return from_origin(500_000, 5_400_000, metres, metres)
+
+
+def test_native_maps_any_resolution_with_a_warning(scene, legend):
+    found = match(scene([R, G, B], transform=grid_of(10)), make_card(legend), gsd_m="native")
+    assert found.alignment == 32
+    assert "expect a worse map" in found.warnings[0]
+
+
+def test_metres_asked_for_are_what_the_network_sees(scene, legend):
+    found = match(scene([R, G, B], transform=grid_of(0.1)), make_card(legend), gsd_m=0.3)
+    assert (found.alignment, found.warnings) == (96, ())
+
+
+@pytest.mark.parametrize(("metres", "words"), [(10.0, "as coarse"), (0.02, "as fine")])
+def test_a_resolution_far_beyond_is_refused(scene, legend, metres, words):
+    with pytest.raises(ModelMismatchError, match=words) as caught:
+        match(scene([R, G, B], transform=grid_of(metres)), make_card(legend))
+    assert "--gsd native" in caught.value.hint
+
+
+def test_a_model_without_resolution_maps_as_it_is_with_a_warning(scene, legend):
+    card = make_card(legend, resolution_m=None)
+    found = match(scene([R, G, B], transform=grid_of(30)), card)
+    assert found.alignment == 32
+    assert "does not say which resolution" in found.warnings[0]
+
+
+def test_metres_need_a_place(scene, legend):
+    placeless = scene([R, G, B], crs=None, transform=Affine.scale(2))
+    with pytest.raises(ModelMismatchError, match="no place on earth"):
+        match(placeless, make_card(legend), gsd_m=0.5)
+    assert match(placeless, make_card(legend), gsd_m="native").alignment == 32
 
 
 def test_a_missing_place_is_one_warning(scene, legend):

@@ -202,6 +202,10 @@ def test_the_survey_counts_all_valid_pixels(write_raster, legend):
     valid = array[0] > 0
     np.testing.assert_allclose(found.mean, array[:, valid].astype(float).mean(axis=1))
     np.testing.assert_allclose(found.std, array[:, valid].astype(float).std(axis=1))
+    assert len(found.quantiles) == len(array)
+    for band, values in zip(found.quantiles, array[:, valid], strict=True):
+        assert list(band) == sorted(band)
+        assert values.min() <= band[0] <= band[-1] <= values.max()
     counts = np.bincount(classes[valid], minlength=256)[: len(legend)]
     assert found.labelled == tuple(counts.tolist())
     assert sum(found.shares) == pytest.approx(1)

@@ -43,7 +43,16 @@ def test_a_scene_becomes_a_map_on_its_grid(tmp_path, scene, tiny_model, legend):
         tags = found.tags()
     assert tags["HYSEG_MODEL"] == load_model(tiny_model).digest
     assert json.loads(tags["HYSEG_LEGEND"]) == legend.to_dict()
-    assert json.loads(tags["HYSEG_SETTINGS"]) == {"tile_size": 128, "overlap": 32, "seed": 0}
+    assert json.loads(tags["HYSEG_SETTINGS"]) == {
+        "tile_size": 128,
+        "overlap": 32,
+        "seed": 0,
+        "noise": None,
+        "tta": "none",
+        "gsd": "auto",
+        "collar": "auto",
+        "src_nodata": [],
+    }
     assert str(out) in result.stdout
     assert "nodata" in result.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
@@ -85,6 +94,50 @@ def test_class_values_are_those_of_the_legend(tmp_path, scene, tiny_model):
     with rasterio.open(out) as file:
         after = file.read(1)
     np.testing.assert_array_equal(after, np.where(before == 255, 255, before * 10 + 7))
+
+
+def test_a_scene_of_another_resolution_is_mapped_on_its_own_grid(tmp_path, scene, tiny_model):
+    """The generated scene has pixels of 0.5 m; with 0.1 m the model, of 0.25 to 1 m, sees 0.25."""
+    fine = tmp_path / "fine.tif"
+    with rasterio.open(scene) as source:
+        image, profile = source.read(), source.profile
+        mask = source.dataset_mask()
+    profile["transform"] = from_origin(5e5, 5.4e6, 0.1, 0.1)
+    with rasterio.open(fine, "w", **profile) as file:
+        file.write(image)
+    maps = {}
+    for gsd in ("auto", "native", "0.25m"):
+        out = tmp_path / f"{gsd}.tif"
+        sure = tmp_path / f"{gsd}.sure.tif"
+        flags = ["--gsd", gsd, "--confidence", sure, "-q"]
+        result = run(fine, "--out", out, "-m", tiny_model, *flags)
+        assert result.exit_code == 0, result.output
+        assert ("0.25 to 1.00 m" in result.stderr) == (gsd != "0.25m")
+        with rasterio.open(out) as found:
+            assert (found.shape, found.transform) == (image.shape[1:], profile["transform"])
+        with rasterio.open(sure) as found:
+            maps[gsd] = found.read(1)
+        np.testing.assert_array_equal(maps[gsd] == 255, mask == 0)
+    np.testing.assert_array_equal(maps["auto"], maps["0.25m"])
+    assert (maps["auto"] != maps["native"]).any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (["--gsd", "9m"], 4, "more than 8 times as fine"),
+        (["--gsd", "fine"], 2, "--gsd fine"),
+        (["--gsd", "0m"], 2, "--gsd 0m"),
+        (["--src-nodata", "none"], 2, "not a list of numbers"),
+        (["--src-nodata", "-1"], 2, "-1 is no value of uint8"),
+        (["--collar", "some"], 2, "some"),
+    ],
+)
+def test_what_cannot_be_reconciled_is_refused(tmp_path, scene, tiny_model, flags, code, words):
+    result = run(scene, "--out", tmp_path / "map.tif", "-m", tiny_model, *flags)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- bad input ------------------------------------------------------------------------------

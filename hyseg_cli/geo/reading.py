@@ -1,0 +1,168 @@
+"""Windows of a scene: pixels and which of them hold data."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterWindow
+
+from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo.collar import find_collar
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.reflect import read_reflected
+from hyseg_cli.geo.scene import Scene, is_remote, one_line, open_dataset
+from hyseg_cli.geo.validity import AS_DECLARED, Validity, valid_pixels
+
+REMOTE_OPTIONS = {
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+}
+"""GDAL options for rasters on a network: servers that stall or stop end in an error."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A window of a scene."""
+
+    image: npt.NDArray[Any]
+    """(bands, height, width) in the scene's data type."""
+    valid: npt.NDArray[np.bool_]
+    """(height, width), False where the scene holds no data."""
+
+
+class SceneReader:
+    """Reads windows of a scene; every thread and process gets a dataset handle of its own.
+
+    Args:
+        scene: The scene to read.
+        bands: Indexes of the bands to read, from 1, in the order wanted.
+        onto: Read on the grid of this scene instead, by nearest neighbour; what lies beyond
+            `scene` holds no data. Both must be georeferenced.
+        validity: What empties pixels beside what the raster declares.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        bands: tuple[int, ...],
+        *,
+        onto: Scene | None = None,
+        validity: Validity = AS_DECLARED,
+    ) -> None:
+        self.scene = scene
+        self.bands = bands
+        self._grid = onto or scene
+        self._validity = validity
+        self._local = threading.local()
+        self._opened: list[rasterio.DatasetReader] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for dataset in self._opened:
+            dataset.close()
+
+    def read(self, window: Window) -> Pixels:
+        """The pixels of a window; what lies beyond the scene's edges is reflected.
+
+        Raises:
+            UnusableFileError: If a block cannot be read.
+        """
+        image, valid = read_reflected(
+            self._read_inside, self._grid.height, self._grid.width, window
+        )
+        return Pixels(image, valid)
+
+    def _read_inside(self, window: Window) -> tuple[npt.NDArray[Any], ...]:
+        place = RasterWindow(window.col, window.row, window.width, window.height)
+        try:
+            dataset = self._dataset()
+            image = dataset.read(self.bands, window=place)
+            valid = valid_pixels(dataset, self.bands, image, place, self._validity)
+        except RasterioError as error:
+            raise UnusableFileError(
+                f"{self.scene.path}: rows {window.row} to {window.row_stop - 1} cannot be read "
+                f"({one_line(error)})",
+                hint="The server or the network failed: run again, or fetch the file first."
+                if is_remote(self.scene.path)
+                else "The file is damaged or cut short: fetch or write it again.",
+            ) from error
+        return image, valid
+
+    def _dataset(self) -> rasterio.DatasetReader:
+        # A forked process must not share the file position of its parent's handle.
+        if getattr(self._local, "process", None) != os.getpid():
+            opened = [open_dataset(self.scene.path)]
+            if not self._grid.is_on_grid_of(self.scene):
+                opened.insert(0, self._warped(opened[0]))
+            with self._lock:
+                self._opened += opened
+            self._local.dataset, self._local.process = opened[0], os.getpid()
+        dataset: rasterio.DatasetReader = self._local.dataset
+        return dataset
+
+    def _warped(self, dataset: rasterio.DatasetReader) -> WarpedVRT:
+        return WarpedVRT(
+            dataset,
+            crs=self._grid.crs,
+            transform=self._grid.transform,
+            height=self._grid.height,
+            width=self._grid.width,
+            resampling=Resampling.nearest,
+            nodata=self.scene.nodata,
+            # Tells where it ends, if neither a nodata value nor alpha does.
+            add_alpha=self.scene.nodata is None and "alpha" not in self.scene.colors,
+        )
+
+
+def scene_validity(
+    scene: Scene, bands: tuple[int, ...], *, nodata: tuple[float, ...], find_collars: bool
+) -> Validity:
+    """The rule for a scene: the nodata values asked for, or else a collar, if any.
+
+    A collar is looked for only where neither the raster nor the user says what is empty. Blocks
+    on the edge are read for it, and those that it covers.
+
+    Args:
+        scene: The scene.
+        bands: Indexes of the bands in use, from 1.
+        nodata: What to take for nodata; empty for what the raster declares.
+        find_collars: Look for collars.
+
+    Raises:
+        UsageProblemError: If the nodata values do not fit the bands.
+        UnusableFileError: If a block cannot be read.
+    """
+    asked = Validity(nodata=nodata)
+    dtypes = tuple(scene.dtypes[band - 1] for band in bands)
+    asked.require_fit(dtypes)
+    if nodata or scene.declares_validity or not find_collars:
+        return asked
+    with SceneReader(scene, bands) as reader:
+        collar = find_collar(
+            lambda window: reader.read(window).image,
+            (scene.height, scene.width),
+            block=scene.block,
+            pixel_bytes=sum(np.dtype(dtype).itemsize for dtype in dtypes),
+        )
+    return Validity(collar=collar)

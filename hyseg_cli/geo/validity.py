@@ -1,0 +1,148 @@
+"""Which pixels hold data: nodata values, alpha, masks, NaN, and collars that nothing declares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.windows import Window as RasterWindow
+
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.collar import Collar
+
+Mask = npt.NDArray[np.bool_]
+Values = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """What empties pixels beside that which the raster itself declares."""
+
+    nodata: tuple[float, ...] = ()
+    """Stand in for the raster's nodata values, one for all bands read or one for each; empty to
+    keep those. Alpha and mask bands count in any case."""
+    collar: Collar | None = None
+    """Borders without data that nothing declares."""
+
+    def require_fit(self, dtypes: tuple[str, ...]) -> None:
+        """Refuse nodata values that bands of these types cannot have.
+
+        Raises:
+            UsageProblemError: If the count is wrong, or a value is outside the type's range.
+        """
+        if not self.nodata:
+            return
+        if len(self.nodata) not in (1, len(dtypes)):
+            raise UsageProblemError(
+                f"--src-nodata names {len(self.nodata)} values for {len(dtypes)} bands",
+                hint="Give one value for all bands, or one for each band in use.",
+            )
+        for value, dtype in zip(self._values(len(dtypes)), dtypes, strict=True):
+            if not _can_hold(np.dtype(dtype), value):
+                raise UsageProblemError(
+                    f"--src-nodata {value:g} is no value of {dtype} bands",
+                    hint="`rio info FILE` shows the data type and the nodata value of a raster.",
+                )
+
+    def _values(self, count: int) -> tuple[float, ...]:
+        return self.nodata * count if len(self.nodata) == 1 else self.nodata
+
+    def values_of(self, dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> Values:
+        """Nodata value of each band; None where there is none, or where a mask stands for it."""
+        if self.nodata:
+            return self._values(len(bands))
+        return tuple(
+            dataset.nodatavals[band - 1]
+            if dataset.mask_flag_enums[band - 1] == [MaskFlags.nodata]
+            else None
+            for band in bands
+        )
+
+
+AS_DECLARED = Validity()
+"""Only what the raster itself declares."""
+
+
+def _can_hold(dtype: np.dtype[Any], value: float) -> bool:
+    if dtype.kind == "f":
+        return math.isnan(value) or abs(value) <= float(np.finfo(dtype).max)
+    limits = np.iinfo(dtype)
+    return value.is_integer() and limits.min <= value <= limits.max
+
+
+def valid_pixels(
+    dataset: rasterio.DatasetReader,
+    bands: tuple[int, ...],
+    image: npt.NDArray[Any],
+    window: RasterWindow,
+    rule: Validity,
+) -> Mask:
+    """Which pixels of a window inside the raster hold data.
+
+    Args:
+        dataset: The raster.
+        bands: Indexes of the bands read, from 1.
+        image: Their pixels, (bands, height, width).
+        window: Where they were read.
+        rule: What counts beside the raster's own nodata values and masks.
+
+    Returns:
+        bool (height, width).
+
+    Raises:
+        RasterioError: If a mask cannot be read.
+    """
+    flags = [set(dataset.mask_flag_enums[band - 1]) for band in bands]
+    by_nodata = np.array([MaskFlags.nodata in found or bool(rule.nodata) for found in flags])
+    masks = np.ones(image.shape, bool)
+    for index, value in enumerate(rule.values_of(dataset, bands)):
+        if value is not None:
+            masks[index] = ~_equals(image[index], value)
+        # Values of the user stand in for the raster's, also for those that GDAL keeps as a mask.
+        is_replaced = rule.nodata and MaskFlags.nodata in flags[index]
+        is_masked = flags[index].isdisjoint({MaskFlags.all_valid, MaskFlags.nodata})
+        if not is_replaced and (is_masked or MaskFlags.per_dataset in flags[index]):
+            masks[index] &= dataset.read_masks(bands[index], window=window) > 0
+    valid = combine_masks(image, masks, by_nodata)
+    # A nodata value hides alpha from GDAL's masks, and so does a type above 16 bits.
+    if not all(MaskFlags.alpha in found for found in flags):
+        for band, color in enumerate(dataset.colorinterp, 1):
+            if color == ColorInterp.alpha:
+                valid &= dataset.read(band, window=window) > 0
+    if rule.collar is not None:
+        valid &= ~rule.collar.mask(image, window.row_off, window.col_off)
+    return valid
+
+
+def _equals(band: npt.NDArray[Any], value: float) -> Mask:
+    if not _can_hold(band.dtype, value):
+        return np.zeros(band.shape, bool)
+    return np.asarray(np.isnan(band) if math.isnan(value) else band == band.dtype.type(value))
+
+
+def combine_masks(image: npt.NDArray[Any], masks: Mask, by_nodata: Mask) -> Mask:
+    """Which pixels hold data, from the masks of their bands.
+
+    A pixel is empty if any band is masked or is not finite. Only with 8-bit nodata values all
+    bands that have one must be masked: 0 or 255 is an ordinary dark or bright value in one band.
+
+    Args:
+        image: (bands, height, width).
+        masks: bool (bands, height, width), True where the band holds data.
+        by_nodata: bool (bands), True where the mask of a band comes from a nodata value, not
+            from alpha or a mask band.
+
+    Returns:
+        bool (height, width).
+    """
+    if image.dtype.kind == "f":
+        masks = masks & np.isfinite(image)
+    if image.dtype.itemsize == 1 and by_nodata.any():
+        others = masks[~by_nodata].all(axis=0)
+        return np.asarray(masks[by_nodata].any(axis=0) & others)
+    return np.asarray(masks.all(axis=0))

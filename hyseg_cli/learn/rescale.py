@@ -1,0 +1,62 @@
+"""A network on scenes of another resolution than it was trained on, tile by tile.
+
+Tiles are cut from the scene so that `alignment` of its pixels stand for `ALIGNMENT` of the
+network, with both ends of every tile on that raster: resampled tiles then begin at whole pixels
+of the network's noise grid, and overlapping tiles see the same resampled pixels. Resampling tile
+by tile keeps everything else, strips, blending and shards, on the grid of the scene, and the
+blending hides tile borders as it does without resampling.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from hyseg_cli.geo.grid import ALIGNMENT
+from hyseg_cli.learn.stitch import Classify
+
+
+class AtOtherResolution:
+    """Resamples windows for a classifier, and its probabilities back to the scene's pixels.
+
+    Both ways with the antialiased bilinear filter that training scales its chips with: a weighted
+    mean where pixels get coarser, interpolation where they get finer. Pixels without data take no
+    part; a resampled pixel holds data if any pixel below the filter does, so each pixel of the
+    scene that holds data gets probabilities.
+
+    Args:
+        classify: The classifier.
+        alignment: Pixels of the scene that stand for `ALIGNMENT` of the classifier. Windows are
+            multiples of it in height, width and origin.
+    """
+
+    def __init__(self, classify: Classify, alignment: int) -> None:
+        self._classify = classify
+        self._alignment = alignment
+        self.classes = classify.classes
+        self.device = classify.device
+
+    def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
+        """(B, bands, H, W), (B, 1, H, W), (B, 2) -> probabilities (B, N, H, W)."""
+        size = image.shape[-2], image.shape[-1]
+        image, valid = image.to(self.device), valid.to(self.device)
+        height, width = (side // self._alignment * ALIGNMENT for side in size)
+        seen, is_seen = _resample(image.float(), valid, (height, width))
+        probabilities = self._classify(seen, is_seen, origin // self._alignment * ALIGNMENT)
+        return _resample(probabilities, is_seen, size)[0]
+
+
+def _resample(values: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Values (B, C, H, W) and their validity (B, 1, H, W) at another size."""
+
+    def scale(tensor: Tensor) -> Tensor:
+        return interpolate(tensor, size, mode="bilinear", antialias=True)
+
+    if bool(valid.all()):
+        return scale(values), valid.new_ones(len(valid), 1, *size)
+    share = scale(valid.to(values.dtype))
+    is_valid = share > 0
+    # where, not a product: NaN times zero is NaN
+    total = scale(torch.where(valid, values, 0.0))
+    return torch.where(is_valid, total / share.where(is_valid, 1.0), 0.0), is_valid

@@ -1,0 +1,45 @@
+"""What mapping takes of a process's memory."""
+
+from __future__ import annotations
+
+from hyseg_cli.geo.grid import TileGrid
+from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.shards import BLOCK
+
+LIBRARY_BYTES = 1.2e9
+"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
+
+
+def bytes_for_rows(memory: int) -> float:
+    """What rows in work may take of the memory: half of it at most, a quarter at least."""
+    return max(memory / 4, min(memory / 2, memory - LIBRARY_BYTES))
+
+
+def bytes_per_column(
+    scene: Scene, bands: tuple[int, ...], grid: TileGrid, classes: int, outputs: int
+) -> int:
+    """Memory that one column of the rows in work takes.
+
+    Two strips and the masks of the one that is being read, the sums of the tiles with what is
+    made of them, and the rows that wait to be written.
+    """
+    itemsize = max(_itemsize(scene.dtypes[band - 1]) for band in bands)
+    strips = 2 * grid.rows.length * (len(bands) * itemsize + 1)
+    masks = grid.rows.length * (len(bands) + 1)
+    sums = 4 * classes * grid.rows.length
+    # The largest share and its channel (4 + 8 bytes); the levels, before and after rounding.
+    finishing = grid.rows.step * (12 + (8 * classes if outputs > 1 else 0))
+    turning = 4 * classes * grid.rows.overlap
+    rows = outputs * (grid.rows.step + BLOCK)
+    return int(strips + masks + sums + max(finishing, turning) + rows)
+
+
+def bytes_of_resampling(grid: TileGrid, bands: int, classes: int, tiles: int) -> int:
+    """Memory of a batch of tiles that are resampled for the network, and of its answer."""
+    pixels = tiles * grid.rows.length * grid.cols.length
+    return 4 * pixels * (2 * bands + classes + 1)
+
+
+def _itemsize(dtype: str) -> int:
+    # Wider unsigned integers are handed to the network as float32.
+    return {"uint8": 1, "int8": 1, "int16": 2, "float64": 8}.get(dtype, 4)
