@@ -95,7 +95,7 @@ def count_boundaries(
     )
 
 
-def boundary_iou(counts: Counts) -> Floats:
+def boundary_iou(counts: Counts | Floats) -> Floats:
     """(..., classes): IoU of the bands; NaN where neither raster has one.
 
     Source: Cheng et al. 2021; their erosion is by a square, the band here by a disc.
@@ -107,7 +107,7 @@ def boundary_iou(counts: Counts) -> Floats:
     return ratio(both, reference + mapped - both)
 
 
-def boundary_f1(counts: Counts) -> Floats:
+def boundary_f1(counts: Counts | Floats) -> Floats:
     """(..., classes): harmonic mean of the shares of contour pixels that have a counterpart.
 
     NaN where neither raster has a contour of the class, 0 where one has none.

@@ -1,0 +1,116 @@
+"""What is counted of a map against its reference, patch by patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.learn.boundaries import Disc
+from hyseg_cli.learn.metrics import Counts, count_pairs
+from hyseg_cli.learn.patches import Patch
+from hyseg_cli.learn.seams import TileLines, count_changes
+from hyseg_cli.learn.structure import StructureCounts
+from hyseg_cli.legend import NODATA_ID
+
+Channels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PatchCount:
+    """What was counted in one patch."""
+
+    place: tuple[int, int, int]
+    """Number of the scene, first row, first column."""
+    confusion: Counts
+    """(classes, classes), rows being the reference."""
+    structure: StructureCounts | None
+    seams: Counts | None
+    """(4,), see `count_changes`."""
+
+
+@dataclass(frozen=True)
+class PatchTable:
+    """What was counted in all patches that have known pixels, in the order of their places."""
+
+    places: Counts
+    """(patches, 3): number of the scene, first row, first column."""
+    margins: Counts
+    """(patches, classes, 3): pixels of the reference and of the map, and those they agree on."""
+    structure: StructureCounts | None
+    seams: Counts | None
+    """(patches, 4), see `count_changes`."""
+
+
+def count_patch(
+    patch: Patch,
+    reference: Channels,
+    mapped: Channels,
+    classes: int,
+    *,
+    disc: Disc | None = None,
+    lines: TileLines | None = None,
+    scene: int = 0,
+) -> PatchCount:
+    """Count a patch of a map against its reference.
+
+    Args:
+        patch: Which.
+        reference: Channels of `patch.read`, 255 where unknown.
+        mapped: The same of the map.
+        classes: How many there are.
+        disc: Width of boundaries; None to leave structure out.
+        lines: Tile lines of the map; None to leave seams out.
+        scene: Number of the scene that it is a patch of.
+    """
+    inner = patch.inner
+    structure = None
+    if disc is not None:
+        unknown = (reference == NODATA_ID) | (mapped == NODATA_ID)
+        known, found = reference.copy(), mapped.copy()
+        known[unknown] = found[unknown] = NODATA_ID
+        structure = StructureCounts.of_patch(known, found, inner, disc, classes)
+    return PatchCount(
+        (scene, patch.window.row, patch.window.col),
+        count_pairs(reference[inner], mapped[inner], classes),
+        structure,
+        None if lines is None else count_changes(mapped, inner, patch.window, lines),
+    )
+
+
+class Tally:
+    """Adds up patches, which may come in any order; mutable."""
+
+    def __init__(self, classes: int) -> None:
+        self.confusion: Counts = np.zeros((classes, classes), np.int64)
+        self._patches: list[PatchCount] = []
+
+    def add(self, count: PatchCount) -> None:
+        """Take a patch in; one without known pixels tells nothing and is left out."""
+        if count.confusion.any():
+            # Of the matrix its margins are kept: that of many classes is large.
+            self.confusion += count.confusion
+            margins = _margins(count.confusion)
+            self._patches.append(replace(count, confusion=margins))
+
+    def table(self) -> PatchTable:
+        """All patches, by scene and place.
+
+        Raises:
+            ValueError: If nothing was counted.
+        """
+        patches = sorted(self._patches, key=lambda patch: patch.place)
+        structures = [p.structure for p in patches if p.structure is not None]
+        seams = [p.seams for p in patches if p.seams is not None]
+        return PatchTable(
+            places=np.array([patch.place for patch in patches]),
+            margins=np.stack([patch.confusion for patch in patches]),
+            structure=StructureCounts.stack(structures) if structures else None,
+            seams=np.stack(seams) if seams else None,
+        )
+
+
+def _margins(confusion: Counts) -> Counts:
+    """(classes, 3): pixels of the reference and of the map, and those they agree on."""
+    return np.stack([confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)], axis=1)

@@ -1,0 +1,223 @@
+"""`hyseg evaluate --images --labels`: a model measured on labelled scenes, held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import ModelMismatchError, UnusableFileError
+from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES
+from hyseg_cli.geo.scene import Pixels, open_scene
+from hyseg_cli.geo.strips import Strip
+from hyseg_cli.learn.card import Model, ModelCard, built_in_model, load_model
+from hyseg_cli.learn.class_sources import ReferenceClasses
+from hyseg_cli.learn.contract import match
+from hyseg_cli.learn.crosswalk import match_legends
+from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.evaluation import Evaluation
+from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.legends import legend_of_labels
+from hyseg_cli.learn.overlaps import OverlapProbe
+from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
+from hyseg_cli.learn.scenes import open_pair
+from hyseg_cli.learn.seams import TileLines
+from hyseg_cli.learn.stitch import Classify, map_strips
+from hyseg_cli.learn.tally import Tally, count_patch
+from hyseg_cli.legend import Legend
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.workflows.evaluated_maps import own_legend
+from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of
+
+Channels = npt.NDArray[np.uint8]
+
+
+def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
+    """Map every labelled scene with a model and count all of them together.
+
+    Raises:
+        HysegError: If no scene can be used, or labels and model have no class in common.
+    """
+    if settings.images is None or settings.labels is None:
+        message = "settings of a model name images and labels"
+        raise TypeError(message)
+    path = settings.model or built_in_model()
+    model = load_model(path)
+    classify = Predictor(model, choose_device(settings.device), seed=settings.seed)
+    pairs = find_pairs(settings.images, settings.labels)
+    if alone := images_without(pairs, settings.images):
+        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
+    legend = _legend_of_labels(settings, pairs[0], model.card.legend)
+    crosswalk = match_legends([model.card.legend], legend, merging_of(settings))
+    protocol = protocol_of(settings, crosswalk.legend, None)
+    reference = ReferenceClasses(_InMemory(np.zeros((0, 0), np.uint8)), legend, crosswalk)
+    tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
+    for index, (pair, scene) in enumerate(_open(pairs, legend, model, settings, report)):
+        drawn = _draw(scene, _noise_origin(pair), classify, settings)
+        seen.add(drawn.probe)
+        reference.labels = _InMemory(drawn.labels)
+        mapped = crosswalk.maps[0][drawn.channels]
+        for patch in patches_of(scene.height, scene.width, protocol):
+            tally.add(
+                count_patch(
+                    patch,
+                    reference.read(patch),
+                    mapped[patch.read.slices],
+                    len(crosswalk.legend),
+                    disc=protocol.disc,
+                    lines=TileLines.of(drawn.grid),
+                    scene=index,
+                )
+            )
+        report.advance("mapping and comparing", index + 1, len(pairs))
+    warn_of(reference.strangers, report)
+    return Evaluation.of(
+        tally,
+        crosswalk.legend,
+        protocol,
+        name=str(path),
+        reference=str(settings.labels),
+        strangers=reference.strangers,
+        overlap_disagreement=seen.share,
+    )
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Labels held as channels."""
+
+    channels: Channels
+
+    def read(self, window: Window) -> Channels:
+        return self.channels[window.slices]
+
+
+@dataclass
+class _Overlaps:
+    """Sums over the overlaps of all scenes; mutable."""
+
+    pixels: int = 0
+    disagreements: int = 0
+
+    def add(self, probe: OverlapProbe) -> None:
+        self.pixels += probe.pixels
+        self.disagreements += probe.disagreements
+
+    @property
+    def share(self) -> float | None:
+        return self.disagreements / self.pixels if self.pixels else None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A scene that was mapped."""
+
+    channels: Channels
+    """(height, width), channels of the model's legend."""
+    labels: Channels
+    """(height, width), channels of the labels' legend."""
+    grid: TileGrid
+    probe: OverlapProbe
+
+
+def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Legend) -> Legend:
+    """The classes as the labels name them; rasters without names have the ids of the model."""
+    if settings.reference_legend is not None:
+        return read_legend(settings.reference_legend)
+    label = pair.labels[0]
+    if label.suffix.lower() in VECTOR_SUFFIXES:
+        return legend_of_labels([label], settings.class_field)
+    if label.suffix.lower() in PICTURE_SUFFIXES:
+        return of_model
+    return own_legend(open_scene(label)) or of_model
+
+
+def _open(
+    pairs: list[ScenePair],
+    legend: Legend,
+    model: Model,
+    settings: EvaluateSettings,
+    report: Report,
+) -> Iterator[tuple[ScenePair, LabelledScene]]:
+    """The scenes one after the other; those that cannot be opened are told and left out."""
+    used, first_problem = 0, None
+    for pair in pairs:
+        try:
+            scene = _open_one(pair, legend, model.card, settings, report)
+        except UnusableFileError as error:
+            first_problem = first_problem or error
+            report.warn(f"left out: {error.message}")
+            continue
+        used += 1
+        yield pair, scene
+    if not used and first_problem is not None:
+        raise first_problem
+
+
+def _open_one(
+    pair: ScenePair, legend: Legend, card: ModelCard, settings: EvaluateSettings, report: Report
+) -> LabelledScene:
+    bands: tuple[int, ...] | None = settings.bands or None
+    if pair.image.suffix.lower() not in PICTURE_SUFFIXES:
+        contract = match(open_scene(pair.image), card, settings.bands)
+        for warning in contract.warnings:
+            report.warn(warning)
+        bands = contract.bands
+    scene = open_pair(pair, legend, bands, settings.class_field)
+    if (scene.bands, scene.dtype) != (len(card.bands), card.dtype):
+        raise ModelMismatchError(
+            f"{scene.name} has {scene.bands} bands of {scene.dtype}, the model needs "
+            f"{len(card.bands)} of {card.dtype}",
+            hint="Choose bands with --band, or another --model.",
+        )
+    return scene
+
+
+def _noise_origin(pair: ScenePair) -> tuple[int, int]:
+    if pair.image.suffix.lower() in PICTURE_SUFFIXES:
+        return 0, 0
+    return open_scene(pair.image).noise_origin
+
+
+def _draw(
+    scene: LabelledScene,
+    noise_origin: tuple[int, int],
+    classify: Classify,
+    settings: EvaluateSettings,
+) -> _Drawn:
+    """Map a scene as `hyseg predict` does, and keep the labels that are read on the way."""
+    grid = TileGrid.cover(
+        scene.height,
+        scene.width,
+        tile=settings.tile_size,
+        overlap=settings.overlap,
+        phase=noise_origin,
+    )
+    labels = np.zeros((scene.height, scene.width), np.uint8)
+    probe = OverlapProbe(classify, grid, noise_origin)
+    rows = map_strips(
+        _strips(scene, grid, labels),
+        grid,
+        probe,
+        batch_size=settings.batch_size,
+        noise_origin=noise_origin,
+    )
+    return _Drawn(np.concatenate([part.channels for part in rows]), labels, grid, probe)
+
+
+def _strips(scene: LabelledScene, grid: TileGrid, labels: Channels) -> Iterator[Strip]:
+    """The strips of a scene; the labels of their finished rows are written to `labels`."""
+    left = grid.cols.first
+    width = grid.cols.starts[-1] + grid.cols.length - left
+    for band in grid.bands():
+        chip = scene.read(Window(band.row, left, band.height, width))
+        rows = band.finished
+        inner = slice(rows.start - band.row, rows.stop - band.row)
+        labels[rows.start : rows.stop] = chip.labels[inner, -left : scene.width - left]
+        yield Strip(band, Pixels(chip.image, chip.valid))
