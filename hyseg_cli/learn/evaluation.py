@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hyseg_cli.errors import HysegError
@@ -18,7 +19,7 @@ class Protocol:
     """How maps are measured."""
 
     patch_px: int
-    """Side of the patches that structure is counted in and that a bootstrap draws."""
+    """Side, nearly, of the patches that structure is counted in and that a bootstrap draws."""
     disc: Disc | None = None
     """Width of boundaries; None to leave structure out."""
     excluded: tuple[int, ...] = ()
@@ -91,7 +92,7 @@ class Evaluation:
                 table.structure,
                 agreement.pixels,
                 agreement.averaged,
-                patch_px=protocol.patch_px,
+                patch_px=math.sqrt(table.pixels.mean()),
                 disc=protocol.disc,
             )
         return cls(

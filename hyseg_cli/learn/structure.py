@@ -105,8 +105,8 @@ class StructureScores:
     mean_b0_error: PatchMean
     mean_b1_error: PatchMean
     patches: int
-    patch_px: int
-    """Side that patches have nearly."""
+    patch_px: float
+    """Side of a square as large as the patches are on average."""
     disc: Disc
     """Width of the boundary band and tolerance of contours."""
 
@@ -117,7 +117,7 @@ class StructureScores:
         known_pixels: int,
         averaged: npt.NDArray[np.bool_],
         *,
-        patch_px: int,
+        patch_px: float,
         disc: Disc,
     ) -> StructureScores:
         """The scores of some patches."""

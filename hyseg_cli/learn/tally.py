@@ -23,6 +23,8 @@ class PatchCount:
 
     place: tuple[int, int, int]
     """Number of the scene, first row, first column."""
+    pixels: int
+    """Height times width."""
     confusion: Counts
     """(classes, classes), rows being the reference."""
     structure: StructureCounts | None
@@ -36,6 +38,8 @@ class PatchTable:
 
     places: Counts
     """(patches, 3): number of the scene, first row, first column."""
+    pixels: Counts
+    """(patches,): height times width of each, known or not."""
     margins: Counts
     """(patches, classes, 3): pixels of the reference and of the map, and those they agree on."""
     structure: StructureCounts | None
@@ -73,6 +77,7 @@ def count_patch(
         structure = StructureCounts.of_patch(known, found, inner, disc, classes)
     return PatchCount(
         (scene, patch.window.row, patch.window.col),
+        patch.window.height * patch.window.width,
         count_pairs(reference[inner], mapped[inner], classes),
         structure,
         None if lines is None else count_changes(mapped, inner, patch.window, lines),
@@ -105,6 +110,7 @@ class Tally:
         seams = [p.seams for p in patches if p.seams is not None]
         return PatchTable(
             places=np.array([patch.place for patch in patches]),
+            pixels=np.array([patch.pixels for patch in patches]),
             margins=np.stack([patch.confusion for patch in patches]),
             structure=StructureCounts.stack(structures) if structures else None,
             seams=np.stack(seams) if seams else None,

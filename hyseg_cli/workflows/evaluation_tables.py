@@ -89,9 +89,10 @@ def _form_lines(evaluation: Evaluation, form: StructureScores) -> Iterator[str]:
     yield _line("mean, sum of pieces", *(_cell(overall[column]) for column in FORM_COLUMNS))
     means = (form.mean_cl_dice, form.mean_b0_error, form.mean_b1_error)
     yield _line("standard error", *(_cell(float(mean.standard_error)) for mean in means))
+    side = f"{form.patch_px:.0f}"
     yield (
-        f"over {form.patches} patches of nearly {form.patch_px} x {form.patch_px} pixels, pieces "
-        f"8-connected, holes 4-connected; boundaries of {form.disc.radius:g} px"
+        f"over {form.patches} patches of {side} x {side} pixels on average, pieces 8-connected, "
+        f"holes 4-connected; boundaries of {form.disc.radius:g} px"
     )
 
 
@@ -154,6 +155,7 @@ def _evaluation_dict(evaluation: Evaluation, *, kappa: bool) -> dict[str, Any]:
         )
         values["boundary_px"] = form.disc.radius
         values["patches"] = form.patches
+        values["mean_patch_px"] = form.patch_px
     if seams is not None:
         values["seams"] = _numbers(
             {
