@@ -75,9 +75,8 @@ from hyseg_cli.settings import EvaluateSettings
 )
 @click.option(
     "--overlap",
-    default=default_of(EvaluateSettings, "overlap"),
-    show_default=True,
-    help="Pixels that neighbouring tiles share.",
+    type=int,
+    help="Pixels that neighbouring tiles share.  [default: a quarter of the tile]",
 )
 @click.option("--batch-size", default=default_of(EvaluateSettings, "batch_size"), show_default=True)
 @device_option(EvaluateSettings)

@@ -55,6 +55,8 @@ class Evaluation:
     overlap_disagreement: float | None
     """Share of the pixels in overlaps on which neighbouring tiles differ; None for maps."""
     strangers: Strangers
+    scenes: tuple[str, ...]
+    """The map, or the images of a model, that the patches are numbered by."""
     patches: PatchTable
 
     @classmethod
@@ -67,6 +69,7 @@ class Evaluation:
         name: str,
         reference: str,
         strangers: Strangers,
+        scenes: tuple[str, ...],
         overlap_disagreement: float | None = None,
     ) -> Evaluation:
         """The scores of what was counted.
@@ -92,7 +95,7 @@ class Evaluation:
                 table.structure,
                 agreement.pixels,
                 agreement.averaged,
-                patch_px=math.sqrt(table.pixels.mean()),
+                patch_px=math.sqrt(table.places[:, 3:].prod(axis=1).mean()),
                 disc=protocol.disc,
             )
         return cls(
@@ -106,6 +109,7 @@ class Evaluation:
             seams=None if table.seams is None else SeamScores.of(table.seams),
             overlap_disagreement=overlap_disagreement,
             strangers=strangers,
+            scenes=scenes,
             patches=table,
         )
 

@@ -59,9 +59,6 @@ class TileLines:
         """The lines of a grid of tiles."""
         return cls(_lines_of(grid.rows), _lines_of(grid.cols))
 
-    def __bool__(self) -> bool:
-        return bool(self.rows.any() or self.cols.any())
-
 
 def _lines_of(span: Span) -> npt.NDArray[np.bool_]:
     """Along one axis: where a tile's weight leaves zero, passes a half, and reaches one."""

@@ -21,10 +21,8 @@ Channels = npt.NDArray[np.uint8]
 class PatchCount:
     """What was counted in one patch."""
 
-    place: tuple[int, int, int]
-    """Number of the scene, first row, first column."""
-    pixels: int
-    """Height times width."""
+    place: tuple[int, int, int, int, int]
+    """Number of the scene, first row, first column, height, width."""
     confusion: Counts
     """(classes, classes), rows being the reference."""
     structure: StructureCounts | None
@@ -37,9 +35,7 @@ class PatchTable:
     """What was counted in all patches that have known pixels, in the order of their places."""
 
     places: Counts
-    """(patches, 3): number of the scene, first row, first column."""
-    pixels: Counts
-    """(patches,): height times width of each, known or not."""
+    """(patches, 5): number of the scene, first row, first column, height, width."""
     margins: Counts
     """(patches, classes, 3): pixels of the reference and of the map, and those they agree on."""
     structure: StructureCounts | None
@@ -68,7 +64,7 @@ def count_patch(
         lines: Tile lines of the map; None to leave seams out.
         scene: Number of the scene that it is a patch of.
     """
-    inner = patch.inner
+    inner, window = patch.inner, patch.window
     structure = None
     if disc is not None:
         unknown = (reference == NODATA_ID) | (mapped == NODATA_ID)
@@ -76,11 +72,10 @@ def count_patch(
         known[unknown] = found[unknown] = NODATA_ID
         structure = StructureCounts.of_patch(known, found, inner, disc, classes)
     return PatchCount(
-        (scene, patch.window.row, patch.window.col),
-        patch.window.height * patch.window.width,
+        (scene, window.row, window.col, window.height, window.width),
         count_pairs(reference[inner], mapped[inner], classes),
         structure,
-        None if lines is None else count_changes(mapped, inner, patch.window, lines),
+        None if lines is None else count_changes(mapped, inner, window, lines),
     )
 
 
@@ -110,7 +105,6 @@ class Tally:
         seams = [p.seams for p in patches if p.seams is not None]
         return PatchTable(
             places=np.array([patch.place for patch in patches]),
-            pixels=np.array([patch.pixels for patch in patches]),
             margins=np.stack([patch.confusion for patch in patches]),
             structure=StructureCounts.stack(structures) if structures else None,
             seams=np.stack(seams) if seams else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 from skimage.morphology import skeletonize
 
 from hyseg_cli.geo.arcs.kernels import kernel
@@ -49,10 +50,16 @@ def skeleton_counts(reference: Channels, mapped: Channels, classes: int) -> Coun
         pixels of the map, those that the reference covers.
     """
     counts = np.zeros((classes, 4), np.int64)
-    for channel in np.union1d(np.unique(reference), np.unique(mapped)):
-        if channel == NODATA_ID:
+    # Thinning goes over all pixels many times, so each class is cut out first.
+    numbers = [raster.astype(np.int32) + 1 for raster in (reference, mapped)]
+    for raster in numbers:
+        raster[raster == NODATA_ID + 1] = 0
+    boxes = [find_objects(raster, classes) for raster in numbers]
+    for channel in range(classes):
+        box = _around(boxes[0][channel], boxes[1][channel])
+        if box is None:
             continue
-        known, found = reference == channel, mapped == channel
+        known, found = reference[box] == channel, mapped[box] == channel
         lines = skeletonize(known), skeletonize(found)
         counts[channel] = (
             lines[0].sum(), (lines[0] & found).sum(), lines[1].sum(), (lines[1] & known).sum()
@@ -71,6 +78,19 @@ def cl_dice(counts: Counts) -> Floats:
     known, kept, found, right = (counts[..., i].astype(float) for i in range(4))
     score = ratio(2.0 * kept * right, kept * found + right * known)
     return np.where(known + found > 0, np.nan_to_num(score), np.nan)
+
+
+_Box = tuple[slice, slice]
+
+
+def _around(one: _Box | None, other: _Box | None) -> _Box | None:
+    """The least rows and columns that hold both boxes."""
+    if one is None or other is None:
+        return one or other
+    rows, cols = (
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return rows, cols
 
 
 @kernel

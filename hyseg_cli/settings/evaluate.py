@@ -8,6 +8,7 @@ from pathlib import Path
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.settings.tiles import overlap_of
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
 FORM_METRICS = (
@@ -92,7 +93,8 @@ class EvaluateSettings:
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
     tile_size: int = 512
-    overlap: int = 128
+    overlap: int | None = None
+    """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
     device: str = "auto"
     seed: int = 0
@@ -107,6 +109,11 @@ class EvaluateSettings:
     def thresholds(self) -> tuple[Threshold, ...]:
         """What `fail_under` says."""
         return tuple(Threshold.parse(text) for text in self.fail_under)
+
+    @property
+    def overlap_px(self) -> int:
+        """Overlap in pixels: as asked for, or that of `hyseg predict`."""
+        return overlap_of(self.tile_size, self.overlap)
 
     @property
     def boundary_width(self) -> Quantity:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.settings.tiles import overlap_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,4 +51,4 @@ class PredictSettings:
     @property
     def overlap_px(self) -> int:
         """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
-        return self.tile_size // 4 // 32 * 32 if self.overlap is None else self.overlap
+        return overlap_of(self.tile_size, self.overlap)

@@ -49,6 +49,7 @@ def run(settings: EvaluateSettings, report: Report) -> Evaluation | Comparison:
             name=str(path),
             reference=str(settings.reference),
             strangers=maps.reference.strangers,
+            scenes=(str(path),),
         )
         for tally, path in zip(tallies, settings.maps, strict=True)
     ]

@@ -58,9 +58,11 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
     protocol = protocol_of(settings, crosswalk.legend, None)
     reference = ReferenceClasses(_InMemory(np.zeros((0, 0), np.uint8)), legend, crosswalk)
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
+    names = []
     for index, (pair, scene) in enumerate(_open(pairs, legend, model, settings, report)):
         drawn = _draw(scene, _noise_origin(pair), classify, settings)
         seen.add(drawn.probe)
+        names.append(scene.name)
         reference.labels = _InMemory(drawn.labels)
         mapped = crosswalk.maps[0][drawn.channels]
         for patch in patches_of(scene.height, scene.width, protocol):
@@ -84,6 +86,7 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
         name=str(path),
         reference=str(settings.labels),
         strangers=reference.strangers,
+        scenes=tuple(names),
         overlap_disagreement=seen.share,
     )
 
@@ -196,7 +199,7 @@ def _draw(
         scene.height,
         scene.width,
         tile=settings.tile_size,
-        overlap=settings.overlap,
+        overlap=settings.overlap_px,
         phase=noise_origin,
     )
     labels = np.zeros((scene.height, scene.width), np.uint8)

@@ -63,7 +63,13 @@ def evaluate(order, wrong=0.1, seed=1):
             )
         )
     return Evaluation.of(
-        tally, LEGEND, protocol, name="map", reference="truth", strangers=Strangers()
+        tally,
+        LEGEND,
+        protocol,
+        name="map",
+        reference="truth",
+        strangers=Strangers(),
+        scenes=("map",),
     )
 
 

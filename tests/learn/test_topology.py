@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
+from skimage.morphology import skeletonize
 
 from hyseg_cli.learn.topology import betti_numbers, cl_dice, skeleton_counts
 
@@ -68,6 +69,16 @@ def test_identical_masks_have_a_cl_dice_of_one(mask):
     scores = cl_dice(skeleton_counts(mask, mask, 3))
     occurs = [(mask == channel).any() for channel in range(3)]
     np.testing.assert_array_equal(scores, np.where(occurs, 1.0, np.nan))
+
+
+@given(pair=hnp.arrays(np.uint8, (2, 9, 11), elements=st.sampled_from([0, 1, 2, 255])))
+def test_skeletons_are_those_of_the_whole_patch(pair):
+    counts = skeleton_counts(pair[0], pair[1], 3)
+    for channel, row in enumerate(counts):
+        known, found = pair == channel
+        lines = skeletonize(known), skeletonize(found)
+        expected = lines[0].sum(), lines[0][found].sum(), lines[1].sum(), lines[1][known].sum()
+        assert tuple(row) == expected
 
 
 def test_a_broken_line_has_the_cl_dice_computed_by_hand():
