@@ -75,10 +75,11 @@ def _agreement_lines(evaluation: Evaluation, *, kappa: bool) -> Iterator[str]:
     yield _line("quantity disagreement", _cell(scores.quantity_disagreement))
     yield _line("allocation disagreement", _cell(scores.allocation_disagreement))
     if kappa:
-        yield _line("kappa", _cell(scores.kappa)) + f"  ({KAPPA_NOTE})"
+        yield _line("kappa", _cell(scores.kappa))
+        yield KAPPA_NOTE
     yield _line("pixels compared", str(scores.pixels))
     if evaluation.strangers.pixels:
-        yield _line("left out", str(evaluation.strangers.pixels))
+        yield _line("pixels not compared", str(evaluation.strangers.pixels))
 
 
 def _form_lines(evaluation: Evaluation, form: StructureScores) -> Iterator[str]:
