@@ -42,9 +42,11 @@ def resample_sums(blocks: Floats, *, draws: int = DRAWS, seed: int = 0) -> Float
         seed: Seed of the draws; equal seeds and n draw the same blocks.
 
     Returns:
-        float64 (draws, k).
+        float64 (draws, k); NaN for a single block, which can tell nothing of others.
     """
     count = len(blocks)
+    if count < 2:
+        return np.full((draws, blocks.shape[1]), np.nan)
     rng = np.random.default_rng(seed)
     shares = np.full(count, 1.0 / count)
     sums = np.empty((draws, blocks.shape[1]))

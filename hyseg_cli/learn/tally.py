@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from hyseg_cli.learn.structure import StructureCounts
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True)
@@ -84,31 +86,45 @@ class Tally:
 
     def __init__(self, classes: int) -> None:
         self.confusion: Counts = np.zeros((classes, classes), np.int64)
-        self._patches: list[PatchCount] = []
+        self._places: list[tuple[int, ...]] = []
+        self._margins: list[Counts] = []
+        self._structure: list[StructureCounts] = []
+        self._seams: list[Counts] = []
 
     def add(self, count: PatchCount) -> None:
         """Take a patch in; one without known pixels tells nothing and is left out."""
-        if count.confusion.any():
-            # Of the matrix its margins are kept: that of many classes is large.
-            self.confusion += count.confusion
-            margins = _margins(count.confusion)
-            self._patches.append(replace(count, confusion=margins))
+        if not count.confusion.any():
+            return
+        self.confusion += count.confusion
+        self._places.append(count.place)
+        # The matrices of many classes and patches would be large; their margins are not.
+        self._margins.append(_margins(count.confusion))
+        if count.structure is not None:
+            self._structure.append(count.structure)
+        if count.seams is not None:
+            self._seams.append(count.seams)
 
     def table(self) -> PatchTable:
         """All patches, by scene and place.
 
         Raises:
-            ValueError: If nothing was counted.
+            ValueError: If nothing was counted, or structure or seams of some patches alone.
         """
-        patches = sorted(self._patches, key=lambda patch: patch.place)
-        structures = [p.structure for p in patches if p.structure is not None]
-        seams = [p.seams for p in patches if p.seams is not None]
+        order = sorted(range(len(self._places)), key=self._places.__getitem__)
+        structure, seams = _in_order(self._structure, order), _in_order(self._seams, order)
         return PatchTable(
-            places=np.array([patch.place for patch in patches]),
-            margins=np.stack([patch.confusion for patch in patches]),
-            structure=StructureCounts.stack(structures) if structures else None,
+            places=np.array([self._places[i] for i in order]),
+            margins=np.stack([self._margins[i] for i in order]),
+            structure=StructureCounts.stack(structure) if structure else None,
             seams=np.stack(seams) if seams else None,
         )
+
+
+def _in_order(parts: list[_Part], order: list[int]) -> list[_Part]:
+    if parts and len(parts) != len(order):
+        message = f"{len(parts)} of {len(order)} patches were counted in full"
+        raise ValueError(message)
+    return [parts[i] for i in order] if parts else []
 
 
 def _margins(confusion: Counts) -> Counts:

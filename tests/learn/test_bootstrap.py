@@ -29,6 +29,12 @@ def test_equal_seeds_draw_equal_blocks():
     assert (resample_sums(blocks, draws=50, seed=1) != alone).any()
 
 
+def test_a_single_block_has_no_interval_rather_than_one_without_width():
+    interval = interval_of(resample_sums(np.array([[3.0]]))[:, 0])
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
 def test_what_exists_in_no_draw_has_no_interval():
     interval = interval_of(np.full(9, np.nan))
     assert math.isnan(interval.low)
