@@ -65,6 +65,19 @@ from hyseg_cli.settings import EvaluateSettings
 @click.option("--kappa", is_flag=True, help="Show kappa, with what to hold of it.")
 @click.option("--images", type=FILE, help="Evaluate a model on images: their folder or file.")
 @click.option("--labels", type=FILE, help="Labels of the images, as for training.")
+@click.option(
+    "--benchmark",
+    type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
+    help="Evaluate a model on a published data set, by its protocol.",
+)
+@click.option("--root", type=FILE, help="Folder below which the benchmark was unpacked.")
+@click.option(
+    "--split",
+    type=click.Choice(["val", "test"]),
+    default=default_of(EvaluateSettings, "split"),
+    show_default=True,
+    help="Part of the benchmark.",
+)
 @click.option("-m", "--model", type=FILE, help="The model.  [default: the built-in one]")
 @bands_option
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.quantity import Quantity
@@ -90,6 +91,12 @@ class EvaluateSettings:
     """Model to evaluate on labelled images; None for the built-in one."""
     images: Path | None = None
     labels: Path | None = None
+    benchmark: str | None = None
+    """A published data set to evaluate the model on instead, by its protocol."""
+    root: Path | None = None
+    """Folder below which it was unpacked."""
+    split: Literal["val", "test"] = "val"
+    """Part of the benchmark."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
     tile_size: int = 512
@@ -120,17 +127,27 @@ class EvaluateSettings:
         """What `boundary` says, in px or m."""
         return Quantity.parse(self.boundary, ("px", "m"), "--boundary")
 
-    def __post_init__(self) -> None:
-        of_model = self.images is not None and self.labels is not None
-        of_maps = bool(self.maps) and self.reference is not None
-        nothing_mixed = not (
-            (self.maps or self.reference) and (self.images or self.labels or self.model)
-        )
+    def _check_subject(self) -> None:
+        """Refuse settings that do not say what to evaluate, or say it twice."""
+        given = [
+            (bool(self.maps), self.reference is not None),
+            (self.images is not None, self.labels is not None),
+            (self.benchmark is not None, self.root is not None),
+        ]
         check(
-            of_model != of_maps and nothing_mixed,
-            "evaluating needs either a map and --reference, or --images and --labels for a model",
+            sum(map(all, given)) == 1 and sum(map(any, given)) == 1,
+            "evaluating needs either a map and --reference, or for a model --images and --labels, "
+            "or --benchmark and --root",
             "For example: hyseg evaluate landcover.tif --reference truth.tif.",
         )
+        check(
+            not self.maps or self.model is None,
+            "--model is for images, not for maps",
+            "Leave it out, or give --images and --labels.",
+        )
+
+    def __post_init__(self) -> None:
+        self._check_subject()
         check(
             len(self.maps) <= 2,
             f"{len(self.maps)} maps were given",
@@ -148,7 +165,7 @@ class EvaluateSettings:
             "Give at least 1px.",
         )
         check(
-            width.unit == "px" or not of_model,
+            width.unit == "px" or bool(self.maps),
             "--boundary in metres needs maps, whose pixel size is one",
             "Give it in pixels, such as 3px.",
         )

@@ -31,7 +31,7 @@ def run(settings: EvaluateSettings, report: Report) -> Evaluation | Comparison:
     """
     if settings.csv is not None:
         require_free(settings.csv, overwrite=settings.overwrite, flag="--csv")
-    if settings.images is not None:
+    if not settings.maps:
         # Only this way needs torch, which takes seconds and 300 MiB to load.
         from hyseg_cli.workflows.evaluated_model import evaluate_model
 

@@ -14,6 +14,7 @@ from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.scene import Pixels, open_scene
 from hyseg_cli.geo.strips import Strip
+from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import Model, ModelCard, built_in_model, load_model
 from hyseg_cli.learn.class_sources import ReferenceClasses
 from hyseg_cli.learn.contract import match
@@ -44,22 +45,17 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
     Raises:
         HysegError: If no scene can be used, or labels and model have no class in common.
     """
-    if settings.images is None or settings.labels is None:
-        message = "settings of a model name images and labels"
-        raise TypeError(message)
     path = settings.model or built_in_model()
     model = load_model(path)
     classify = Predictor(model, choose_device(settings.device), seed=settings.seed)
-    pairs = find_pairs(settings.images, settings.labels)
-    if alone := images_without(pairs, settings.images):
-        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
-    legend = _legend_of_labels(settings, pairs[0], model.card.legend)
-    crosswalk = match_legends([model.card.legend], legend, merging_of(settings))
-    protocol = protocol_of(settings, crosswalk.legend, None)
-    reference = ReferenceClasses(_InMemory(np.zeros((0, 0), np.uint8)), legend, crosswalk)
+    labelled = _find(settings, model.card.legend, report)
+    crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
+    protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
+    nothing = _InMemory(np.zeros((0, 0), np.uint8))
+    reference = ReferenceClasses(nothing, labelled.legend, crosswalk)
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
     names = []
-    for index, (pair, scene) in enumerate(_open(pairs, legend, model, settings, report)):
+    for index, (pair, scene) in enumerate(_open(labelled, model, settings, report)):
         drawn = _draw(scene, _noise_origin(pair), classify, settings)
         seen.add(drawn.probe)
         names.append(scene.name)
@@ -77,14 +73,14 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
                     scene=index,
                 )
             )
-        report.advance("mapping and comparing", index + 1, len(pairs))
+        report.advance("mapping and comparing", index + 1, len(labelled.pairs))
     warn_of(reference.strangers, report)
     return Evaluation.of(
         tally,
         crosswalk.legend,
         protocol,
         name=str(path),
-        reference=str(settings.labels),
+        reference=labelled.name,
         strangers=reference.strangers,
         scenes=tuple(names),
         overlap_disagreement=seen.share,
@@ -129,6 +125,37 @@ class _Drawn:
     probe: OverlapProbe
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """Images with labels, before they are opened."""
+
+    name: str
+    pairs: list[ScenePair]
+    legend: Legend
+    """The classes as the labels have them."""
+    unscored: tuple[str, ...] = ()
+    """Classes that the means leave out."""
+
+
+def _find(settings: EvaluateSettings, of_model: Legend, report: Report) -> _Labelled:
+    """The benchmark, or the user's own images and labels."""
+    if settings.benchmark is not None and settings.root is not None:
+        benchmark = BENCHMARKS[settings.benchmark]
+        return _Labelled(
+            f"{benchmark.title} {settings.split}",
+            benchmark.find(settings.root, settings.split),
+            benchmark.coding,
+            benchmark.unscored,
+        )
+    if settings.images is None or settings.labels is None:
+        message = "settings of a model name a benchmark, or images and labels"
+        raise TypeError(message)
+    pairs = find_pairs(settings.images, settings.labels)
+    if alone := images_without(pairs, settings.images):
+        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
+    return _Labelled(str(settings.labels), pairs, _legend_of_labels(settings, pairs[0], of_model))
+
+
 def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Legend) -> Legend:
     """The classes as the labels name them; rasters without names have the ids of the model."""
     if settings.reference_legend is not None:
@@ -142,17 +169,13 @@ def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Leg
 
 
 def _open(
-    pairs: list[ScenePair],
-    legend: Legend,
-    model: Model,
-    settings: EvaluateSettings,
-    report: Report,
+    labelled: _Labelled, model: Model, settings: EvaluateSettings, report: Report
 ) -> Iterator[tuple[ScenePair, LabelledScene]]:
     """The scenes one after the other; those that cannot be opened are told and left out."""
     used, first_problem = 0, None
-    for pair in pairs:
+    for pair in labelled.pairs:
         try:
-            scene = _open_one(pair, legend, model.card, settings, report)
+            scene = _open_one(pair, labelled.legend, model.card, settings, report)
         except UnusableFileError as error:
             first_problem = first_problem or error
             report.warn(f"left out: {error.message}")

@@ -24,8 +24,19 @@ def patches_of(height: int, width: int, protocol: Protocol) -> PatchGrid:
     return PatchGrid.cover(height, width, side=protocol.patch_px, rim=rim)
 
 
-def protocol_of(settings: EvaluateSettings, legend: Legend, scene: Scene | None) -> Protocol:
+def protocol_of(
+    settings: EvaluateSettings,
+    legend: Legend,
+    scene: Scene | None,
+    unscored: tuple[str, ...] = (),
+) -> Protocol:
     """How to measure: widths in pixels of the map, classes as channels.
+
+    Args:
+        settings: What was asked for.
+        legend: The classes compared.
+        scene: The map; None for models, whose widths are in pixels.
+        unscored: Further classes that the means leave out, where they exist.
 
     Raises:
         UsageProblemError: If a class or a width in metres means nothing here.
@@ -42,7 +53,7 @@ def protocol_of(settings: EvaluateSettings, legend: Legend, scene: Scene | None)
     return Protocol(
         settings.patch_size,
         _disc(settings, scene) if settings.structure else None,
-        tuple(channel_of[name] for name in settings.exclude),
+        tuple(c for n, c in channel_of.items() if n in (*settings.exclude, *unscored)),
     )
 
 

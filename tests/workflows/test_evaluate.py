@@ -481,6 +481,9 @@ def test_the_csv_holds_what_the_json_holds(tmp_path, pair):
         ["a.tif", "b.tif", "c.tif", "--reference", "r.tif"],
         ["map.tif", "--reference", "r.tif", "--images", "i", "--labels", "l"],
         ["--images", "i"],
+        ["--benchmark", "potsdam"],
+        ["--benchmark", "potsdam", "--root", "r", "--images", "i", "--labels", "l"],
+        ["map.tif", "--reference", "r.tif", "--model", "m.safetensors"],
         ["map.tif", "--reference", "r.tif", "--boundary", "3ha"],
         ["map.tif", "--reference", "r.tif", "--boundary", "0.5px"],
         ["--images", "i", "--labels", "l", "--boundary", "2m"],
@@ -549,3 +552,30 @@ def test_a_model_is_measured_on_all_scenes_together(scene_folder, tiny_model):
     np.testing.assert_array_equal(both.confusion, sum(part.confusion for part in single))
     assert both.patches.places[:, 0].tolist() == [0, 1]
     assert both.overlap_disagreement is None  # one tile each
+
+
+def test_a_benchmark_leaves_out_of_its_means_what_its_protocol_leaves_out(tmp_path, tiny_model):
+    rng = np.random.default_rng(0)
+    labels = np.zeros((96, 64, 3), np.uint8)
+    labels[:, :20], labels[:, 20:40] = (255, 0, 0), (0, 0, 255)  # clutter, building, unlabelled
+    for name, pixels in (("RGB", rng.integers(0, 255, labels.shape)), ("label", labels)):
+        path = tmp_path / f"top_potsdam_2_10_{name}.tif"
+        with rasterio.open(
+            path, "w", driver="GTiff", width=64, height=96, count=3, dtype="uint8",
+            crs="EPSG:32632", transform=from_origin(5e5, 5.4e6, 0.05, 0.05), photometric="RGB",
+        ) as file:  # fmt: skip
+            file.write(np.moveaxis(pixels, -1, 0).astype(np.uint8))
+    # The model of the tests knows land, not clutter.
+    merging = tmp_path / "classes.json"
+    merging.write_text('{"land": "clutter"}')
+    arguments = ["--benchmark", "potsdam", "--root", tmp_path, "--model", tiny_model]
+    values = numbers(*arguments, "--map-classes", merging, "-q")
+    assert values["reference"] == "ISPRS Potsdam val"
+    assert values["excluded_from_means"] == ["clutter"]
+    assert values["pixels"] == 40 * 96
+    scored = [
+        scores["iou"]
+        for name, scores in values["classes"].items()
+        if name != "clutter" and scores["iou"] is not None
+    ]
+    assert values["miou"] == pytest.approx(np.mean(scored))
