@@ -34,6 +34,10 @@ class Strangers:
     names: tuple[str, ...] = ()
     """Their classes, or values and colours where these have no name."""
 
+    def joined(self, other: Strangers) -> Strangers:
+        """Those of two references together."""
+        return Strangers(self.pixels + other.pixels, tuple(sorted({*self.names, *other.names})))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

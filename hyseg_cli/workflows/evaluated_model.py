@@ -20,7 +20,7 @@ from hyseg_cli.learn.class_sources import ReferenceClasses
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
 from hyseg_cli.learn.device import choose_device
-from hyseg_cli.learn.evaluation import Evaluation
+from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.legends import legend_of_labels
@@ -29,7 +29,7 @@ from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images
 from hyseg_cli.learn.scenes import open_pair
 from hyseg_cli.learn.seams import TileLines
 from hyseg_cli.learn.stitch import Classify, map_strips
-from hyseg_cli.learn.tally import Tally, count_patch
+from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import EvaluateSettings
@@ -51,40 +51,51 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
     labelled = _find(settings, model.card.legend, report)
     crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
-    nothing = _InMemory(np.zeros((0, 0), np.uint8))
-    reference = ReferenceClasses(nothing, labelled.legend, crosswalk)
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
-    names = []
+    strangers, names = Strangers(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, report)):
         drawn = _draw(scene, _noise_origin(pair), classify, settings)
-        seen.add(drawn.probe)
-        names.append(scene.name)
-        reference.labels = _InMemory(drawn.labels)
+        reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
-        for patch in patches_of(scene.height, scene.width, protocol):
-            tally.add(
-                count_patch(
-                    patch,
-                    reference.read(patch),
-                    mapped[patch.read.slices],
-                    len(crosswalk.legend),
-                    disc=protocol.disc,
-                    lines=TileLines.of(drawn.grid),
-                    scene=index,
-                )
-            )
+        for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
+            tally.add(count)
+        strangers = strangers.joined(reference.strangers)
+        names.append(scene.name)
+        seen.add(drawn.probe)
         report.advance("mapping and comparing", index + 1, len(labelled.pairs))
-    warn_of(reference.strangers, report)
+    warn_of(strangers, report)
     return Evaluation.of(
         tally,
         crosswalk.legend,
         protocol,
         name=str(path),
         reference=labelled.name,
-        strangers=reference.strangers,
+        strangers=strangers,
         scenes=tuple(names),
         overlap_disagreement=seen.share,
     )
+
+
+def _count(
+    mapped: Channels,
+    reference: ReferenceClasses,
+    lines: TileLines,
+    protocol: Protocol,
+    index: int,
+) -> Iterator[PatchCount]:
+    """Count the patches of the scene with a number."""
+    classes = len(reference.crosswalk.legend)
+    height, width = mapped.shape
+    for patch in patches_of(height, width, protocol):
+        yield count_patch(
+            patch,
+            reference.read(patch),
+            mapped[patch.read.slices],
+            classes,
+            disc=protocol.disc,
+            lines=lines,
+            scene=index,
+        )
 
 
 @dataclass(frozen=True)
