@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -40,12 +40,14 @@ def by_distance_transforms(reference, mapped, radius, classes):
     return counts
 
 
+@settings(deadline=None)
 @given(rasters=pairs(), radius=st.sampled_from([1.0, 1.5, 2.0, 3.0, 4.3]))
 def test_counts_are_those_of_distance_transforms(rasters, radius):
     found = count_boundaries(*rasters, whole, Disc(radius), 3)
     np.testing.assert_array_equal(found, by_distance_transforms(*rasters, radius, 3))
 
 
+@settings(deadline=None)
 @given(rasters=pairs((0, 1, 255)), radius=st.sampled_from([1.0, 2.0, 3.5]), side=st.integers(1, 6))
 def test_windows_with_a_rim_add_up_to_the_whole(rasters, radius, side):
     rasters = [np.where((rasters[0] == 255) | (rasters[1] == 255), 255, r) for r in rasters]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torchmetrics import classification
@@ -49,6 +49,7 @@ def test_a_class_left_out_of_the_means_still_counts_in_accuracy():
     assert matrix.scores(excluded=(1,)).overall_accuracy == pytest.approx(3 / 4)
 
 
+@settings(deadline=None)
 @given(reference=channels, mapped=channels)
 def test_scores_are_those_of_torchmetrics(reference, mapped):
     known = (reference != 255) & (mapped != 255)
@@ -73,6 +74,7 @@ def test_scores_are_those_of_torchmetrics(reference, mapped):
         assert scores.kappa == pytest.approx(float(kappa), rel=1e-5, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(reference=channels, mapped=channels)
 def test_both_disagreements_make_up_the_error(reference, mapped):
     scores = count(reference, mapped).scores()
@@ -93,6 +95,7 @@ def test_nothing_compared_is_no_score():
     assert math.isnan(scores.overall_accuracy)
 
 
+@settings(deadline=None)
 @given(pairs=st.lists(st.tuples(channels, channels), min_size=1, max_size=4))
 def test_windows_may_come_in_any_order(pairs):
     forwards, backwards = ConfusionMatrix(3), ConfusionMatrix(3)
@@ -103,6 +106,7 @@ def test_windows_may_come_in_any_order(pairs):
     assert (forwards.counts == backwards.counts).all()
 
 
+@settings(deadline=None)
 @given(reference=channels, mapped=channels)
 def test_scores_lie_between_zero_and_one(reference, mapped):
     scores = count(reference, mapped).scores()
@@ -111,6 +115,7 @@ def test_scores_lie_between_zero_and_one(reference, mapped):
         assert ((known >= 0) & (known <= 1)).all()
 
 
+@settings(deadline=None)
 @given(reference=channels, mapped=channels)
 def test_iou_is_that_of_sets(reference, mapped):
     known = (reference != 255) & (mapped != 255)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
@@ -50,6 +50,7 @@ def test_pieces_and_holes_counted_by_hand(rows, pieces, holes):
     assert betti_numbers(channels_of(rows), 2)[1].tolist() == [pieces, holes]
 
 
+@settings(deadline=None)
 @given(mask=masks)
 def test_pieces_and_holes_are_those_of_skimage(mask):
     np.testing.assert_array_equal(betti_numbers(mask, 3), oracle(mask, 3))
@@ -64,6 +65,7 @@ def test_a_large_noisy_raster_needs_no_more_labels_than_there_is_room_for():
     np.testing.assert_array_equal(betti_numbers(noise, 3), oracle(noise, 3))
 
 
+@settings(deadline=None)
 @given(mask=masks)
 def test_identical_masks_have_a_cl_dice_of_one(mask):
     scores = cl_dice(skeleton_counts(mask, mask, 3))
@@ -71,6 +73,7 @@ def test_identical_masks_have_a_cl_dice_of_one(mask):
     np.testing.assert_array_equal(scores, np.where(occurs, 1.0, np.nan))
 
 
+@settings(deadline=None)
 @given(pair=hnp.arrays(np.uint8, (2, 9, 11), elements=st.sampled_from([0, 1, 2, 255])))
 def test_skeletons_are_those_of_the_whole_patch(pair):
     counts = skeleton_counts(pair[0], pair[1], 3)
