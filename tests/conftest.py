@@ -13,10 +13,10 @@ import rasterio
 import torch
 from rasterio.transform import from_origin
 
-from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.shards import shard_path, writing_shard
-from hyseg_cli.geo.units import Stretch, Unit, cut_units, stretches
+from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.card import ModelCard, save_model
 from hyseg_cli.legend import Legend
@@ -101,13 +101,6 @@ def tiny_model(tmp_path_factory, legend) -> Path:
     card = make_card(legend)
     save_model(path, build(card.config), card)
     return path
-
-
-def whole_scene(grid: TileGrid) -> Stretch:
-    """All of a scene as one piece of work."""
-    window = Window(0, 0, grid.rows.size, grid.cols.size)
-    (stretch,) = stretches(cut_units(grid, window, len(grid.cols.starts)))
-    return stretch
 
 
 @pytest.fixture(scope="session")

@@ -17,47 +17,134 @@ from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
+    bands_option,
+    default_of,
+    device_option,
     is_quiet,
+    overwrite_option,
     print_result,
 )
 from hyseg_cli.settings import EvaluateSettings
 
 
 @click.command(cls=HysegCommand)
-@click.argument("map", type=FILE)
-@click.option("--reference", type=FILE, help="Raster of the true class ids.")
-@click.option("--legend", type=FILE, help="Legend of both.  [default: the map's own]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.argument("maps", type=FILE, nargs=-1, metavar="[MAP [OTHER]]")
+@click.option(
+    "--reference", type=FILE, help="The truth: a raster of class ids or colours, or polygons."
+)
+@click.option("--legend", type=FILE, help="Legend of the maps.  [default: their own]")
+@click.option(
+    "--reference-legend",
+    type=FILE,
+    help="Legend of the reference.  [default: its own, else the map's]",
+)
+@click.option(
+    "--class-field",
+    default=default_of(EvaluateSettings, "class_field"),
+    show_default=True,
+    help="Column of polygons that holds the class, by name or id.",
+)
+@click.option(
+    "--map-classes",
+    type=FILE,
+    metavar="JSON",
+    help='Classes to rename and so to merge, such as {"lane": "road"}; null leaves one out.',
+)
+@click.option(
+    "--exclude", multiple=True, metavar="CLASS", help="Leave a class out of the means; repeat."
+)
+@click.option(
+    "--structure", is_flag=True, help="Also measure lines, pieces, holes and boundaries; slower."
+)
+@click.option(
+    "--boundary",
+    default=default_of(EvaluateSettings, "boundary"),
+    show_default=True,
+    help="Width of boundary bands and tolerance of contours, in px or m.",
+)
+@click.option(
+    "--patch-size",
+    default=default_of(EvaluateSettings, "patch_size"),
+    show_default=True,
+    help="Side in pixels of the patches for structure and intervals.",
+)
+@click.option("--kappa", is_flag=True, help="Show kappa, with what to hold of it.")
+@click.option("--images", type=FILE, help="Evaluate a model on images: their folder or file.")
+@click.option("--labels", type=FILE, help="Labels of the images, as for training.")
+@click.option(
+    "--benchmark",
+    type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
+    help="Evaluate a model on a published data set, by its protocol.",
+)
+@click.option("--root", type=FILE, help="Folder below which the benchmark was unpacked.")
+@click.option(
+    "--split",
+    type=click.Choice(["val", "test"]),
+    default=default_of(EvaluateSettings, "split"),
+    show_default=True,
+    help="Part of the benchmark.",
+)
+@click.option("-m", "--model", type=FILE, help="The model.  [default: the built-in one]")
+@bands_option
+@click.option(
+    "--tile-size",
+    default=default_of(EvaluateSettings, "tile_size"),
+    show_default=True,
+    help="Side of the tiles that the model sees, in pixels.",
+)
+@click.option(
+    "--overlap",
+    type=int,
+    help="Pixels that neighbouring tiles share.  [default: a quarter of the tile]",
+)
+@click.option("--batch-size", default=default_of(EvaluateSettings, "batch_size"), show_default=True)
+@device_option(EvaluateSettings)
+@click.option("--seed", default=default_of(EvaluateSettings, "seed"), show_default=True)
+@click.option(
+    "--fail-under",
+    multiple=True,
+    metavar="METRIC=VALUE",
+    help="Exit with 5 if a score is below, such as miou=0.6 or iou.road=0.4; repeat.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--csv", type=FILE, help="Also write all scores to a table.")
 @sample_options
 @calibration_options
+@overwrite_option
 def evaluate(*, as_json: bool, **options: Any) -> None:
-    """Compare MAP with a reference, pixel by pixel on the grid of the map.
+    """Compare MAP with a reference, or two maps with each other, on the grid of the first.
 
-    With --samples, estimate its accuracy and the area of its classes from labelled points.
+    With --samples, estimate the accuracy of MAP and the area of its classes from labelled points;
+    with --images and --labels, measure a model.
     """
     probabilities = take_calibration_options(options)
     samples = take_sample_options(options)
-    result: Any
-    calibration = None
     with Console(quiet=is_quiet()) as report:
         if samples is not None:
             from hyseg_cli.workflows import evaluate_samples
 
-            result = evaluate_samples.run(samples, report)
-        else:
-            from hyseg_cli.workflows import evaluate as workflow
+            estimates = evaluate_samples.run(samples, report)
+            print_result(json.dumps(estimates.to_dict()) if as_json else estimates.to_table())
+            return
+        from hyseg_cli.workflows import evaluate as workflow
+        from hyseg_cli.workflows import evaluation_tables as tables
 
-            result = workflow.run(EvaluateSettings(**options), report)
+        settings = EvaluateSettings(**options)
+        result = workflow.run(settings, report)
+        calibration = None
         if probabilities is not None:
             from hyseg_cli.workflows import calibrate
 
             calibration = calibrate.run(probabilities, report)
+    if settings.csv is not None:
+        tables.write_csv(settings.csv, result, kappa=settings.kappa)
     if as_json:
-        values = result.to_dict()
+        values = tables.to_dict(result, kappa=settings.kappa)
         if calibration is not None:
             values["calibration"] = calibration.to_dict()
         print_result(json.dumps(values))
-        return
-    print_result(result.to_table())
-    if calibration is not None:
-        print_result("\n" + calibration.to_table())
+    else:
+        print_result(tables.to_text(result, kappa=settings.kappa))
+        if calibration is not None:
+            print_result("\n" + calibration.to_table())
+    workflow.check_thresholds(settings, tables.evaluations_of(result))

@@ -42,17 +42,17 @@ def take_sample_options(options: dict[str, Any]) -> SampleEvaluationSettings | N
     """Remove the options of `sample_options`; their settings if points were given.
 
     Raises:
-        UsageProblemError: If both or neither of points and reference were given.
+        UsageProblemError: If points were given, but not one map alone.
     """
     taken = {name: options.pop(name) for name in ("samples", "field", "design")}
-    if (taken["samples"] is None) == (options["reference"] is None):
-        raise UsageProblemError(
-            "a map is compared with either a reference or samples",
-            hint="Give --reference truth.tif, or --samples points.gpkg.",
-        )
     if taken["samples"] is None:
         return None
-    return SampleEvaluationSettings(map=options["map"], legend=options["legend"], **taken)
+    if options["reference"] is not None or len(options["maps"]) != 1:
+        raise UsageProblemError(
+            "samples are held against one map, without a reference",
+            hint="Type hyseg evaluate MAP --samples points.gpkg, and leave out --reference.",
+        )
+    return SampleEvaluationSettings(map=options["maps"][0], legend=options["legend"], **taken)
 
 
 def calibration_options(function: _Function) -> _Function:

@@ -107,6 +107,12 @@ def stretches(units: Iterable[Unit]) -> Iterator[Stretch]:
         yield Stretch(tuple(run))
 
 
+def whole_scene(grid: TileGrid) -> Stretch:
+    """All of a scene in one go."""
+    window = Window(0, 0, grid.rows.size, grid.cols.size)
+    return Stretch(cut_units(grid, window, len(grid.cols.starts)))
+
+
 def share_of(units: tuple[Unit, ...], part: int, parts: int) -> tuple[Unit, ...]:
     """Part `part` of `parts`, counted from 1: neighbouring units, as evenly as they divide."""
     start, stop = (len(units) * i // parts for i in (part - 1, part))

@@ -33,6 +33,8 @@ class Benchmark:
     licence: str
     find: Callable[[Path, Split], list[ScenePair]]
     """Images and labels of a split below the folder where the data set was unpacked."""
+    unscored: tuple[str, ...] = ()
+    """Classes that its published means leave out; its overall accuracy counts them."""
 
 
 def _legend(*classes: tuple[str, Color]) -> Legend:
@@ -207,10 +209,12 @@ BENCHMARKS = {
         Benchmark(
             "potsdam", "ISPRS Potsdam", ISPRS_LEGEND,
             _with_ignored_colors(ISPRS_LEGEND, (0, 0, 0)), ("red", "green", "blue"), "", _potsdam,
+            ("clutter",),
         ),
         Benchmark(
             "vaihingen", "ISPRS Vaihingen", ISPRS_LEGEND,
             _with_ignored_colors(ISPRS_LEGEND, (0, 0, 0)), ("nir", "red", "green"), "", _vaihingen,
+            ("clutter",),
         ),
     )
 }  # fmt: skip

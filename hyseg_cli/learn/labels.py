@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,81 +12,74 @@ import numpy.typing as npt
 from hyseg_cli.errors import HysegError
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 
+Channels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
 NO_COLOR = -1
 """Stands for a pixel without label among packed colours."""
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Labels as channels of a legend, and what the legend does not know."""
+
+    channels: Channels
+    """(height, width), 0..N-1, or 255 where the pixel is unlabelled or strange."""
+    is_strange: Mask
+    """(height, width), True where the value or colour is not in the legend."""
+    strangers: tuple[str, ...]
+    """Those values or colours."""
+
+
 def encode_labels(
-    raster: npt.NDArray[Any],
-    legend: Legend,
-    name: str,
-    valid: npt.NDArray[np.bool_] | None = None,
-) -> npt.NDArray[np.uint8]:
-    """The channel of each pixel's class.
+    raster: npt.NDArray[Any], legend: Legend, name: str, valid: Mask | None = None
+) -> Channels:
+    """The channel of each pixel's class; see `encode_known` for the arguments.
+
+    Raises:
+        HysegError: If ids are no whole numbers, or a value or colour is not in the legend.
+    """
+    encoded = encode_known(raster, legend, name, valid)
+    if encoded.strangers:
+        what = "colour" if len(raster) >= 3 else "value"
+        known = "" if len(raster) >= 3 else f" (it has {', '.join(map(str, legend.ids))})"
+        raise HysegError(
+            f"{name}: the label {what} {encoded.strangers[0]} is not in the legend{known}",
+            hint=f"Add the class to the legend, or the {what} to its list of ignored ones.",
+        )
+    return encoded.channels
+
+
+def encode_known(
+    raster: npt.NDArray[Any], legend: Legend, name: str, valid: Mask | None = None
+) -> Encoded:
+    """The channel of each pixel's class, where the legend has it.
 
     Args:
-        raster: (1, height, width) of class ids, or (3 or 4, height, width) of colours.
+        raster: (1, height, width) of class ids, 255 meaning unlabelled, or (3 or 4, height,
+            width) of colours.
         legend: The classes; what it ignores becomes 255.
         name: What to call the raster in errors.
         valid: bool (height, width), False where the values mean nothing; None for nowhere.
 
-    Returns:
-        uint8 (height, width), 0..N-1, or 255 where the pixel is unlabelled.
-
     Raises:
-        HysegError: If a value or colour is not in the legend.
+        HysegError: If ids are no whole numbers.
     """
     if len(raster) >= 3:
-        return _encode_colors(raster[:3], legend, name, valid)
-    return encode_ids(raster[0], legend, name, valid)
-
-
-def encode_ids(
-    values: npt.NDArray[Any],
-    legend: Legend,
-    name: str,
-    valid: npt.NDArray[np.bool_] | None = None,
-) -> npt.NDArray[np.uint8]:
-    """The channel of each pixel's class.
-
-    Args:
-        values: (height, width) of class ids; 255 means unlabelled.
-        legend: The classes; what it ignores becomes 255.
-        name: What to call the raster in errors.
-        valid: bool (height, width), False where the values mean nothing; None for nowhere.
-
-    Returns:
-        uint8 (height, width), 0..N-1, or 255 where the pixel is unlabelled.
-
-    Raises:
-        HysegError: If the values are no whole numbers or one is not in the legend.
-    """
+        return _encode_colors(raster[:3], legend, valid)
+    values = raster[0]
     if values.dtype.kind not in "iub":
         raise HysegError(
             f"{name}: labels must be whole numbers, not {values.dtype}",
             hint="Write the labels as an integer raster of class ids.",
         )
-    unlabelled = {NODATA_ID, *legend.ignored_ids}
-    found = np.unique(values if valid is None else values[valid])
-    unknown = sorted(set(found.tolist()) - unlabelled - set(legend.ids))
-    if unknown:
-        raise HysegError(
-            f"{name}: the label value {unknown[0]} is not in the legend "
-            f"(it has {', '.join(map(str, legend.ids))})",
-            hint="Add the class to the legend, or the value to its list of ignored ones.",
-        )
-    channels = np.full(values.shape, NODATA_ID, np.uint8)
-    for channel, class_id in enumerate(legend.ids):
-        if class_id not in unlabelled:
-            channels[values == class_id] = channel
-    if valid is not None:
-        channels[~valid] = NODATA_ID
-    return channels
+    channel_of = {class_id: channel for channel, class_id in enumerate(legend.ids)}
+    channel_of |= dict.fromkeys((NODATA_ID, *legend.ignored_ids), NODATA_ID)
+    found, inverse = _distinct(values)
+    return _look_up(found, inverse, channel_of, valid, str)
 
 
-def _encode_colors(
-    colors: npt.NDArray[Any], legend: Legend, name: str, valid: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.uint8]:
+def _encode_colors(colors: npt.NDArray[Any], legend: Legend, valid: Mask | None) -> Encoded:
     packed = _pack(colors[0], colors[1], colors[2])
     if valid is not None:
         packed = np.where(valid, packed, NO_COLOR)
@@ -92,15 +87,40 @@ def _encode_colors(
     channel_of |= {_pack(*entry.color): i for i, entry in enumerate(legend.classes)}
     channel_of |= {_pack(*color): NODATA_ID for color in legend.ignored_colors}
     found, inverse = np.unique(packed, return_inverse=True)
-    unknown = [value for value in found.tolist() if value not in channel_of]
-    if unknown:
-        color = ((unknown[0] >> 16) & 255, (unknown[0] >> 8) & 255, unknown[0] & 255)
-        raise HysegError(
-            f"{name}: the label colour {format_color(color)} is not in the legend",
-            hint="Add the class to the legend, or the colour to its list of ignored ones.",
-        )
-    table = np.array([channel_of[value] for value in found.tolist()], np.uint8)
-    return table[inverse.reshape(packed.shape)]
+    return _look_up(found, inverse.reshape(packed.shape), channel_of, valid, _color_text)
+
+
+def _distinct(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Values, in rising order, and the position of each pixel's value among them."""
+    if values.dtype == np.uint8:
+        # Every value there can be is cheaper than a search for those there are.
+        return np.arange(256), values
+    found, inverse = np.unique(values, return_inverse=True)
+    return found, inverse.reshape(values.shape)
+
+
+def _look_up(
+    found: npt.NDArray[Any],
+    inverse: npt.NDArray[Any],
+    channel_of: Mapping[int, int],
+    valid: Mask | None,
+    text_of: Callable[[int], str],
+) -> Encoded:
+    """Channels of pixels whose values are `found[inverse]`."""
+    known = np.array([value in channel_of for value in found.tolist()], np.bool_)
+    table = np.array([channel_of.get(value, NODATA_ID) for value in found.tolist()], np.uint8)
+    channels = table[inverse]
+    is_strange = np.zeros(inverse.shape, np.bool_) if known.all() else ~known[inverse]
+    if valid is not None:
+        channels[~valid] = NODATA_ID
+        is_strange &= valid
+    positions = np.unique(inverse[is_strange])
+    strangers = tuple(text_of(int(value)) for value in found[positions].tolist())
+    return Encoded(channels, is_strange, strangers)
+
+
+def _color_text(packed: int) -> str:
+    return format_color(((packed >> 16) & 255, (packed >> 8) & 255, packed & 255))
 
 
 def _pack(red: Any, green: Any, blue: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings.check import check
+from hyseg_cli.settings.tiles import overlap_of
 
 Bounds = tuple[float, float, float, float]
 
@@ -122,7 +123,7 @@ class PredictSettings:
     @property
     def overlap_px(self) -> int:
         """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
-        return self.tile_size // 4 // 32 * 32 if self.overlap is None else self.overlap
+        return overlap_of(self.tile_size, self.overlap)
 
     @property
     def max_memory_bytes(self) -> int:

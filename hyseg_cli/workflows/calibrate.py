@@ -25,7 +25,7 @@ from hyseg_cli.learn.calibration import (
     fit_temperature,
 )
 from hyseg_cli.learn.card import MODEL_TAG, digest_of, read_card, replace_card
-from hyseg_cli.learn.labels import encode_ids
+from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import CalibrateSettings
@@ -138,7 +138,7 @@ def _strips(
             window = Window(row, 0, min(step, shares.height - row), shares.width)
             levels = share_reader.read(window).image
             labels = reference_reader.read(window)
-            truth = encode_ids(labels.image[0], legend, reference.path, labels.valid)
+            truth = encode_labels(labels.image[:1], legend, reference.path, labels.valid)
             # 255 in any band is no level, whether the file says so or not.
             usable = (levels != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
             yield row, levels, truth, usable

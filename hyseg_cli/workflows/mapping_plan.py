@@ -19,6 +19,7 @@ from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.units import Unit, cut_units
 from hyseg_cli.learn.card import MODEL_TAG, ModelCard
+from hyseg_cli.learn.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.inspection import Inspection
@@ -136,7 +137,7 @@ def make_plan(
     )
     area = AreaOfInterest(settings.aoi, scene) if settings.aoi else None
     window = _window(scene, area, job, settings)
-    outputs = _outputs(scene, window, card, digest, job, settings)
+    outputs = _outputs(scene, grid, window, card, digest, job, settings)
     count = sum(output.spec.band_count for output in outputs)
     pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(card.legend), count)
     budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
@@ -183,6 +184,7 @@ def _window(
 
 def _outputs(
     scene: Scene,
+    grid: TileGrid,
     window: Window,
     card: ModelCard,
     digest: str,
@@ -204,6 +206,7 @@ def _outputs(
                 "src_nodata": settings.src_nodata,
             }
         ),
+        TILES_TAG: describe_tiles(grid, window),
         "HYSEG_INPUT": Path(job.scene).name,
         "HYSEG_ATTRIBUTION": card.data.attribution,
     }

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from affine import Affine
-from conftest import whole_scene
 from rasterio.transform import from_origin
 from torch.nn.functional import interpolate
 
@@ -12,6 +11,7 @@ from hyseg_cli.geo.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.strips import read_strips
+from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import map_strips
 

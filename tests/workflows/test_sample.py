@@ -406,7 +406,7 @@ def test_a_simple_random_sample_can_be_stated(tmp_path, mapped, classes, truth, 
     [
         (["--field", "kind"], 2, "has no field kind"),
         (["--design", "none.json"], 2, "no such file"),
-        (["--reference", "truth.tif"], 2, "either a reference or samples"),
+        (["--reference", "truth.tif"], 2, "without a reference"),
     ],
 )
 def test_evaluations_that_cannot_be_are_told(points, mapped, options, code, words):
@@ -418,7 +418,7 @@ def test_evaluations_that_cannot_be_are_told(points, mapped, options, code, word
 def test_a_map_alone_is_not_evaluated(mapped):
     result = run("evaluate", mapped)
     assert result.exit_code == 2
-    assert "--samples" in result.stderr
+    assert "--samples" in result.stderr  # the hint names all ways
 
 
 def test_points_that_nobody_labelled_are_told(points, mapped):

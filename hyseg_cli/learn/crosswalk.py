@@ -1,0 +1,147 @@
+"""Crosswalk: classes of several legends that mean the same, matched by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.legend import NODATA_ID, Legend, LegendClass
+
+Merging = Mapping[str, str | None]
+"""New names of classes, None for those to leave out; other classes keep theirs."""
+
+Table = npt.NDArray[np.uint8]
+"""(256,): the channel that each channel of a legend becomes, 255 for none."""
+
+
+@dataclass(frozen=True)
+class Crosswalk:
+    """How the channels of maps and of their reference become those of one legend."""
+
+    legend: Legend
+    """The classes that are compared."""
+    maps: tuple[Table, ...]
+    reference: Table
+    strangers: npt.NDArray[np.bool_]
+    """(256,): channels of the reference whose class no map has."""
+
+
+def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -> Crosswalk:
+    """Match classes by name, whatever their ids; upper and lower case do not matter.
+
+    A class of the reference whose name is the id of a class of the first map counts as that
+    class, as in polygons that hold ids.
+
+    Args:
+        maps: Legends of the maps; the classes of all of them are compared.
+        reference: Legend of the reference; its classes that no map has are strangers.
+        merging: Classes to rename, and so to merge, or to leave out.
+
+    Raises:
+        UsageProblemError: If a class to merge exists nowhere.
+        HysegError: If maps and reference have no class in common.
+    """
+    new_names = _new_names((*maps, reference), merging)
+    legend = _merged(maps, new_names)
+    channels = {_key(name): channel for channel, name in enumerate(legend.names)}
+    by_id = {str(entry.id): new_names[_key(entry.name)] for entry in maps[0].classes}
+    tables = tuple(_table(source, new_names, channels, {}) for source in maps)
+    table = _table(reference, new_names, channels, by_id)
+    if (table == NODATA_ID).all():
+        raise HysegError(
+            f"map and reference have no class in common: {', '.join(legend.names)} against "
+            f"{', '.join(reference.names)}",
+            hint="Name the classes alike with --map-classes, a file such as "
+            f'{{"{reference.names[0]}": "{legend.names[0]}"}}.',
+        )
+    wanted = [new_names[_key(name)] is not None for name in reference.names]
+    strangers = np.zeros(NODATA_ID + 1, np.bool_)
+    strangers[: len(wanted)] = wanted & (table[: len(wanted)] == NODATA_ID)
+    return Crosswalk(legend, tables, table, strangers)
+
+
+def read_merging(path: Path) -> Merging:
+    """Classes to merge, from a JSON file of names such as `{"lane": "road", "shadow": null}`.
+
+    Raises:
+        UsageProblemError: If there is no such file or it holds something else.
+    """
+    hint = 'Write old and new names, such as {"lane": "road"}; null leaves a class out.'
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UsageProblemError(f"--map-classes {path}: no such file", hint=hint) from error
+    except (OSError, ValueError) as error:
+        raise UsageProblemError(
+            f"--map-classes {path} is not JSON ({' '.join(str(error).split())})", hint=hint
+        ) from error
+    if not isinstance(values, dict) or not all(
+        isinstance(name, str | None) for name in values.values()
+    ):
+        raise UsageProblemError(f"--map-classes {path} holds no names of classes", hint=hint)
+    return values
+
+
+def _key(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _new_names(legends: Iterable[Legend], merging: Merging) -> dict[str, str | None]:
+    """What every class is called after merging, by the key of its name."""
+    names: dict[str, str | None] = {}
+    for legend in legends:
+        for name in legend.names:
+            names.setdefault(_key(name), name)
+    known = sorted(str(name) for name in names.values())
+    for old, new in merging.items():
+        if _key(old) not in names:
+            raise UsageProblemError(
+                f"--map-classes: neither map nor reference has a class {old!r}",
+                hint=f"The classes are {', '.join(known)}.",
+            )
+        names[_key(old)] = new
+    return names
+
+
+def _merged(maps: Sequence[Legend], new_names: Mapping[str, str | None]) -> Legend:
+    """The classes of the maps under their new names, in the order of the maps."""
+    entries = [entry for legend in maps for entry in legend.classes]
+    own = {_key(entry.name): entry for entry in reversed(entries)}
+    merged: dict[str, LegendClass] = {}
+    taken: set[int] = set()
+    for entry in entries:
+        name = new_names[_key(entry.name)]
+        if name is None or _key(name) in merged:
+            continue
+        # A class that others are merged into lends them its id and colour.
+        model = own.get(_key(name), entry)
+        class_id = model.id if model.id not in taken else max(taken) + 1
+        taken.add(class_id)
+        merged[_key(name)] = LegendClass(id=class_id, name=name, color=model.color)
+    if not merged:
+        raise UsageProblemError(
+            "--map-classes leaves out every class of the map", hint="Keep at least one."
+        )
+    return Legend(tuple(merged.values()))
+
+
+def _table(
+    source: Legend,
+    new_names: Mapping[str, str | None],
+    channels: Mapping[str, int],
+    by_id: Mapping[str, str | None],
+) -> Table:
+    found = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
+    for channel, entry in enumerate(source.classes):
+        name = new_names[_key(entry.name)]
+        if name is not None and _key(name) not in channels:
+            name = by_id.get(name)
+        if name is not None:
+            found[channel] = channels.get(_key(name), NODATA_ID)
+    return found

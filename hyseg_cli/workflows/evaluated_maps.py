@@ -1,0 +1,128 @@
+"""The maps that `hyseg evaluate` measures, and their reference, on one grid and in one legend."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.style import LEGEND_TAG, legend_of
+from hyseg_cli.learn.class_sources import MapClasses, ReferenceClasses, named_legend
+from hyseg_cli.learn.crosswalk import match_legends
+from hyseg_cli.learn.evaluation import Protocol
+from hyseg_cli.learn.label_sources import LabelSource, VectorLabels, overlap
+from hyseg_cli.learn.legends import legend_of_labels
+from hyseg_cli.learn.pairs import VECTOR_SUFFIXES
+from hyseg_cli.learn.seams import TileLines, tile_lines_of
+from hyseg_cli.legend import Legend
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.workflows.evaluation_protocol import merging_of, protocol_of
+
+
+@dataclass(frozen=True)
+class EvaluatedMaps:
+    """What is compared: maps on the grid of the first, and their reference."""
+
+    scene: Scene
+    """The first map."""
+    sources: tuple[MapClasses, ...]
+    lines: tuple[TileLines | None, ...]
+    """Tile lines of each map."""
+    reference: ReferenceClasses
+    protocol: Protocol
+
+
+def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
+    """Open maps and reference.
+
+    Raises:
+        HysegError: If they have no place or class in common, or one is damaged.
+    """
+    if settings.reference is None:
+        message = "settings of maps name a reference"
+        raise TypeError(message)
+    scenes = [open_scene(path) for path in settings.maps]
+    first = scenes[0]
+    for scene in scenes:
+        _require_one_band(scene)
+        _require_same_place(first, scene)
+    given = read_legend(settings.legend) if settings.legend else None
+    legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
+    labels, reference_legend = _open_reference(
+        settings, settings.reference, first, legends[0], stack
+    )
+    crosswalk = match_legends(legends, reference_legend, merging_of(settings))
+    sources, lines = [], []
+    for scene, legend, table in zip(scenes, legends, crosswalk.maps, strict=True):
+        reader = stack.enter_context(SceneReader(scene, (1,), onto=_grid_for(first, scene)))
+        sources.append(MapClasses(reader, legend, table))
+        lines.append(tile_lines_of(scene) if scene.is_on_grid_of(first) else None)
+    return EvaluatedMaps(
+        first,
+        tuple(sources),
+        tuple(lines),
+        ReferenceClasses(labels, reference_legend, crosswalk),
+        protocol_of(settings, crosswalk.legend, first),
+    )
+
+
+def _open_reference(
+    settings: EvaluateSettings, path: Path, scene: Scene, map_legend: Legend, stack: ExitStack
+) -> tuple[SceneReader | LabelSource, Legend]:
+    """The reference on the grid of a map, and the classes it has."""
+    given = read_legend(settings.reference_legend) if settings.reference_legend else None
+    if path.suffix.lower() in VECTOR_SUFFIXES:
+        legend = given or legend_of_labels([path], settings.class_field)
+        return VectorLabels(path, scene, legend, settings.class_field), legend
+    reference = open_scene(path)
+    if len(reference.data_bands) not in (1, 3):
+        raise HysegError(
+            f"{path} has {len(reference.data_bands)} bands, neither one of class ids nor three "
+            "of colours",
+            hint="Give a reference with one band of class ids.",
+        )
+    _require_same_place(scene, reference)
+    reader = SceneReader(reference, reference.data_bands, onto=_grid_for(scene, reference))
+    return stack.enter_context(reader), given or own_legend(reference) or map_legend
+
+
+def own_legend(scene: Scene) -> Legend | None:
+    """The legend that a raster carries, or the names that its side-car gives.
+
+    Raises:
+        HysegError: If it is damaged.
+    """
+    return legend_of(scene) if LEGEND_TAG in scene.tags else named_legend(scene)
+
+
+def _grid_for(first: Scene, other: Scene) -> Scene | None:
+    return first if other is not first and first.is_georeferenced else None
+
+
+def _require_one_band(scene: Scene) -> None:
+    if len(scene.data_bands) != 1:
+        raise HysegError(
+            f"{scene.path} has {len(scene.data_bands)} bands, not one of class ids",
+            hint="Give a map with one band of class ids.",
+        )
+
+
+def _require_same_place(scene: Scene, other: Scene) -> None:
+    same_size = (scene.height, scene.width) == (other.height, other.width)
+    if scene.is_georeferenced != other.is_georeferenced or (
+        not scene.is_georeferenced and not same_size
+    ):
+        raise HysegError(
+            f"{scene.path} and {other.path} cannot be laid over each other: "
+            "one has no place, or their sizes differ",
+            hint="Georeference both, or compare rasters of one size.",
+        )
+    if scene.is_georeferenced and not overlap(scene, other):
+        raise HysegError(
+            f"{scene.path} and {other.path} do not overlap: they have no labelled pixel in common",
+            hint="Check that both are of one place, and the CRS of each.",
+        )

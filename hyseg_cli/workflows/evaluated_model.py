@@ -1,0 +1,264 @@
+"""`hyseg evaluate --images --labels`: a model measured on labelled scenes, held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import ModelMismatchError, UnusableFileError
+from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES
+from hyseg_cli.geo.reading import Pixels
+from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.strips import Strip
+from hyseg_cli.geo.units import whole_scene
+from hyseg_cli.learn.benchmarks import BENCHMARKS
+from hyseg_cli.learn.card import Model, ModelCard, built_in_model, load_model
+from hyseg_cli.learn.class_sources import ReferenceClasses
+from hyseg_cli.learn.contract import match
+from hyseg_cli.learn.crosswalk import match_legends
+from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
+from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.legends import legend_of_labels
+from hyseg_cli.learn.overlaps import OverlapProbe
+from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
+from hyseg_cli.learn.scenes import open_pair
+from hyseg_cli.learn.seams import TileLines
+from hyseg_cli.learn.stitch import Classify, map_strips
+from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
+from hyseg_cli.legend import Legend
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.workflows.evaluated_maps import own_legend
+from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of
+
+Channels = npt.NDArray[np.uint8]
+
+
+def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
+    """Map every labelled scene with a model and count all of them together.
+
+    Raises:
+        HysegError: If no scene can be used, or labels and model have no class in common.
+    """
+    path = settings.model or built_in_model()
+    model = load_model(path)
+    classify = Predictor(model, choose_device(settings.device), seed=settings.seed)
+    labelled = _find(settings, model.card.legend, report)
+    crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
+    protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
+    tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
+    strangers, names = Strangers(), []
+    for index, (pair, scene) in enumerate(_open(labelled, model, settings, report)):
+        drawn = _draw(scene, _noise_origin(pair), classify, settings)
+        reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
+        mapped = crosswalk.maps[0][drawn.channels]
+        for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
+            tally.add(count)
+        strangers = strangers.joined(reference.strangers)
+        names.append(scene.name)
+        seen.add(drawn.probe)
+        report.advance("mapping and comparing", index + 1, len(labelled.pairs))
+    warn_of(strangers, report)
+    return Evaluation.of(
+        tally,
+        crosswalk.legend,
+        protocol,
+        name=str(path),
+        reference=labelled.name,
+        strangers=strangers,
+        scenes=tuple(names),
+        overlap_disagreement=seen.share,
+    )
+
+
+def _count(
+    mapped: Channels,
+    reference: ReferenceClasses,
+    lines: TileLines,
+    protocol: Protocol,
+    index: int,
+) -> Iterator[PatchCount]:
+    """Count the patches of the scene with a number."""
+    classes = len(reference.crosswalk.legend)
+    height, width = mapped.shape
+    for patch in patches_of(height, width, protocol):
+        yield count_patch(
+            patch,
+            reference.read(patch),
+            mapped[patch.read.slices],
+            classes,
+            disc=protocol.disc,
+            lines=lines,
+            scene=index,
+        )
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Labels held as channels."""
+
+    channels: Channels
+
+    def read(self, window: Window) -> Channels:
+        return self.channels[window.slices]
+
+
+@dataclass
+class _Overlaps:
+    """Sums over the overlaps of all scenes; mutable."""
+
+    pixels: int = 0
+    disagreements: int = 0
+
+    def add(self, probe: OverlapProbe) -> None:
+        self.pixels += probe.pixels
+        self.disagreements += probe.disagreements
+
+    @property
+    def share(self) -> float | None:
+        return self.disagreements / self.pixels if self.pixels else None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A scene that was mapped."""
+
+    channels: Channels
+    """(height, width), channels of the model's legend."""
+    labels: Channels
+    """(height, width), channels of the labels' legend."""
+    grid: TileGrid
+    probe: OverlapProbe
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Images with labels, before they are opened."""
+
+    name: str
+    pairs: list[ScenePair]
+    legend: Legend
+    """The classes as the labels have them."""
+    unscored: tuple[str, ...] = ()
+    """Classes that the means leave out."""
+
+
+def _find(settings: EvaluateSettings, of_model: Legend, report: Report) -> _Labelled:
+    """The benchmark, or the user's own images and labels."""
+    if settings.benchmark is not None and settings.root is not None:
+        benchmark = BENCHMARKS[settings.benchmark]
+        return _Labelled(
+            f"{benchmark.title} {settings.split}",
+            benchmark.find(settings.root, settings.split),
+            benchmark.coding,
+            benchmark.unscored,
+        )
+    if settings.images is None or settings.labels is None:
+        message = "settings of a model name a benchmark, or images and labels"
+        raise TypeError(message)
+    pairs = find_pairs(settings.images, settings.labels)
+    if alone := images_without(pairs, settings.images):
+        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
+    return _Labelled(str(settings.labels), pairs, _legend_of_labels(settings, pairs[0], of_model))
+
+
+def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Legend) -> Legend:
+    """The classes as the labels name them; rasters without names have the ids of the model."""
+    if settings.reference_legend is not None:
+        return read_legend(settings.reference_legend)
+    label = pair.labels[0]
+    if label.suffix.lower() in VECTOR_SUFFIXES:
+        return legend_of_labels([label], settings.class_field)
+    if label.suffix.lower() in PICTURE_SUFFIXES:
+        return of_model
+    return own_legend(open_scene(label)) or of_model
+
+
+def _open(
+    labelled: _Labelled, model: Model, settings: EvaluateSettings, report: Report
+) -> Iterator[tuple[ScenePair, LabelledScene]]:
+    """The scenes one after the other; those that cannot be opened are told and left out."""
+    used, first_problem = 0, None
+    for pair in labelled.pairs:
+        try:
+            scene = _open_one(pair, labelled.legend, model.card, settings, report)
+        except UnusableFileError as error:
+            first_problem = first_problem or error
+            report.warn(f"left out: {error.message}")
+            continue
+        used += 1
+        yield pair, scene
+    if not used and first_problem is not None:
+        raise first_problem
+
+
+def _open_one(
+    pair: ScenePair, legend: Legend, card: ModelCard, settings: EvaluateSettings, report: Report
+) -> LabelledScene:
+    bands: tuple[int, ...] | None = settings.bands or None
+    if pair.image.suffix.lower() not in PICTURE_SUFFIXES:
+        contract = match(open_scene(pair.image), card, settings.bands)
+        for warning in contract.warnings:
+            report.warn(warning)
+        bands = contract.bands
+    scene = open_pair(pair, legend, bands, settings.class_field)
+    if (scene.bands, scene.dtype) != (len(card.bands), card.dtype):
+        raise ModelMismatchError(
+            f"{scene.name} has {scene.bands} bands of {scene.dtype}, the model needs "
+            f"{len(card.bands)} of {card.dtype}",
+            hint="Choose bands with --band, or another --model.",
+        )
+    return scene
+
+
+def _noise_origin(pair: ScenePair) -> tuple[int, int]:
+    if pair.image.suffix.lower() in PICTURE_SUFFIXES:
+        return 0, 0
+    return open_scene(pair.image).noise_origin
+
+
+def _draw(
+    scene: LabelledScene,
+    noise_origin: tuple[int, int],
+    classify: Classify,
+    settings: EvaluateSettings,
+) -> _Drawn:
+    """Map a scene as `hyseg predict` does, and keep the labels that are read on the way."""
+    grid = TileGrid.cover(
+        scene.height,
+        scene.width,
+        tile=settings.tile_size,
+        overlap=settings.overlap_px,
+        phase=noise_origin,
+    )
+    labels = np.zeros((scene.height, scene.width), np.uint8)
+    probe = OverlapProbe(classify, grid, noise_origin)
+    stretch = whole_scene(grid)
+    rows = map_strips(
+        _strips(scene, grid, labels),
+        grid,
+        stretch,
+        probe,
+        batch_size=settings.batch_size,
+        noise_origin=noise_origin,
+    )
+    return _Drawn(np.concatenate([part.channels for part in rows]), labels, grid, probe)
+
+
+def _strips(scene: LabelledScene, grid: TileGrid, labels: Channels) -> Iterator[Strip]:
+    """The strips of a scene; the labels of their finished rows are written to `labels`."""
+    left = grid.cols.first
+    width = grid.cols.starts[-1] + grid.cols.length - left
+    for band in grid.bands():
+        chip = scene.read(Window(band.row, left, band.height, width))
+        rows = band.finished
+        inner = slice(rows.start - band.row, rows.stop - band.row)
+        labels[rows.start : rows.stop] = chip.labels[inner, -left : scene.width - left]
+        yield Strip(band, left, Pixels(chip.image, chip.valid))

@@ -1,0 +1,81 @@
+"""How `hyseg evaluate` measures, from what its settings say."""
+
+from __future__ import annotations
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.scene import Scene
+from hyseg_cli.learn.boundaries import Disc
+from hyseg_cli.learn.crosswalk import Merging, read_merging
+from hyseg_cli.learn.evaluation import Protocol, Strangers
+from hyseg_cli.learn.patches import PatchGrid
+from hyseg_cli.legend import Legend
+from hyseg_cli.settings import EvaluateSettings
+
+
+def merging_of(settings: EvaluateSettings) -> Merging:
+    """The classes to merge or leave out."""
+    return read_merging(settings.map_classes) if settings.map_classes else {}
+
+
+def patches_of(height: int, width: int, protocol: Protocol) -> PatchGrid:
+    """The patches to count a map in; their rim is what boundaries and seams look at."""
+    rim = 1 if protocol.disc is None else protocol.disc.reach + 1
+    return PatchGrid.cover(height, width, side=protocol.patch_px, rim=rim)
+
+
+def protocol_of(
+    settings: EvaluateSettings,
+    legend: Legend,
+    scene: Scene | None,
+    unscored: tuple[str, ...] = (),
+) -> Protocol:
+    """How to measure: widths in pixels of the map, classes as channels.
+
+    Args:
+        settings: What was asked for.
+        legend: The classes compared.
+        scene: The map; None for models, whose widths are in pixels.
+        unscored: Further classes that the means leave out, where they exist.
+
+    Raises:
+        UsageProblemError: If a class or a width in metres means nothing here.
+    """
+    channel_of = {name: channel for channel, name in enumerate(legend.names)}
+    asked = [("--exclude", name) for name in settings.exclude]
+    asked += [("--fail-under", t.class_name) for t in settings.thresholds if t.class_name]
+    for flag, name in asked:
+        if name not in channel_of:
+            raise UsageProblemError(
+                f"{flag} {name}: there is no such class",
+                hint=f"The classes are {', '.join(legend.names)}.",
+            )
+    return Protocol(
+        settings.patch_size,
+        _disc(settings, scene) if settings.structure else None,
+        tuple(c for n, c in channel_of.items() if n in (*settings.exclude, *unscored)),
+    )
+
+
+def _disc(settings: EvaluateSettings, scene: Scene | None) -> Disc:
+    width = settings.boundary_width
+    if width.unit == "px" or scene is None:
+        return Disc(width.value)
+    resolution = scene.resolution_m()
+    if resolution is None or width.value < resolution:
+        size = "has no place" if resolution is None else f"has pixels of {resolution:.2f} m"
+        raise UsageProblemError(
+            f"--boundary {settings.boundary}: {scene.path} {size}",
+            hint="Give the width in pixels, such as 3px.",
+        )
+    return Disc(width.value / resolution)
+
+
+def warn_of(strangers: Strangers, report: Report) -> None:
+    """Tell of pixels that were left out because no map has their class."""
+    if strangers.pixels:
+        names = ", ".join(strangers.names[:8]) + (", ..." if len(strangers.names) > 8 else "")
+        report.warn(
+            f"{strangers.pixels:,} pixels of the reference are not compared: the map has no class "
+            f"{names}; --map-classes can rename or merge classes"
+        )
