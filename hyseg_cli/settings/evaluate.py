@@ -138,7 +138,7 @@ class EvaluateSettings:
             sum(map(all, given)) == 1 and sum(map(any, given)) == 1,
             "evaluating needs either a map and --reference, or for a model --images and --labels, "
             "or --benchmark and --root",
-            "For example: hyseg evaluate landcover.tif --reference truth.tif, or --samples points.gpkg.",
+            "For example: hyseg evaluate landcover.tif --reference truth.tif, or --samples p.gpkg.",
         )
         check(
             not self.maps or self.model is None,
