@@ -18,7 +18,7 @@ from hyseg_cli.commands.vectorize import vectorize
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
-    "the model, 5 a check failed, 130 interrupted.",
+    "the model, 5 a check failed, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, prog_name="hyseg")
 def cli() -> None:

@@ -133,7 +133,12 @@ from hyseg_cli.settings import TrainSettings
     "--val-every",
     default=default_of(TrainSettings, "val_every"),
     show_default=True,
-    help="Steps between validations.",
+    help="Steps between validations; each leaves a picture in the run folder.",
+)
+@click.option(
+    "--patience",
+    type=int,
+    help="End a stage after so many validations without a better one.  [default: never]",
 )
 @click.option(
     "--workers",
@@ -148,6 +153,7 @@ from hyseg_cli.settings import TrainSettings
 @click.option("--attribution", default="", help="Whom to credit, for the model card.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: --val-every]")
 @click.option("--resume", is_flag=True, help="Go on where a run with these settings was stopped.")
+@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too, beside metrics.csv.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would be trained, and stop.")
 @overwrite_option
 def train(**options: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import lightning.pytorch as pl
@@ -17,49 +17,15 @@ from torch import Tensor, nn
 
 from hyseg_cli.learn.checkpoint import random_state, set_random_state
 from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.loading import Batch, require_batch
 from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.recipe import Recipe
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
 from hyseg_models.diagnostics import binned_means
 from hyseg_models.labels import pooled_shares
 from hyseg_models.meanflow import MeanFlowLoss
 from hyseg_models.meanstruct import MeanStruct
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How one stage is optimised."""
-
-    steps: int
-    learning_rate: float
-    encoder_rate: float
-    """Learning rate of pretrained encoders; equal to `learning_rate` when they start at random."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.01
-    warmup: int = 100
-    """Steps of linear warm-up, at most a tenth of all."""
-    final_rate: float = 1e-6
-    ema: float = 0.999
-    """Decay of the averaged weights, reached as (1 + n) / (10 + n)."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-
-    def rate_factor(self, step: int) -> float:
-        """Learning rate of a step over the base rate: linear warm-up, then half a cosine."""
-        warmup = min(self.warmup, max(1, self.steps // 10))
-        if step < warmup:
-            return (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, self.steps - warmup))
-        low = self.final_rate / self.learning_rate
-        return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
-
-    def average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        """The next averaged weights (`torch.optim.swa_utils.AveragedModel`)."""
-        if not averaged.is_floating_point():
-            return current
-        decay = min(self.ema, (1 + int(count)) / (10 + int(count)))
-        # lerp leaves equal values as they are: the frozen prior must not drift.
-        return torch.lerp(averaged, current, 1.0 - decay)
 
 
 class Stage(pl.LightningModule, ABC):
@@ -82,6 +48,15 @@ class Stage(pl.LightningModule, ABC):
     def encoder(self) -> nn.Module:
         """The part of it that may start from pretrained weights."""
 
+    @property
+    @abstractmethod
+    def watched(self) -> float:
+        """The mean IoU of the last validation by which weights are compared."""
+
+    @abstractmethod
+    def drawn(self, batch: Sample) -> dict[str, Tensor]:
+        """What the network makes of a batch, by name: channels of classes (B, H, W) each."""
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = random_state()
 
@@ -98,6 +73,9 @@ class Stage(pl.LightningModule, ABC):
     def progress(self) -> float:
         """Share of the training done."""
         return min(1.0, self.global_step / self.recipe.steps)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Sample:  # noqa: ARG002 - the interface has it
+        return require_batch(batch)
 
     def inputs(self, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
         """Standardised image (B, bands, H, W), valid (B, 1, H, W) and labels (B, H, W)."""
@@ -176,6 +154,20 @@ class PriorStage(Stage):
             if mean.isfinite():
                 self.log(f"{name}_{(index + 0.5) / len(means):.1f}", mean)
 
+    @property
+    def watched(self) -> float:
+        return self.scores["position"].mean_iou
+
+    def drawn(self, batch: Sample) -> dict[str, Tensor]:
+        image, valid, labels = self.inputs(batch)
+        condition = self.network.condition(image, valid)
+        found = {}
+        for name, policy in (("prior", "position"), ("mean of the prior", "mean")):
+            settings = replace(self.network.config.sample, noise=policy)
+            winner = self.prior.draw(condition, batch["origin"], settings).argmax(dim=1)
+            found[name] = enlarged(winner, labels)
+        return found
+
     def on_validation_epoch_start(self) -> None:
         classes = self.network.config.classes
         self._matrices = {policy: ConfusionMatrix(classes) for policy in ("position", "mean")}
@@ -239,6 +231,17 @@ class SegmentationStage(Stage):
         self.log("loss", loss)
         return loss
 
+    @property
+    def watched(self) -> float:
+        return self.scores["segmentation"].mean_iou
+
+    def drawn(self, batch: Sample) -> dict[str, Tensor]:
+        image, valid, labels = self.inputs(batch)
+        output = self.network(image, valid, batch["origin"], labels)
+        found = {} if output.prior is None else {"prior": output.prior.argmax(dim=1)}
+        found["prediction"] = output.logits.argmax(dim=1)
+        return {name: enlarged(channels, labels) for name, channels in found.items()}
+
     def on_validation_epoch_start(self) -> None:
         self._matrix = ConfusionMatrix(self.network.config.classes)
 
@@ -264,6 +267,14 @@ def pooled_labels(prior: MeanStruct, labels: Tensor) -> Tensor:
     """Most frequent class of each cell of the prior grid: (B, H, W) -> int64 (B, h, w)."""
     shares, weight = pooled_shares(labels, prior.classes, prior.config.stride)
     return shares.argmax(dim=1).where(weight[:, 0] > 0, IGNORE_ID)
+
+
+def enlarged(cells: Tensor, labels: Tensor) -> Tensor:
+    """Cells (B, h, w) as pixels, each as often as it takes to cover labels (B, H, W)."""
+    height, width = labels.shape[-2:]
+    factor = -(-height // cells.shape[-2])
+    pixels = cells.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+    return pixels[:, :height, :width]
 
 
 def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[Sample]) -> float:

@@ -57,6 +57,8 @@ class TrainSettings:
     pretrained: bool = False
     val_every: int = 500
     """Steps between validations."""
+    patience: int | None = None
+    """Validations without a better one after which a stage ends; None for never."""
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
@@ -68,6 +70,8 @@ class TrainSettings:
     """Steps between checkpoints; None for `val_every`."""
     resume: bool = False
     """Go on where a run with these settings was stopped."""
+    tensorboard: bool = False
+    """Log for TensorBoard too."""
     dry_run: bool = False
     """Tell what would be trained, and stop."""
     overwrite: bool = False
@@ -90,6 +94,7 @@ class TrainSettings:
             ("--steps", self.stage_steps[1]),
             ("--batch-size", self.batch_size),
             ("--val-every", self.val_every),
+            ("--patience", 1 if self.patience is None else self.patience),
             ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ from torch.utils.data import Subset
 
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
-from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
+from hyseg_cli.learn.fit import FitOptions, fit
 from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.metrics import Scores
-from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.modules import PriorStage, SegmentationStage, Stage, fit_temperature
 from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.survey import Survey
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import TrainSettings
@@ -70,6 +74,8 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     what a run that was stopped needs to go on as if it had not been.
     """
     require_free(settings.out, overwrite=settings.overwrite)
+    if settings.tensorboard:
+        _require_tensorboard()
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, report)
     found = scenes.survey
@@ -96,12 +102,22 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
         _recipe(settings),
         frozen=network.backbone if settings.freeze == "backbone" else None,
     )
-    _fit(training, stage, name="segmentation")
+    step = _fit(training, stage, name="segmentation")
     scores = stage.scores.get("segmentation")
     if scores is not None:
-        card = replace(card, metrics=card.metrics | _metrics(scores, scenes.legend))
+        measured = _metrics(scores, scenes.legend) | {"step": step}
+        card = replace(card, metrics=card.metrics | measured)
     save_model(settings.out, network, card)
     return TrainResult(settings.out, scores)
+
+
+def _require_tensorboard() -> None:
+    if find_spec("tensorboard") is None:
+        raise UsageProblemError(
+            "--tensorboard: the package tensorboard is not installed",
+            hint='Install it with `pip install "hyseg[tensorboard]"`, or read metrics.csv in the '
+            "run folder.",
+        )
 
 
 def _warn_of_absent_classes(legend: Legend, found: Survey, report: Report) -> None:
@@ -155,7 +171,8 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
     )
 
 
-def _fit(training: _Run, stage: Stage, *, name: str) -> None:
+def _fit(training: _Run, stage: Stage, *, name: str) -> int:
+    """Run a stage; the step whose weights it holds then."""
     settings, data = training.settings, training.data
     chips = TrainingChips(
         data.training,
@@ -171,10 +188,16 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> None:
         device=choose_device(settings.device),
         log_folder=training.folder.path,
         save_every=settings.save_every or settings.val_every,
+        patience=settings.patience,
+        tensorboard=settings.tensorboard,
         resume=settings.resume,
     )
     validation = _validation_chips(data.validation, settings) if data.validation else None
-    fit(stage, chips, validation, name=name, options=options, report=training.report)
+    report = training.report
+    step = fit(stage, chips, validation, data.legend, name=name, options=options, report=report)
+    if validation is not None:
+        report.note(f"the {name} is taken from step {step}, the best on the validation scenes")
+    return step
 
 
 def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) -> ValidationChips:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 
 import geopandas as gpd
 import numpy as np
@@ -21,6 +22,7 @@ from rasterio.features import shapes
 from hyseg_cli.cli import cli
 from hyseg_cli.learn import modules
 from hyseg_cli.learn.card import load_model, save_model
+from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_models import build
 
 
@@ -288,43 +290,110 @@ def test_two_minutes_of_training_map_an_unseen_scene(tmp_path):
 
 
 STOPPING = """
-import os, signal, sys
+import os, sys
 from hyseg_cli.learn import fit
-class Stopped(fit._Saving):
+stage, step, number = sys.argv[1], *map(int, sys.argv[2:4])
+class Stopped(fit.Saving):
     def on_train_batch_end(self, trainer, *rest):
+        at_step = self.path.parent.name == stage and trainer.global_step == step
+        if at_step and number != 9:
+            os.kill(os.getpid(), number)
         super().on_train_batch_end(trainer, *rest)
-        stage, step = sys.argv[1], int(sys.argv[2])
-        if self.path.parent.name == stage and trainer.global_step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-fit._Saving = Stopped
+        if at_step:
+            os.kill(os.getpid(), number)
+fit.Saving = Stopped
 from hyseg_cli.cli import cli
-cli(sys.argv[3:])
+cli(sys.argv[4:])
 """
 
 
-@pytest.mark.parametrize(("stage", "step"), [("prior", 5), ("segmentation", 3)])
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stage, step):
-    arguments = {"prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2, "seed": 3}
-    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
-    given = [str(part) for part in train_arguments(scene_folder, killed, **arguments)]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", STOPPING, stage, str(step), *given],
+def stopped(arguments, *, stage, step, by):
+    """A training that gets a signal at a step; by SIGKILL after its state is saved."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STOPPING, stage, str(step), str(int(by))]
+        + [str(part) for part in arguments],
         check=False,
         # Sums depend on how many threads share them.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
     )
+
+
+@pytest.mark.parametrize(("stage", "step", "saved"), [("prior", 5, 4), ("segmentation", 6, 6)])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stage, step, saved):
+    arguments = {"prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2, "seed": 3}
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
+    given = train_arguments(scene_folder, killed, **arguments)
+    done = stopped(given, stage=stage, step=step, by=signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
     assert not killed.exists()
     result = run(*given, "--resume")
     assert result.exit_code == 0, result.output
-    assert f"the {stage} goes on after step {step - 1}" in result.stderr
+    assert f"the {stage} goes on after step {saved}" in result.stderr
     one, other = load_model(whole), load_model(killed)
     for name, tensor in one.network.state_dict().items():
         np.testing.assert_allclose(
             tensor, other.network.state_dict()[name], rtol=1e-6, atol=1e-7, err_msg=name
         )
     assert one.card.metrics == other.card.metrics
+
+
+@pytest.mark.parametrize(("by", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_stop_keeps_its_state_and_says_so(
+    tmp_path, scene_folder, by, status
+):
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(scene_folder, out, **{"prior-steps": 8, "save-every": 8})
+    done = stopped(arguments, stage="prior", step=2, by=by)
+    assert done.returncode == status, done.stderr
+    assert not out.exists()
+    line = f"Stopped by {by.name} after step 2 of the prior; go on with --resume"
+    assert line in done.stderr.splitlines()[-1]
+    assert "Error" not in done.stderr
+    kept = SafetensorsIO().load_checkpoint(tmp_path / "m.run" / "prior" / "last.safetensors")
+    assert kept["global_step"] == 2
+
+
+def test_the_model_is_the_best_of_all_validations(tmp_path, scene_folder, monkeypatch):
+    # A score that falls from step to step, whatever is learned: the first validation is best.
+    monkeypatch.setattr(
+        modules.SegmentationStage, "watched", property(lambda stage: -stage.global_step)
+    )
+    out = tmp_path / "m.safetensors"
+    options = {"prior-steps": 1, "steps": 9, "val-every": 1, "patience": 2}
+    result = run(*train_arguments(scene_folder, out, **options))
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "m.run" / "segmentation"
+    last = SafetensorsIO().load_checkpoint(folder / "last.safetensors")
+    assert last["global_step"] == 3  # two validations without a better one
+    assert "taken from step 1" in result.stderr
+    assert load_model(out).card.metrics["step"] == 1
+    best = SafetensorsIO().load_checkpoint(folder / "best.safetensors")["state_dict"]
+    written = load_model(out).network.state_dict()
+    name = "decoder.classify.2.bias"
+    assert torch.equal(written[name], best[f"network.{name}"])
+    assert not torch.equal(written[name], last["state_dict"][f"network.{name}"])
+    assert [path.name for path in sorted((folder / "pictures").iterdir())] == [
+        f"step-{step:06d}.png" for step in (1, 2, 3)
+    ]
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_without_tensorboard_its_log_is_refused_with_what_to_install(tmp_path, scene_folder):
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"), "--tensorboard")
+    assert result.exit_code == 2
+    assert 'pip install "hyseg[tensorboard]"' in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_gets_a_log_of_each_stage(tmp_path, scene_folder):
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"), "--tensorboard")
+    assert result.exit_code == 0, result.output
+    for stage in ("prior", "segmentation"):
+        assert list((tmp_path / "m.run" / stage).glob("events.out.tfevents.*"))
 
 
 def test_a_run_with_other_settings_does_not_go_on(tmp_path, scene_folder):
