@@ -128,6 +128,20 @@ from hyseg_cli.settings import TrainSettings
     show_default=True,
     help="Largest magnification of a training chip.",
 )
+@click.option(
+    "--class-weights",
+    type=click.Choice(["none", "sqrt", "inverse"]),
+    default=default_of(TrainSettings, "class_weights"),
+    show_default=True,
+    help="Weigh rare classes more in stage 2: by the inverse of their pixels, or its square root.",
+)
+@click.option(
+    "--sampling",
+    type=click.Choice(["area", "classes"]),
+    default=default_of(TrainSettings, "sampling"),
+    show_default=True,
+    help="Cut chips anywhere, or half of them where a class is, all classes equally often.",
+)
 @click.option("--pretrained", is_flag=True, help="Fetch ImageNet weights for the backbones.")
 @click.option(
     "--val-every",

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySeg, HySegConfig, build
 
@@ -48,6 +49,8 @@ class ModelCard:
     """Mean of each band over the training pixels, in units of the scenes."""
     std: tuple[float, ...]
     """Standard deviation of each band."""
+    limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Smallest and largest value of each band that counts; None for all, as of 8-bit images."""
     resolution_m: tuple[float, float] | None
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
     tile_size: int
@@ -59,14 +62,19 @@ class ModelCard:
     """What was measured on the validation scenes."""
 
     def __post_init__(self) -> None:
-        lengths = {len(self.bands), len(self.mean), len(self.std), self.config.bands}
-        if len(lengths) != 1:
-            raise _bad_card("bands, mean and std are not equally long")
+        measured = (self.bands, self.mean, self.std, *(self.limits or ()))
+        if {len(values) for values in measured} != {self.config.bands}:
+            raise _bad_card("bands, mean, std and limits are not equally long")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise _bad_card(
                 f"the legend has {len(self.legend)} classes, the network {self.config.classes}"
             )
+
+    @property
+    def radiometry(self) -> Radiometry:
+        """How pixel values become input of the network."""
+        return Radiometry(self.mean, self.std, self.limits)
 
     def to_json(self) -> str:
         values = asdict(self) | {
@@ -89,6 +97,7 @@ class ModelCard:
             if found != FORMAT:
                 raise _bad_card(f"its format is {found}, this version reads {FORMAT}")
             resolution = values.pop("resolution_m")
+            limits = values.pop("limits", None)
             data = values.pop("data")
             return cls(
                 config=HySegConfig.from_dict(values.pop("config")),
@@ -96,6 +105,7 @@ class ModelCard:
                 bands=tuple(values.pop("bands")),
                 mean=tuple(values.pop("mean")),
                 std=tuple(values.pop("std")),
+                limits=None if limits is None else (tuple(limits[0]), tuple(limits[1])),
                 resolution_m=None if resolution is None else (resolution[0], resolution[1]),
                 data=TrainingData(
                     name=data["name"],

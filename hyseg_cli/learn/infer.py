@@ -25,7 +25,7 @@ class Predictor:
         network.config = replace(network.config, sample=replace(network.config.sample, seed=seed))
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.standardise = Standardise(model.card.mean, model.card.std).to(device)
+        self.standardise = Standardise(model.card.radiometry).to(device)
         self.classes = len(model.card.legend)
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:

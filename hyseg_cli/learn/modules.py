@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -195,6 +195,7 @@ class SegmentationStage(Stage):
         standardise: From pixel values to its input.
         recipe: How.
         frozen: A part of the network that keeps its weights and statistics.
+        weights: Weight of each class in the loss; None for one.
     """
 
     def __init__(
@@ -204,8 +205,14 @@ class SegmentationStage(Stage):
         recipe: Recipe,
         *,
         frozen: nn.Module | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__(network, standardise, recipe)
+        self.weights: Tensor | None
+        # Not stored: it follows from the settings and the labels.
+        self.register_buffer(
+            "weights", None if weights is None else torch.tensor(weights), persistent=False
+        )
         if network.shares_backbone:
             # The prior was learned with it; a run that goes on here has not just frozen it.
             network.backbone.requires_grad_(requires_grad=False)
@@ -227,7 +234,8 @@ class SegmentationStage(Stage):
 
     def training_step(self, batch: Sample, _index: int) -> Tensor:
         image, valid, labels = self.inputs(batch)
-        loss = segmentation_loss(self.network(image, valid, labels=labels), labels)
+        output = self.network(image, valid, labels=labels)
+        loss = segmentation_loss(output, labels, weights=self.weights)
         self.log("loss", loss)
         return loss
 

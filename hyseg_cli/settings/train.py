@@ -54,6 +54,10 @@ class TrainSettings:
     rate: float = 6e-4
     min_scale: float = 0.5
     max_scale: float = 2.0
+    class_weights: Literal["none", "sqrt", "inverse"] = "none"
+    """Weight of rare classes in the loss of stage 2, from the pixels of the training labels."""
+    sampling: Literal["area", "classes"] = "area"
+    """Where chips are cut: anywhere, or half of them where a class is that was drawn first."""
     pretrained: bool = False
     val_every: int = 500
     """Steps between validations."""

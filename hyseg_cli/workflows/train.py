@@ -18,6 +18,7 @@ from torch.utils.data import Subset
 from hyseg_cli import __version__
 from hyseg_cli.console import Report
 from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.learn.balance import class_weights
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, Sample, TrainingChips, ValidationChips
@@ -84,7 +85,7 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     card = _describe(settings, network.config, scenes, found)
     folder = RunFolder(settings)
     folder.begin()
-    training = _Run(settings, report, scenes, network, Standardise(found.mean, found.std), folder)
+    training = _Run(settings, report, scenes, network, Standardise(found.radiometry), folder)
     if settings.resume and folder.prior.is_file():
         done = load_model(folder.prior)
         network.load_state_dict(done.network.state_dict())
@@ -101,6 +102,7 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
         training.standardise,
         _recipe(settings),
         frozen=network.backbone if settings.freeze == "backbone" else None,
+        weights=_weights(settings, scenes, report),
     )
     step = _fit(training, stage, name="segmentation")
     scores = stage.scores.get("segmentation")
@@ -124,6 +126,16 @@ def _warn_of_absent_classes(legend: Legend, found: Survey, report: Report) -> No
     absent = [name for name, count in zip(legend.names, found.labelled, strict=True) if count == 0]
     if absent:
         report.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
+
+
+def _weights(
+    settings: TrainSettings, scenes: TrainingScenes, report: Report
+) -> tuple[float, ...] | None:
+    weights = class_weights(scenes.survey.labelled, settings.class_weights)
+    if weights is not None:
+        pairs = zip(scenes.legend.names, weights, strict=True)
+        report.note("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in pairs))
+    return weights
 
 
 def _train_prior(training: _Run) -> dict[str, float]:
@@ -180,6 +192,7 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         count=stage.recipe.steps * settings.batch_size,
         seed=settings.seed + (name == "segmentation"),
         augmentation=Augmentation(scale=(settings.min_scale, settings.max_scale)),
+        places=data.places if settings.sampling == "classes" else None,
     )
     options = FitOptions(
         batch_size=settings.batch_size,
@@ -214,8 +227,9 @@ def _describe(
         legend=data.legend,
         bands=band_names(settings, config.bands),
         dtype=data.training[0].dtype,
-        mean=found.mean,
-        std=found.std,
+        mean=found.radiometry.mean,
+        std=found.radiometry.std,
+        limits=found.radiometry.limits,
         resolution_m=(
             (min(resolutions) / settings.max_scale, max(resolutions) / settings.min_scale)
             if resolutions

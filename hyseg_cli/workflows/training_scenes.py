@@ -10,11 +10,12 @@ import numpy as np
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.learn.balance import Places
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.scenes import open_pair, require_one_kind
-from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, survey
+from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, sample_share, survey
 from hyseg_cli.learn.views import split_scene
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
@@ -35,6 +36,8 @@ class TrainingScenes:
     validation_names: tuple[str, ...]
     survey: Survey
     """What was measured of the training scenes."""
+    places: Places
+    """Where each class occurs in them."""
 
 
 def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingScenes:
@@ -51,8 +54,9 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         validation = _open(benchmark.find(settings.root, "val"), coding, settings, report)
     else:
         legend, training, validation = _open_own(settings, report)
-    training, counts = _read_once(training, report)
-    validation, _ = _read_once(validation, report)
+    share = sample_share([scene for _, scene in training])
+    training, counts = _read_once(training, len(legend), share, report)
+    validation, _ = _read_once(validation, len(legend), 0.0, report)
     if not training:
         raise UsageProblemError(
             "no scene is left to train on", hint="Keep at least one out of the validation."
@@ -64,7 +68,8 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         [scene for _, scene in validation],
         _names(training),
         _names(validation),
-        survey(counts, legend),
+        survey(counts, is_8_bit=training[0][1].dtype == "uint8"),
+        Places.of([scene.occurrence for scene in counts]),
     )
     report.note(
         f"{len(training)} images of {len(scenes.training_names)} scenes to train on, "
@@ -133,7 +138,9 @@ def _open(
     return usable
 
 
-def _read_once(named: list[Named], report: Report) -> tuple[list[Named], list[SceneCounts]]:
+def _read_once(
+    named: list[Named], classes: int, share: float, report: Report
+) -> tuple[list[Named], list[SceneCounts]]:
     """The scenes whose every pixel and label can be read, and what is counted of each.
 
     What would fail in the middle of the training fails here.
@@ -143,7 +150,7 @@ def _read_once(named: list[Named], report: Report) -> tuple[list[Named], list[Sc
     first_problem = None
     for done, (name, scene) in enumerate(named, 1):
         try:
-            counts.append(count_scene(scene))
+            counts.append(count_scene(scene, classes, share))
         except UnusableFileError as error:
             first_problem = first_problem or error
             report.warn(f"left out: {error.message}")

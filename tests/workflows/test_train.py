@@ -425,7 +425,7 @@ def test_the_folder_of_a_stopped_run_is_not_thrown_away(tmp_path, scene_folder):
 
 
 def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, monkeypatch):
-    def no_number(output, _labels):
+    def no_number(output, _labels, **_):
         return output.logits.sum() * float("nan")
 
     monkeypatch.setattr(modules, "segmentation_loss", no_number)
