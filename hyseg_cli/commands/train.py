@@ -86,6 +86,13 @@ from hyseg_cli.settings import TrainSettings
 )
 @click.option("--val-images", type=FILE, help="Other images to measure on.")
 @click.option("--val-labels", type=FILE, help="Their labels.")
+@click.option(
+    "--stage",
+    type=click.Choice(["all", "prior", "segmentation"]),
+    default=default_of(TrainSettings, "stage"),
+    show_default=True,
+    help="Train both stages, or one of them; a model of the first serves as --prior.",
+)
 @click.option("--prior", type=FILE, help="Model whose prior is taken over instead of training one.")
 @click.option(
     "--prior-steps",

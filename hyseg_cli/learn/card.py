@@ -55,6 +55,8 @@ class ModelCard:
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
     tile_size: int
     """Side of the training chips in pixels."""
+    has_segmentation: bool = True
+    """Whether stage 2 was trained; without, the model serves as the prior of another only."""
     data: TrainingData = field(default_factory=TrainingData)
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""

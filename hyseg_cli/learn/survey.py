@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,10 @@ class SceneCounts:
     """Some valid pixels (bands, n), drawn at random."""
     occurrence: npt.NDArray[np.bool_]
     """Where each class occurs, as `balance.occurrence` gives it."""
+
+    def of_classes(self, kept: npt.NDArray[np.bool_]) -> SceneCounts:
+        """The same of some of the classes."""
+        return replace(self, labelled=self.labelled[kept], occurrence=self.occurrence[kept])
 
 
 def count_scene(scene: LabelledScene, classes: int, share: float = 1.0) -> SceneCounts:

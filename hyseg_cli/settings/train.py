@@ -42,6 +42,8 @@ class TrainSettings:
     """Other images to measure on."""
     val_labels: Path | None = None
     """Their labels."""
+    stage: Literal["all", "prior", "segmentation"] = "all"
+    """What is trained: both stages, or one; the second needs a prior from `prior` or `start`."""
     prior: Path | None = None
     """Model whose prior is taken over; stage 1 is then left out."""
     prior_steps: int | None = None
@@ -85,6 +87,8 @@ class TrainSettings:
         """Steps of both stages."""
         usual = (20_000, 20_000) if self.start is None else (500, 1_500)
         first = usual[0] if self.prior_steps is None else self.prior_steps
+        if self.stage == "segmentation":
+            first = 0
         return first, usual[1] if self.steps is None else self.steps
 
     def __post_init__(self) -> None:
@@ -129,6 +133,16 @@ class TrainSettings:
             (self.val_images is None) == (self.val_labels is None),
             "--val-images and --val-labels belong together",
             "Give both or neither.",
+        )
+        check(
+            self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
+            "--stage prior trains a prior, so it needs steps for one and takes none over",
+            "Leave out --prior, and give --prior-steps 1 or more.",
+        )
+        check(
+            self.stage != "segmentation" or not (self.prior is None and self.start is None),
+            "--stage segmentation needs a prior that was trained before",
+            "Give --prior MODEL, such as the file that --stage prior wrote, or --from MODEL.",
         )
         check(
             self.start is None or self.prior is None,

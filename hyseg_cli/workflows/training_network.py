@@ -60,6 +60,11 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
         raise UsageProblemError(
             str(error), hint="Go online once, or train from random weights without --pretrained."
         ) from error
+    if settings.stage == "prior" and network.prior is None:
+        raise UsageProblemError(
+            f"--preset {settings.preset} has no prior to train",
+            hint="Train it with --stage all, or choose another --preset.",
+        )
     if settings.prior is not None:
         _take_over_prior(network, settings.prior)
     elif network.segmentor is not None:

@@ -107,6 +107,45 @@ def test_the_prior_of_a_model_can_be_reused(tmp_path, scene_folder):
     assert one.temperature == other.temperature
 
 
+def test_the_stages_one_after_the_other_are_both_at_once(tmp_path, scene_folder):
+    parts, whole = tmp_path / "parts.safetensors", tmp_path / "whole.safetensors"
+    first = tmp_path / "first.safetensors"
+    assert run(*train_arguments(scene_folder, first, stage="prior")).exit_code == 0
+    refused = run(
+        "predict", scene_folder / "images/west.tif", "--out", tmp_path / "w.tif", "-m", first
+    )
+    assert refused.exit_code == 4
+    assert "holds a prior only" in refused.stderr
+    options = {"stage": "segmentation", "prior": first}
+    assert run(*train_arguments(scene_folder, parts, **options)).exit_code == 0
+    assert run(*train_arguments(scene_folder, whole)).exit_code == 0
+    one, other = load_model(parts), load_model(whole)
+    assert one.card.has_segmentation
+    for name, tensor in other.network.prior.state_dict().items():
+        np.testing.assert_array_equal(tensor, one.network.prior.state_dict()[name], err_msg=name)
+    assert one.card.metrics["miou"] == pytest.approx(other.card.metrics["miou"], abs=0.05)
+
+
+def test_classes_come_from_the_training_scenes_alone(tmp_path, write_raster):
+    rng = np.random.default_rng(0)
+    for name, ids in (("a", (0, 1, 3)), ("b", (0, 1, 2, 3))):
+        for folder, array in (
+            ("images", rng.integers(0, 255, (3, 80, 80)).astype(np.uint8)),
+            ("labels", rng.choice(ids, (80, 80)).astype(np.uint8)),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_raster(array, f"{folder}/{name}.tif")
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(tmp_path, out, legend=None, **{"val-scenes": "b"})
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "left out of the classes: 2" in result.stderr
+    card = load_model(out).card
+    assert card.legend.ids == (0, 1, 3)
+    with rasterio.open(tmp_path / "labels" / "b.tif") as file:
+        assert card.metrics["pixels"] == (file.read(1) != 2).sum()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -125,6 +164,9 @@ def test_the_prior_of_a_model_can_be_reused(tmp_path, scene_folder):
         ({"from": "nowhere.safetensors"}, 2, "no such model file"),
         ({"from": "default", "prior": "x.safetensors"}, 2, "Leave out --prior"),
         ({"labels": "POLYGONS", "class-field": "type"}, 2, "no column 'type'"),
+        ({"stage": "segmentation"}, 2, "needs a prior"),
+        ({"stage": "prior", "prior": "x.safetensors"}, 2, "takes none over"),
+        ({"stage": "prior", "preset": "cpu_smoke-host"}, 2, "has no prior to train"),
     ],
 )
 def test_impossible_trainings_are_refused_before_they_start(
