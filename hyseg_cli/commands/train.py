@@ -168,6 +168,12 @@ from hyseg_cli.settings import TrainSettings
     help="Processes that prepare chips.",
 )
 @device_option(TrainSettings)
+@click.option(
+    "--devices",
+    default=default_of(TrainSettings, "devices"),
+    show_default=True,
+    help="GPUs (or, on the CPU, processes) that share each batch; torchrun and SLURM set it.",
+)
 @click.option("--seed", default=default_of(TrainSettings, "seed"), show_default=True)
 @click.option("--data-name", default="", help="Name of the data set, for the model card.")
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
@@ -188,6 +194,8 @@ def train(**options: Any) -> None:
             print_result(plan(settings, report).to_text())
             return
         result = workflow.run(settings, report)
+    if result is None:
+        return
     if result.scores is not None:
         print_result(f"validation mIoU {result.scores.mean_iou:.3f}")
         print_result(f"validation accuracy {result.scores.overall_accuracy:.3f}")

@@ -94,13 +94,17 @@ class Saving(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         step = trainer.global_step
         is_due = step % self.every == 0 or step % self.val_every == 0 or step == trainer.max_steps
-        if is_due or self.interruption.received:
+        # All processes save together and stop together, whichever got the signal.
+        is_asked = trainer.strategy.reduce_boolean_decision(
+            self.interruption.received is not None, all=False
+        )
+        if is_due or is_asked:
             trainer.save_checkpoint(self.path)
-        if self.interruption.received:
+        if is_asked:
             raise self.interruption.error(f"after step {step}")
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self.interruption.received:
+        if self.interruption.received and trainer.world_size == 1:
             raise self.interruption.error(f"while validating step {trainer.global_step}")
 
 
@@ -139,8 +143,9 @@ class Keeping(Callback):
         step, score = trainer.global_step, stage.watched
         if score > self.score or step == self.step:
             self.step, self.score, self.scores = step, score, stage.scores
-            kept = {"state_dict": stage.state_dict(), "step": step, "score": score}
-            SafetensorsIO().save_checkpoint(kept, self.path)
+            if trainer.is_global_zero:
+                kept = {"state_dict": stage.state_dict(), "step": step, "score": score}
+                SafetensorsIO().save_checkpoint(kept, self.path)
         elif self.stops_after is not None and step - (self.step or 0) >= self.stops_after:
             trainer.should_stop = True
 

@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from hyseg_cli.console import Report
 from hyseg_cli.learn.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
@@ -20,8 +21,9 @@ from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.interruption import Interruption
-from hyseg_cli.learn.loading import training_loader, validation_loader
+from hyseg_cli.learn.loading import ALONE, training_loader, validation_loader
 from hyseg_cli.learn.modules import Stage
+from hyseg_cli.learn.processes import Processes
 from hyseg_cli.legend import Legend
 
 LAST = "last.safetensors"
@@ -33,6 +35,7 @@ class FitOptions:
     """How a stage is run; what it optimises is its recipe's matter."""
 
     batch_size: int
+    """Chips of each step, in all processes together."""
     workers: int
     """Processes that prepare chips; 0 prepares them in the main one."""
     val_every: int
@@ -46,6 +49,8 @@ class FitOptions:
     """Validations without a better one after which to stop; None for never."""
     tensorboard: bool = False
     """Log for TensorBoard too."""
+    processes: Processes = ALONE
+    """Those that share each batch."""
     resume: bool = False
     """Go on from the last checkpoint, if there is one."""
 
@@ -79,8 +84,10 @@ def fit(
         keeping.find()
     progress = Progress(report, name, keeping)
     gallery = [] if validation is None else [Gallery(validation, legend, folder / "pictures")]
-    loader = training_loader(chips, options.batch_size, options.workers)
-    held_out = None if validation is None else validation_loader(validation, options.batch_size)
+    loader = training_loader(chips, options.batch_size, options.workers, options.processes)
+    held_out = None
+    if validation is not None:
+        held_out = validation_loader(validation, options.batch_size, options.processes)
     hint = "go on with --resume and the same settings"
     with Interruption(f"the {name}", hint) as interruption, _without_known_warnings():
         trainer = _trainer(
@@ -105,6 +112,7 @@ def fit(
             trainer.validate(stage, held_out, verbose=False)
         if keeping.step in (None, trainer.global_step):
             return trainer.global_step
+        trainer.strategy.barrier()  # the first process has written them
         stage.load_state_dict(keeping.weights())
         if keeping.scores is None:
             # The best step was validated by a run that was stopped since.
@@ -123,14 +131,23 @@ def _steps_done(checkpoint: Path) -> int:
 def _trainer(
     stage: Stage, callbacks: list[Callback], loggers: list[Logger], options: FitOptions
 ) -> pl.Trainer:
-    steps = stage.recipe.steps
+    steps, processes = stage.recipe.steps, options.processes
+    together = processes.count > 1
     on_gpu = options.device.type == "cuda"
     if on_gpu:
         torch.set_float32_matmul_precision("high")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return pl.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=[options.device.index or 0] if on_gpu else 1,
+        devices=[options.device.index or 0] if on_gpu and not together else processes.on_node,
+        num_nodes=processes.nodes,
+        strategy=DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
+        if together
+        else "auto",
+        # Of batches that are shared; on the CPU torch cannot.
+        sync_batchnorm=together and on_gpu,
+        use_distributed_sampler=False,
         precision="bf16-mixed" if on_gpu else "32-true",
         max_steps=steps,
         val_check_interval=min(options.val_every, steps),

@@ -48,7 +48,7 @@ class Gallery(Callback):
         self._batch: Sample | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
-        if not isinstance(stage, Stage):
+        if not isinstance(stage, Stage) or not trainer.is_global_zero:
             return
         if self._batch is None:
             self._batch = default_collate(telling_chips(self.chips))

@@ -8,25 +8,40 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.processes import Processes
 
 Batch = Sample | HysegError
 """Samples stacked, or why a worker could not prepare them."""
 
+ALONE = Processes()
 
-def training_loader(chips: Dataset[Sample], batch_size: int, workers: int) -> DataLoader[Batch]:
-    """Batches of training chips in their order."""
+
+def training_loader(
+    chips: Dataset[Sample], batch_size: int, workers: int, processes: Processes = ALONE
+) -> DataLoader[Batch]:
+    """Batches of training chips in their order; of each batch the part of this process."""
+    own = processes.share_of(batch_size)
+    told = _Told(chips)
+    first = processes.rank * own
+    order = [
+        start + first + chip for start in range(0, len(told), batch_size) for chip in range(own)
+    ]
     return DataLoader(
-        _Told(chips),
-        batch_size=batch_size,
+        told,
+        batch_size=own,
+        sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=stacked,
     )
 
 
-def validation_loader(chips: Dataset[Sample], batch_size: int) -> DataLoader[Sample]:
-    """Batches of validation chips, which have four times the pixels of training chips."""
-    return DataLoader(chips, batch_size=max(1, batch_size // 4))
+def validation_loader(
+    chips: Dataset[Sample], batch_size: int, processes: Processes = ALONE
+) -> DataLoader[Sample]:
+    """Batches of validation chips, which have four times the pixels; the part of this process."""
+    order = range(len(chips))[processes.rank :: processes.count]  # type: ignore[arg-type]
+    return DataLoader(chips, batch_size=max(1, processes.share_of(batch_size) // 4), sampler=order)
 
 
 def stacked(samples: Sequence[Batch]) -> Batch:

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_cli.learn.checkpoint import random_state, set_random_state
 from hyseg_cli.learn.chips import Sample
 from hyseg_cli.learn.loading import Batch, require_batch
 from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
@@ -31,12 +30,14 @@ from hyseg_models.meanstruct import MeanStruct
 class Stage(pl.LightningModule, ABC):
     """What both stages share: input, optimiser and schedule."""
 
+    # With few validation chips a process may have none.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
     def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.standardise = standardise
         self.recipe = recipe
-        self._random_state: dict[str, Any] | None = None
         self.scores: dict[str, Scores] = {}
         """Scores of the last validation, by name."""
 
@@ -57,17 +58,21 @@ class Stage(pl.LightningModule, ABC):
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         """What the network makes of a batch, by name: channels of classes (B, H, W) each."""
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_state"] = random_state()
+    def on_train_batch_start(self, _batch: Sample, index: int) -> None:
+        torch.manual_seed(self.recipe.seed_of(index, self.stream))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._random_state = checkpoint["random_state"]
+    @property
+    def stream(self) -> int:
+        """Number of this process's source of randomness."""
+        return self.global_rank
 
-    def on_train_batch_start(self, _batch: Sample, _index: int) -> None:
-        # Only now: setting up a resumed run draws random numbers too.
-        if self._random_state is not None:
-            set_random_state(self._random_state)
-            self._random_state = None
+    def total(self, matrix: ConfusionMatrix) -> Scores:
+        """The scores of what all processes have counted together."""
+        counts = torch.from_numpy(matrix.counts).to(self.device)
+        summed = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        whole = ConfusionMatrix(len(matrix.counts))
+        whole.counts += summed.cpu().numpy()
+        return whole.scores()
 
     @property
     def progress(self) -> float:
@@ -112,6 +117,8 @@ class PriorStage(Stage):
 
     def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
         super().__init__(network, standardise, recipe)
+        # Processes that train together wait for the gradient of everything that has one.
+        network.requires_grad_(False)
         self.learned().requires_grad_(True)
 
     @property
@@ -128,7 +135,13 @@ class PriorStage(Stage):
         return self.network.backbone if shared else self.prior.condition.body
 
     def on_fit_end(self) -> None:
+        self.network.requires_grad_(True)
         self.learned().requires_grad_(False)
+
+    @property
+    def stream(self) -> int:
+        # One for all: each takes its part of what is drawn for the whole batch.
+        return 0
 
     def train(self, mode: bool = True) -> PriorStage:  # noqa: FBT001, FBT002 - torch's signature
         # HySeg keeps its prior in evaluation mode; here it is the one that learns.
@@ -137,8 +150,9 @@ class PriorStage(Stage):
         return self
 
     def training_step(self, batch: Sample, _index: int) -> Tensor:
-        terms = self.network.prior_objective(*self.inputs(batch), progress=self.progress)
-        self.log("loss", terms.loss)
+        part = (self.global_rank, self.trainer.world_size)
+        terms = self.network.prior_objective(*self.inputs(batch), progress=self.progress, part=part)
+        self.log("loss", terms.loss, sync_dist=True)
         self.log("speed_ratio", terms.speed_ratio)
         self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
         self._log_errors("mean_error_at_gap", terms.times.t - terms.times.r, terms, gapped=True)
@@ -182,9 +196,9 @@ class PriorStage(Stage):
             matrix.update(as_bytes(reference), as_bytes(drawn.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = {name: matrix.scores() for name, matrix in self._matrices.items()}
+        self.scores = {name: self.total(matrix) for name, matrix in self._matrices.items()}
         for name, scores in self.scores.items():
-            self.log(f"miou_{name}", scores.mean_iou)
+            self.log(f"miou_{name}", scores.mean_iou, sync_dist=True)
 
 
 class SegmentationStage(Stage):
@@ -236,7 +250,7 @@ class SegmentationStage(Stage):
         image, valid, labels = self.inputs(batch)
         output = self.network(image, valid, labels=labels)
         loss = segmentation_loss(output, labels, weights=self.weights)
-        self.log("loss", loss)
+        self.log("loss", loss, sync_dist=True)
         return loss
 
     @property
@@ -259,8 +273,8 @@ class SegmentationStage(Stage):
         self._matrix.update(as_bytes(labels), as_bytes(logits.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = {"segmentation": self._matrix.scores()}
-        self.log("miou", self.scores["segmentation"].mean_iou)
+        self.scores = {"segmentation": self.total(self._matrix)}
+        self.log("miou", self.watched, sync_dist=True)
 
 
 def prior_of(network: HySeg) -> MeanStruct:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,8 @@ class Recipe:
     """Decay of the averaged weights, reached as (1 + n) / (10 + n)."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    seed: int = 0
+    """Of what its steps draw: noise, times, dropout."""
 
     def rate_factor(self, step: int) -> float:
         """Learning rate of a step over the base rate: linear warm-up, then half a cosine."""
@@ -35,6 +38,11 @@ class Recipe:
         done = min(1.0, (step - warmup) / max(1, self.steps - warmup))
         low = self.final_rate / self.learning_rate
         return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def seed_of(self, step: int, rank: int) -> int:
+        """The seed of one step in one process: a run that goes on draws what it would have."""
+        words = np.random.SeedSequence((self.seed, step, rank)).generate_state(1, np.uint64)
+        return int(words[0])
 
     def average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         """The next averaged weights (`torch.optim.swa_utils.AveragedModel`)."""

@@ -68,6 +68,8 @@ class TrainSettings:
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
+    devices: int = 1
+    """Processes on this machine that share each batch."""
     seed: int = 0
     data_name: str = ""
     licence: str = ""
@@ -102,6 +104,7 @@ class TrainSettings:
             ("--steps", self.stage_steps[1]),
             ("--batch-size", self.batch_size),
             ("--val-every", self.val_every),
+            ("--devices", self.devices),
             ("--patience", 1 if self.patience is None else self.patience),
             ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import Subset
 
-from hyseg_cli.console import Report
+from hyseg_cli.console import Report, Silence
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.balance import class_weights
 from hyseg_cli.learn.card import ModelCard, load_model, save_model
@@ -24,6 +24,7 @@ from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.processes import Processes, find_processes
 from hyseg_cli.learn.radiometry import Standardise
 from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.survey import Survey
@@ -62,14 +63,22 @@ class _Run:
     network: HySeg
     standardise: Standardise
     folder: RunFolder
+    processes: Processes
 
 
-def run(settings: TrainSettings, report: Report) -> TrainResult:
+def run(settings: TrainSettings, report: Report) -> TrainResult | None:
     """Train both stages, or the one that is asked for, and write the model file.
 
     A run folder beside it, `NAME.run`, holds the logs, the model as it stood after stage 1, and
     what a run that was stopped needs to go on as if it had not been.
+
+    Returns:
+        What was left behind; None in the processes beside the first, which write and tell nothing.
     """
+    processes = find_processes(settings.devices)
+    processes.share_of(settings.batch_size)
+    if not processes.is_first:
+        report = Silence()
     require_free(settings.out, overwrite=settings.overwrite)
     if settings.tensorboard:
         _require_tensorboard()
@@ -78,13 +87,16 @@ def run(settings: TrainSettings, report: Report) -> TrainResult:
     _warn_of_absent_classes(scenes.legend, scenes.survey, report)
     network = start_network(settings, scenes, report)
     folder = RunFolder(settings)
-    folder.begin()
+    if processes.is_first:
+        folder.begin()
     standardise = Standardise(scenes.survey.radiometry)
-    training = _Run(settings, report, scenes, network, standardise, folder)
+    training = _Run(settings, report, scenes, network, standardise, folder, processes)
     card = _first_stage(training, describe(settings, network.config, scenes))
     scores = None
     if settings.stage != "prior":
         card, scores = _second_stage(training, card)
+    if not processes.is_first:
+        return None
     save_model(settings.out, network, card)
     return TrainResult(settings.out, scores)
 
@@ -99,8 +111,9 @@ def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
         return done.card
     if network.prior is not None:
         card = replace(card, metrics={"prior": _train_prior(training)})
-        # In full precision: a run that goes on from here ends like one that was never stopped.
-        save_model(folder.prior, network, card, half=False)
+        if training.processes.is_first:
+            # In full precision: a run that goes on ends like one that was never stopped.
+            save_model(folder.prior, network, card, half=False)
     return card
 
 
@@ -109,7 +122,6 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
     settings, network, scenes = training.settings, training.network, training.data
     if not settings.pretrained and settings.start is None:
         share_encoder(network)
-    pl.seed_everything(settings.seed + 1, verbose=False)
     stage = SegmentationStage(
         network,
         training.standardise,
@@ -192,6 +204,7 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
         learning_rate=rate,
         encoder_rate=rate * (0.1 if has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
+        seed=settings.seed + (not prior),
     )
 
 
@@ -215,6 +228,7 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         save_every=settings.save_every or settings.val_every,
         patience=settings.patience,
         tensorboard=settings.tensorboard,
+        processes=training.processes,
         resume=settings.resume,
     )
     validation = _validation_chips(data.validation, settings) if data.validation else None
