@@ -21,7 +21,7 @@ from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.chips import TrainingChips
 from hyseg_cli.learn.interruption import Interruption
 from hyseg_cli.learn.metrics import Scores
-from hyseg_cli.learn.modules import Stage
+from hyseg_cli.learn.stage import Stage
 
 
 class Averaging(WeightAveraging):
@@ -159,10 +159,17 @@ class Progress(Callback):
         self.keeping = keeping
         self.validated_at = 0
         self._losses: list[Tensor] = []
+        self._parts = 1
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, _stage: pl.LightningModule, outputs: Any, *_: Any
+        self, trainer: pl.Trainer, stage: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
+        if isinstance(stage, Stage) and stage.parts != self._parts:
+            self._parts = stage.parts
+            self.report.warn(
+                f"out of memory: from step {trainer.global_step} on each batch is computed in "
+                f"{stage.parts} parts, which takes longer but learns the same"
+            )
         self._losses.append(outputs["loss"].detach())
         self.report.advance(f"training the {self.name}", trainer.global_step, trainer.max_steps)
 

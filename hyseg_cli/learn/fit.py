@@ -22,8 +22,8 @@ from hyseg_cli.learn.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.interruption import Interruption
 from hyseg_cli.learn.loading import ALONE, training_loader, validation_loader
-from hyseg_cli.learn.modules import Stage
 from hyseg_cli.learn.processes import Processes
+from hyseg_cli.learn.stage import Stage
 from hyseg_cli.legend import Legend
 
 LAST = "last.safetensors"

@@ -15,7 +15,8 @@ from torch.utils.data import default_collate
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.chips import Sample, ValidationChips
-from hyseg_cli.learn.modules import Stage, as_bytes
+from hyseg_cli.learn.modules import as_bytes
+from hyseg_cli.learn.stage import Stage
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 from hyseg_models import IGNORE_ID
 

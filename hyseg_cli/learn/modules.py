@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
-import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,100 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_cli.learn.chips import Sample
-from hyseg_cli.learn.loading import Batch, require_batch
-from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
+from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.radiometry import Standardise
 from hyseg_cli.learn.recipe import Recipe
+from hyseg_cli.learn.stage import Stage
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
 from hyseg_models.diagnostics import binned_means
 from hyseg_models.labels import pooled_shares
 from hyseg_models.meanflow import MeanFlowLoss
 from hyseg_models.meanstruct import MeanStruct
-
-
-class Stage(pl.LightningModule, ABC):
-    """What both stages share: input, optimiser and schedule."""
-
-    # With few validation chips a process may have none.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
-    def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
-        self.standardise = standardise
-        self.recipe = recipe
-        self.scores: dict[str, Scores] = {}
-        """Scores of the last validation, by name."""
-
-    @abstractmethod
-    def learned(self) -> nn.Module:
-        """The part of the network this stage trains."""
-
-    @abstractmethod
-    def encoder(self) -> nn.Module:
-        """The part of it that may start from pretrained weights."""
-
-    @property
-    @abstractmethod
-    def watched(self) -> float:
-        """The mean IoU of the last validation by which weights are compared."""
-
-    @abstractmethod
-    def drawn(self, batch: Sample) -> dict[str, Tensor]:
-        """What the network makes of a batch, by name: channels of classes (B, H, W) each."""
-
-    def on_train_batch_start(self, _batch: Sample, index: int) -> None:
-        torch.manual_seed(self.recipe.seed_of(index, self.stream))
-
-    @property
-    def stream(self) -> int:
-        """Number of this process's source of randomness."""
-        return self.global_rank
-
-    def total(self, matrix: ConfusionMatrix) -> Scores:
-        """The scores of what all processes have counted together."""
-        counts = torch.from_numpy(matrix.counts).to(self.device)
-        summed = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        whole = ConfusionMatrix(len(matrix.counts))
-        whole.counts += summed.cpu().numpy()
-        return whole.scores()
-
-    @property
-    def progress(self) -> float:
-        """Share of the training done."""
-        return min(1.0, self.global_step / self.recipe.steps)
-
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Sample:  # noqa: ARG002 - the interface has it
-        return require_batch(batch)
-
-    def inputs(self, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised image (B, bands, H, W), valid (B, 1, H, W) and labels (B, H, W)."""
-        image = self.standardise(batch["image"], batch["valid"])
-        return image.contiguous(memory_format=torch.channels_last), batch["valid"], batch["labels"]
-
-    def configure_optimizers(self) -> Any:
-        recipe = self.recipe
-        encoder = {id(p) for p in self.encoder().parameters()}
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for parameter in self.learned().parameters():
-            if not parameter.requires_grad:
-                continue
-            rate = recipe.encoder_rate if id(parameter) in encoder else recipe.learning_rate
-            # Biases, normalisation scales and bandwidths have no reason to shrink.
-            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": params, "lr": rate, "weight_decay": decay}
-                for (rate, decay), params in groups.items()
-            ],
-            betas=recipe.betas,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
 
 class PriorStage(Stage):
@@ -138,21 +51,12 @@ class PriorStage(Stage):
         self.network.requires_grad_(True)
         self.learned().requires_grad_(False)
 
-    @property
-    def stream(self) -> int:
-        # One for all: each takes its part of what is drawn for the whole batch.
-        return 0
-
-    def train(self, mode: bool = True) -> PriorStage:  # noqa: FBT001, FBT002 - torch's signature
-        # HySeg keeps its prior in evaluation mode; here it is the one that learns.
-        super().train(mode)
-        self.learned().train(mode)
-        return self
-
-    def training_step(self, batch: Sample, _index: int) -> Tensor:
-        part = (self.global_rank, self.trainer.world_size)
-        terms = self.network.prior_objective(*self.inputs(batch), progress=self.progress, part=part)
-        self.log("loss", terms.loss, sync_dist=True)
+    def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:
+        # The same source for all parts: each takes its own of what is drawn for the whole.
+        generator = torch.Generator(self.device).manual_seed(self.recipe.seed_of(index, 0))
+        terms = self.network.prior_objective(
+            *self.inputs(batch), progress=self.progress, generator=generator, part=part
+        )
         self.log("speed_ratio", terms.speed_ratio)
         self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
         self._log_errors("mean_error_at_gap", terms.times.t - terms.times.r, terms, gapped=True)
@@ -246,12 +150,10 @@ class SegmentationStage(Stage):
     def encoder(self) -> nn.Module:
         return self.network.backbone
 
-    def training_step(self, batch: Sample, _index: int) -> Tensor:
+    def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:  # noqa: ARG002 - nothing is drawn for the whole
         image, valid, labels = self.inputs(batch)
         output = self.network(image, valid, labels=labels)
-        loss = segmentation_loss(output, labels, weights=self.weights)
-        self.log("loss", loss, sync_dist=True)
-        return loss
+        return segmentation_loss(output, labels, weights=self.weights)
 
     @property
     def watched(self) -> float:

@@ -23,10 +23,11 @@ from hyseg_cli.learn.fit import FitOptions, fit
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.metrics import Scores
-from hyseg_cli.learn.modules import PriorStage, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.modules import PriorStage, SegmentationStage, fit_temperature
 from hyseg_cli.learn.processes import Processes, find_processes
 from hyseg_cli.learn.radiometry import Standardise
 from hyseg_cli.learn.recipe import Recipe
+from hyseg_cli.learn.stage import Stage
 from hyseg_cli.learn.survey import Survey
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import TrainSettings

@@ -10,6 +10,7 @@ from learn.training_of_ranks import train
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.loading import training_loader, validation_loader
+from hyseg_cli.learn.modules import PriorStage
 from hyseg_cli.learn.processes import Processes, find_processes
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -71,14 +72,18 @@ def test_torchrun_and_slurm_say_which_process_this_is(monkeypatch):
         find_processes(4)
 
 
+PLACES = os.pathsep.join(map(str, [TESTS, TESTS.parent / "examples", *sys.path]))
+PROGRAM = TESTS / "learn" / "training_of_ranks.py"
+
+
 def run_two(folder, out, *stop):
     """The exit codes of two processes that train together, as torchrun starts them."""
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", TESTS / "learn/training_of_ranks.py", folder, out, *stop],
+            [sys.executable, "-W", "ignore", PROGRAM, folder, out, *stop],
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(str, [TESTS, TESTS.parent / "examples", *sys.path])),
+                "PYTHONPATH": PLACES,
                 "GLOO_SOCKET_IFNAME": "lo",
                 "TORCHELASTIC_RUN_ID": "test",
                 "MASTER_ADDR": "127.0.0.1",
@@ -94,6 +99,16 @@ def run_two(folder, out, *stop):
         for rank in (0, 1)
     ]  # fmt: skip
     return [rank.wait(timeout=280) for rank in ranks]
+
+
+def test_stage_one_learns_the_same_in_parts(tmp_path, scene_folder, monkeypatch):
+    whole = train(scene_folder, tmp_path / "whole")
+    monkeypatch.setattr(
+        PriorStage, "parts", property(lambda _: 2, lambda _, __: None), raising=False
+    )
+    parts = train(scene_folder, tmp_path / "parts")
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.slow

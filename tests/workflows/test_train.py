@@ -477,6 +477,26 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, m
     assert "east.tif, " in result.stderr
 
 
+def test_a_batch_that_memory_cannot_hold_is_computed_in_parts(tmp_path, scene_folder, monkeypatch):
+    whole, out = modules.SegmentationStage.loss, tmp_path / "m.safetensors"
+
+    def short_of_memory(stage, batch, *rest):
+        if len(batch["labels"]) > stage.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(stage, batch, *rest)
+
+    monkeypatch.setattr(modules.SegmentationStage, "loss", short_of_memory)
+    monkeypatch.setattr(modules.SegmentationStage, "room", 1, raising=False)
+    result = run(*train_arguments(scene_folder, out))
+    assert result.exit_code == 0, result.output
+    assert "from step 1 on each batch is computed in 4 parts" in result.stderr
+    monkeypatch.setattr(modules.SegmentationStage, "room", 0)
+    result = run(*train_arguments(scene_folder, out), "--overwrite")
+    assert result.exit_code == 1
+    assert "one chip of 64 pixels does not fit (CUDA out of memory)" in result.stderr
+    assert "--chip-size" in result.stderr
+
+
 def test_a_benchmark_brings_its_classes_and_its_split(tmp_path):
     rng = np.random.default_rng(0)
     for split, numbers in (("Train", (1, 2)), ("Val", (3,))):
