@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
 from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.chips import TrainingChips, ValidationChips
@@ -54,6 +55,11 @@ class FitOptions:
     resume: bool = False
     """Go on from the last checkpoint, if there is one."""
 
+    @property
+    def stops_after(self) -> int | None:
+        """Steps without a better validation after which to stop."""
+        return None if self.patience is None else self.patience * self.val_every
+
 
 def fit(
     stage: Stage,
@@ -75,8 +81,7 @@ def fit(
         HysegError: If the loss is no number, or a file cannot be read or written.
     """
     folder = options.log_folder / name
-    stops_after = None if options.patience is None else options.patience * options.val_every
-    keeping = Keeping(folder / BEST, stops_after)
+    keeping = Keeping(folder / BEST, options.stops_after)
     done = _steps_done(folder / LAST) if options.resume else 0
     if done:
         report.note(f"the {name} goes on after step {done}")
@@ -89,7 +94,11 @@ def fit(
     if validation is not None:
         held_out = validation_loader(validation, options.batch_size, options.processes)
     hint = "go on with --resume and the same settings"
-    with Interruption(f"the {name}", hint) as interruption, _without_known_warnings():
+    with (
+        Interruption(f"the {name}", hint) as interruption,
+        _without_known_warnings(),
+        _enough_memory(),
+    ):
         trainer = _trainer(
             stage,
             [
@@ -110,15 +119,15 @@ def fit(
             return trainer.global_step
         if progress.validated_at != trainer.global_step:
             trainer.validate(stage, held_out, verbose=False)
-        if keeping.step in (None, trainer.global_step):
+        if keeping.step is None or keeping.step == trainer.global_step:
             return trainer.global_step
-        trainer.strategy.barrier()  # the first process has written them
+        trainer.strategy.barrier()  # the first process has written the best weights
         stage.load_state_dict(keeping.weights())
-        if keeping.scores is None:
+        if keeping.scores is not None:
+            stage.scores = keeping.scores
+        else:
             # The best step was validated by a run that was stopped since.
             _trainer(stage, [], [], options).validate(stage, held_out, verbose=False)
-        else:
-            stage.scores = keeping.scores
         return keeping.step
 
 
@@ -171,6 +180,18 @@ def _loggers(name: str, done: int, options: FitOptions) -> list[Logger]:
     if options.tensorboard:
         loggers.append(TensorBoardLogger(options.log_folder, name=name, version=version))
     return loggers
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Where a batch cannot be computed in parts: in validation, and between several processes."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise HysegError(
+            f"the memory of the GPU does not suffice ({error})",
+            hint="Start anew with --overwrite and a smaller --batch-size or --chip-size.",
+        ) from error
 
 
 KNOWN_WARNINGS = (

@@ -380,6 +380,14 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stag
             tensor, other.network.state_dict()[name], rtol=1e-6, atol=1e-7, err_msg=name
         )
     assert one.card.metrics == other.card.metrics
+    maps = []
+    for model in (whole, killed):
+        out = tmp_path / f"{model.stem}.tif"
+        mapped = run("predict", scene_folder / "images/west.tif", "--out", out, "-m", model)
+        assert mapped.exit_code == 0, mapped.output
+        with rasterio.open(out) as file:
+            maps.append(file.read(1))
+    np.testing.assert_array_equal(*maps)
 
 
 @pytest.mark.parametrize(("by", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
