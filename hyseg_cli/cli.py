@@ -11,6 +11,7 @@ from hyseg_cli import __version__
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
 from hyseg_cli.commands.predict import predict
+from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
 from hyseg_cli.commands.vectorize import vectorize
 
@@ -18,7 +19,7 @@ from hyseg_cli.commands.vectorize import vectorize
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
-    "the model, 5 a check failed, 130 and 143 interrupted.",
+    "the model, 5 a check failed, 6 some scenes failed, 130 or 143 interrupted.",
 )
 @click.version_option(__version__, prog_name="hyseg")
 def cli() -> None:
@@ -28,11 +29,12 @@ def cli() -> None:
       hyseg predict scene.tif --out landcover.tif
       hyseg vectorize landcover.tif --out landcover.gpkg
       hyseg evaluate landcover.tif --reference truth.tif
+      hyseg sample landcover.tif --out points.gpkg
       hyseg train --images images/ --labels labels/ --legend legend.json --out my.safetensors
     """
 
 
-for command in (predict, vectorize, evaluate, train, info):
+for command in (predict, vectorize, evaluate, sample, train, info):
     cli.add_command(command)
 
 

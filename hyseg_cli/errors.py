@@ -41,6 +41,12 @@ class OutputExistsError(HysegError):
     exit_code = 3
 
 
+class StateMismatchError(HysegError):
+    """What an earlier run left does not go with this one (exit 3)."""
+
+    exit_code = 3
+
+
 class ModelMismatchError(HysegError):
     """The input does not fit the model (exit 4)."""
 

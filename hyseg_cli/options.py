@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
+import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +22,11 @@ FILE = click.Path(path_type=Path)
 """A path as `pathlib.Path`; whether it exists is asked where it is opened."""
 
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM); what it holds is put in order first."""
 
 
 class HysegCommand(click.Command):
@@ -63,7 +71,25 @@ class HysegCommand(click.Command):
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        return _telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
+        with _ending_in_order():
+            return _telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that it unwinds as Ctrl-C does."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may choose what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
@@ -80,6 +106,9 @@ def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         ctx.exit(INTERRUPTED)
+    except Terminated:
+        click.echo("Terminated.", err=True)
+        ctx.exit(TERMINATED)
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
@@ -150,6 +179,38 @@ class BandList(click.ParamType[tuple[int, ...]]):
         if not all(part.isdigit() and int(part) > 0 for part in parts):
             self.fail(f"{value!r} is not a list of band numbers such as 1,2,3", param, ctx)
         return tuple(int(part) for part in parts)
+
+
+class Bounds(click.ParamType[tuple[float, float, float, float]]):
+    """`left,bottom,right,top` as four numbers."""
+
+    name = "bounds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float, float]:
+        parts = value if isinstance(value, tuple | list) else str(value).split(",")
+        try:
+            left, bottom, right, top = (float(part) for part in parts)
+        except ValueError:
+            self.fail(f"{value!r} is not left,bottom,right,top", param, ctx)
+        return left, bottom, right, top
+
+
+class Part(click.ParamType[tuple[int, int]]):
+    """`I/N` as two numbers."""
+
+    name = "part"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        part, slash, parts = str(value).partition("/")
+        if not (slash and part.isdigit() and parts.isdigit()):
+            self.fail(f"{value!r} is not a part such as 1/8", param, ctx)
+        return int(part), int(parts)
 
 
 def bands_option(function: _Function) -> _Function:

@@ -1,4 +1,4 @@
-"""Amounts with their unit, as they are typed: 1.5px, 2m, 100m2, 0.5ha."""
+"""Amounts with their unit, as they are typed: 1.5px, 2m, 100m2, 0.5ha, 4GB."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hyseg_cli.errors import UsageProblemError
 
-_PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m)?")
+_PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m|MB|GB)?")
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Quantity:
 
     value: float
     unit: str
-    """px, m, m2 or ha; a bare 0 is 0px."""
+    """px, m, m2, ha, MB or GB; a bare 0 is 0px."""
 
     @classmethod
     def parse(cls, text: str, units: tuple[str, ...], flag: str) -> Quantity:

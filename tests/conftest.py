@@ -13,6 +13,11 @@ import rasterio
 import torch
 from rasterio.transform import from_origin
 
+from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
+from hyseg_cli.geo.shards import shard_path, writing_shard
+from hyseg_cli.geo.units import Stretch, Unit, cut_units, stretches
+from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.card import ModelCard, save_model
 from hyseg_cli.legend import Legend
 from hyseg_models import HySegConfig, build, preset
@@ -96,6 +101,42 @@ def tiny_model(tmp_path_factory, legend) -> Path:
     card = make_card(legend)
     save_model(path, build(card.config), card)
     return path
+
+
+def whole_scene(grid: TileGrid) -> Stretch:
+    """All of a scene as one piece of work."""
+    window = Window(0, 0, grid.rows.size, grid.cols.size)
+    (stretch,) = stretches(cut_units(grid, window, len(grid.cols.starts)))
+    return stretch
+
+
+@pytest.fixture(scope="session")
+def write_map():
+    """Write a map as the run of a scene does: shards of neighbouring parts, then the COG."""
+
+    def write(path, spec, classes, *, rows=100, parts=3):
+        work, width = WorkFolder(path), -(-spec.width // parts)
+        units = [
+            Unit(
+                range(1),
+                range(1),
+                Window(row, col, min(600, spec.height - row), min(width, spec.width - col)),
+            )
+            for row in range(0, spec.height, 600)
+            for col in range(0, spec.width, width)
+        ]
+        with work.locked():
+            for unit in units:
+                part = classes[unit.window.slices]
+                with writing_shard(work, unit, 1) as shard:
+                    for start in range(0, len(part), rows):
+                        shard.append(part[None, start : start + rows])
+                    shard.finish({})
+            sources = [Source(shard_path(work, unit), unit.window) for unit in units]
+            put_in_place(write_cog(work, "map.tif", spec, sources), spec, path)
+        work.remove()
+
+    return write
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ ALLOWED = {
     "hyseg_cli.options": {"hyseg_cli.errors"},
     "hyseg_cli.commands": {
         "hyseg_cli.console",
+        "hyseg_cli.errors",
         "hyseg_cli.options",
         "hyseg_cli.settings",
         "hyseg_cli.workflows",
@@ -96,7 +97,12 @@ def test_imports_point_down(path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["predict", "--help"], ["train", "--help"], ["--version"]]
+    "arguments",
+    [
+        *([name, "--help"] for name in ("predict", "train", "evaluate", "sample")),
+        ["--help"],
+        ["--version"],
+    ],
 )
 def test_help_loads_neither_torch_nor_gdal(arguments):
     program = f"""

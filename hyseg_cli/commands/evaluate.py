@@ -7,6 +7,12 @@ from typing import Any
 
 import click
 
+from hyseg_cli.commands.evaluate_options import (
+    calibration_options,
+    sample_options,
+    take_calibration_options,
+    take_sample_options,
+)
 from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
@@ -19,17 +25,39 @@ from hyseg_cli.settings import EvaluateSettings
 
 @click.command(cls=HysegCommand)
 @click.argument("map", type=FILE)
-@click.option("--reference", required=True, type=FILE, help="Raster of the true class ids.")
+@click.option("--reference", type=FILE, help="Raster of the true class ids.")
 @click.option("--legend", type=FILE, help="Legend of both.  [default: the map's own]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@sample_options
+@calibration_options
 def evaluate(*, as_json: bool, **options: Any) -> None:
-    """Compare MAP with a reference, pixel by pixel on the grid of the map."""
-    from hyseg_cli.workflows import evaluate as workflow
+    """Compare MAP with a reference, pixel by pixel on the grid of the map.
 
-    settings = EvaluateSettings(**options)
+    With --samples, estimate its accuracy and the area of its classes from labelled points.
+    """
+    probabilities = take_calibration_options(options)
+    samples = take_sample_options(options)
+    result: Any
+    calibration = None
     with Console(quiet=is_quiet()) as report:
-        result = workflow.run(settings, report)
+        if samples is not None:
+            from hyseg_cli.workflows import evaluate_samples
+
+            result = evaluate_samples.run(samples, report)
+        else:
+            from hyseg_cli.workflows import evaluate as workflow
+
+            result = workflow.run(EvaluateSettings(**options), report)
+        if probabilities is not None:
+            from hyseg_cli.workflows import calibrate
+
+            calibration = calibrate.run(probabilities, report)
     if as_json:
-        print_result(json.dumps(result.to_dict()))
-    else:
-        print_result(result.to_table())
+        values = result.to_dict()
+        if calibration is not None:
+            values["calibration"] = calibration.to_dict()
+        print_result(json.dumps(values))
+        return
+    print_result(result.to_table())
+    if calibration is not None:
+        print_result("\n" + calibration.to_table())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -9,7 +10,9 @@ import click
 from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
+    Bounds,
     HysegCommand,
+    Part,
     bands_option,
     default_of,
     device_option,
@@ -20,12 +23,27 @@ from hyseg_cli.options import (
 )
 from hyseg_cli.settings import PredictSettings
 
+SOME_FAILED = 6
+
 
 @click.command(cls=HysegCommand)
-@click.argument("scene")
-@out_option("The map, a cloud-optimised GeoTIFF (.tif).")
+@click.argument("inputs", nargs=-1, required=True, metavar="SCENE...")
+@out_option("The map, a cloud-optimised GeoTIFF (.tif); for several scenes, their folder.")
 @click.option("-m", "--model", type=FILE, help="Model file.  [default: the built-in model]")
 @bands_option
+@click.option(
+    "--bounds",
+    type=Bounds(),
+    metavar="L,B,R,T",
+    help="Map only this rectangle: left, bottom, right, top in the scene's CRS.",
+)
+@click.option("--aoi", type=FILE, help="Map only inside these polygons, of any vector file.")
+@click.option(
+    "--context/--no-context",
+    default=default_of(PredictSettings, "context"),
+    show_default=True,
+    help="Read across the edges of scenes that are cut from one grid.",
+)
 @click.option(
     "--tile-size",
     default=default_of(PredictSettings, "tile_size"),
@@ -42,9 +60,22 @@ from hyseg_cli.settings import PredictSettings
     "--batch-size",
     default=default_of(PredictSettings, "batch_size"),
     show_default=True,
-    help="Tiles that run through the network at once.",
+    help="Tiles that run through the network at once on a GPU.",
 )
 @device_option(PredictSettings)
+@click.option(
+    "--devices",
+    default=default_of(PredictSettings, "devices"),
+    show_default=True,
+    help="Processes that share each scene, on as many GPUs or on the CPU.",
+)
+@click.option(
+    "--max-memory",
+    default=default_of(PredictSettings, "max_memory"),
+    show_default=True,
+    metavar="AMOUNT",
+    help="Memory of a process; wide scenes are mapped in column blocks that keep to it.",
+)
 @click.option(
     "--seed",
     default=default_of(PredictSettings, "seed"),
@@ -52,22 +83,60 @@ from hyseg_cli.settings import PredictSettings
     help="Seed of the prior's noise; the same place draws the same noise in every tile.",
 )
 @click.option(
+    "--noise",
+    type=click.Choice(["position", "mean", "zero"]),
+    help="What the prior starts from: noise keyed by place, its mean over all noise, or none.  "
+    "[default: the model's own]",
+)
+@click.option(
+    "--tta",
+    type=click.Choice(["none", "flip", "d4", "multiscale"]),
+    default=default_of(PredictSettings, "tta"),
+    show_default=True,
+    help="Look at each tile in several ways (4, 8 or 3 times the work) and average.",
+)
+@click.option(
     "--confidence", type=FILE, help="Also write the largest probability, 0-254, 255 for nodata."
 )
 @click.option(
     "--probabilities", type=FILE, help="Also write all probabilities, a band for each class."
 )
+@click.option(
+    "--resume/--no-resume",
+    default=default_of(PredictSettings, "resume"),
+    show_default=True,
+    help="Go on with what an unfinished run left, or start anew.",
+)
+@click.option(
+    "--shard",
+    type=Part(),
+    metavar="I/N",
+    help="Compute part I of N, in a folder that all parts share; --merge makes the map.",
+)
+@click.option("--merge", is_flag=True, help="Make the map of parts that were computed before.")
+@click.option("--skip-existing", is_flag=True, help="Leave out scenes whose map exists.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default=default_of(PredictSettings, "on_error"),
+    show_default=True,
+    help="When one of several scenes fails: go on with the others, or stop.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Tell tiles, memory, disk and time, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @overwrite_option
-def predict(**options: Any) -> None:
-    """Map SCENE, any raster that GDAL opens, with a trained model."""
+@click.pass_context
+def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+    """Map each SCENE with a trained model.
+
+    A SCENE is any raster that GDAL opens, a folder of them, or @FILE with a list. A run that is
+    stopped goes on when it is started again.
+    """
     from hyseg_cli.workflows import predict as workflow
 
     settings = PredictSettings(**options)
     with Console(quiet=is_quiet()) as report:
         result = workflow.run(settings, report)
-    total = sum(result.pixels.values())
-    names = dict(zip(result.legend.ids, result.legend.names, strict=True))
-    for class_id, count in result.pixels.items():
-        share = 100.0 * count / total
-        print_result(f"{names.get(class_id, 'nodata'):<20} {count:>12} px {share:6.2f} %")
-    print_result(str(result.out))
+    print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
+    if result.failed:
+        ctx.exit(SOME_FAILED)

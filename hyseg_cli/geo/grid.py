@@ -40,6 +40,17 @@ class Window:
         """One past the last column."""
         return self.col + self.width
 
+    def intersection(self, other: Window) -> Window | None:
+        """The pixels that both hold, None if there are none."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row_stop, other.row_stop) - row
+        width = min(self.col_stop, other.col_stop) - col
+        return Window(row, col, height, width) if height > 0 and width > 0 else None
+
+    def seen_from(self, other: Window) -> Window:
+        """The same pixels, counted from the first pixel of another window."""
+        return Window(self.row - other.row, self.col - other.col, self.height, self.width)
+
     @property
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns, to index an array of the scene."""
@@ -89,6 +100,23 @@ class Span:
         """Pixels shared by neighbours."""
         return self.length - self.step if len(self.starts) > 1 else 0
 
+    def finished(self, index: int) -> range:
+        """Pixels of the scene that tile `index` covers and no later one does."""
+        starts = self.starts
+        is_last = index == len(starts) - 1
+        return range(max(starts[index], 0), self.size if is_last else starts[index] + self.step)
+
+    def finished_by(self, tiles: range) -> range:
+        """Pixels of the scene that some neighbouring tiles finish."""
+        return range(self.finished(tiles[0]).start, self.finished(tiles[-1]).stop)
+
+    def finishing(self, pixels: range) -> range:
+        """The tiles that finish the pixels of a range inside the scene."""
+        count = len(self.starts)
+        first = (pixels.start - self.first) // self.step
+        last = (pixels.stop - 1 - self.first) // self.step
+        return range(min(first, count - 1), min(last, count - 1) + 1)
+
 
 @dataclass(frozen=True)
 class TileGrid:
@@ -131,15 +159,16 @@ class TileGrid:
 
     def bands(self) -> Iterator[Band]:
         """The rows of tiles, top to bottom."""
-        starts = self.rows.starts
-        for index, start in enumerate(starts):
-            last = index == len(starts) - 1
-            yield Band(
-                index=index,
-                row=start,
-                height=self.rows.length,
-                finished=range(max(start, 0), self.rows.size if last else start + self.rows.step),
-            )
+        return (self.band(index) for index in range(len(self.rows.starts)))
+
+    def band(self, index: int) -> Band:
+        """One row of tiles."""
+        return Band(
+            index=index,
+            row=self.rows.starts[index],
+            height=self.rows.length,
+            finished=self.rows.finished(index),
+        )
 
     def __len__(self) -> int:
         return len(self.rows.starts) * len(self.cols.starts)

@@ -131,7 +131,7 @@ def write_layer(
         if not isinstance(error, WRITING_ERRORS):
             raise
         raise HysegError(
-            f"{out.name}: the polygons cannot be written ({' '.join(str(error).split())})",
+            f"{out.name}: the layer cannot be written ({' '.join(str(error).split())})",
             hint="Check the folder's permissions and the free space.",
         ) from error
 
@@ -222,6 +222,6 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
             part.replace(folder / part.name)
     except OSError as error:
         raise HysegError(
-            f"{folder}: the polygons cannot be put there ({error})",
+            f"{folder}: the layer cannot be put there ({error})",
             hint="Check the folder's permissions; another program may have a file open.",
         ) from error

@@ -63,6 +63,14 @@ class GroundMeasure:
         return np.hypot(step[:, 0] * across, step[:, 1] * along)
 
 
+def area_distortion(scene: Scene) -> float:
+    """How many times its area on the ground the CRS gives the middle pixel; 1 if not known."""
+    side_m = scene.resolution_m()
+    if side_m is None:
+        return 1.0
+    return float(GroundMeasure(scene).row_areas_m2()[scene.height // 2]) / side_m**2
+
+
 def _area_from_equator(latitudes: Floats, semi_major: float, eccentricity2: float) -> Floats:
     """Area of the ellipsoid between the equator and parallels, per radian of longitude."""
     sine = np.sin(latitudes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,8 @@ from hyseg_models import ConfigError, HySeg, HySegConfig, build
 
 FORMAT = "hyseg-model/1"
 BUILT_IN = "weights/default.safetensors"
+MODEL_TAG = "HYSEG_MODEL"
+"""TIFF tag of a raster with the digest of the model that made it."""
 _CARD_KEY = "hyseg_card"
 
 
@@ -57,6 +60,8 @@ class ModelCard:
     """Side of the training chips in pixels."""
     has_segmentation: bool = True
     """Whether stage 2 was trained; without, the model serves as the prior of another only."""
+    temperature: float = 1.0
+    """What logits are divided by before the softmax, so that probabilities mean what they say."""
     data: TrainingData = field(default_factory=TrainingData)
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
@@ -67,6 +72,9 @@ class ModelCard:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))
         if {len(values) for values in measured} != {self.config.bands}:
             raise _bad_card("bands, mean, std and limits are not equally long")
+        is_number = isinstance(self.temperature, int | float)
+        if not (is_number and 0 < self.temperature < math.inf):
+            raise _bad_card(f"its temperature is {self.temperature}, not above 0")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise _bad_card(
@@ -151,6 +159,35 @@ def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True
         name: _stored(tensor.detach().cpu(), half=half)
         for name, tensor in network.state_dict().items()
     }
+    _write(path, tensors, card)
+
+
+def replace_card(path: Path, card: ModelCard) -> None:
+    """Give a model file another card; the weights stay as they are, bit by bit.
+
+    Raises:
+        HysegError: One of its kinds, as `load_model` and `save_model` raise them.
+    """
+    _write(path, _read(path)[1], card)
+
+
+def digest_of(path: Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a model file, as maps carry it.
+
+    Raises:
+        UsageProblemError: If there is no such file.
+        HysegError: If it cannot be read.
+    """
+    _require_file(path)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise HysegError(
+            f"{path}: cannot be read ({error})", hint="Check the file's permissions."
+        ) from error
+
+
+def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
         # safetensors keeps what it creates from others; what is there already stays as it is.
@@ -194,8 +231,7 @@ def load_model(path: Path) -> Model:
         )
     except RuntimeError as error:
         raise _bad_card(f"the weights of {path} do not fit its configuration ({error})") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Model(network.eval(), card, digest)
+    return Model(network.eval(), card, digest_of(path))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -203,11 +239,15 @@ def read_card(path: Path) -> ModelCard:
     return ModelCard.from_json(_read(path, weights=False)[0])
 
 
-def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise UsageProblemError(
             f"{path}: no such model file", hint="Give --model a .safetensors file."
         )
+
+
+def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
+    _require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -7,8 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.augmented import View
 from hyseg_cli.learn.card import Model
 from hyseg_cli.learn.radiometry import Standardise
+
+MANY = 2**16
+"""More tiles than any batch has."""
 
 
 class Predictor:
@@ -18,15 +23,32 @@ class Predictor:
         model: The network and its card.
         device: Where it runs; bfloat16 autocast on CUDA, float32 on the CPU.
         seed: Seed of the prior's noise field.
+        noise: Policy of the noise field (`SampleConfig.noise`); None for the model's own.
+        views: Ways to look at each window; the probabilities are averaged over them.
     """
 
-    def __init__(self, model: Model, device: torch.device, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        noise: str | None = None,
+        views: tuple[View, ...] = (View(),),
+    ) -> None:
         network = model.network
-        network.config = replace(network.config, sample=replace(network.config.sample, seed=seed))
+        sample = replace(network.config.sample, seed=seed)
+        if noise is not None:
+            sample = replace(sample, noise=noise)
+        network.config = replace(network.config, sample=sample)
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.standardise = Standardise(model.card.radiometry).to(device)
+        self.views = views
         self.classes = len(model.card.legend)
+        # On a CPU tiles run one by one: it is no slower, and a batch changes the last digits.
+        self._at_once = 1 if device.type == "cpu" else MANY
+        self.temperature = model.card.temperature
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Class probabilities of some windows.
@@ -38,15 +60,50 @@ class Predictor:
 
         Returns:
             float32 (B, N, H, W) on the device, summing to one over N.
+
+        Raises:
+            HysegError: If a single window does not fit into the device's memory; a batch that
+                does not is run in parts.
         """
+        done, start = [], 0
+        while start < len(image):
+            part = slice(start, start + self._at_once)
+            try:
+                done.append(self._run(image[part], valid[part], origin[part]))
+            except torch.OutOfMemoryError as error:
+                self._back_off(len(image[part]), error)
+            else:
+                start = part.stop
+        return torch.cat(done)
+
+    def _run(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         image, valid, origin = (x.to(self.device) for x in (image, valid, origin))
         autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
         )
         with torch.inference_mode(), autocast:
             standard = self.standardise(image, valid)
-            logits = self.network(
-                standard.contiguous(memory_format=torch.channels_last), valid, origin
-            ).logits
-            probabilities: Tensor = logits.float().softmax(dim=1)
-            return probabilities
+            seen = [self._look(standard, valid, origin, view) for view in self.views]
+            return seen[0] if len(seen) == 1 else torch.stack(seen).mean(dim=0)
+
+    def _look(self, standard: Tensor, valid: Tensor, origin: Tensor, view: View) -> Tensor:
+        turned_image, turned_valid, moved = view.of(standard, valid, origin)
+        logits = self.network(
+            turned_image.contiguous(memory_format=torch.channels_last),
+            turned_valid,
+            moved,
+            symmetry=view.symmetry,
+        ).logits
+        probabilities = (logits.float() / self.temperature).softmax(dim=1)
+        return view.undo(probabilities, (standard.shape[-2], standard.shape[-1]))
+
+    def _back_off(self, tiles: int, error: Exception) -> None:
+        """Run half as many tiles at once from now on."""
+        if tiles == 1:
+            raise HysegError(
+                f"one tile does not fit into the memory of {self.device}",
+                hint="Use a smaller --tile-size, or --device cpu.",
+            ) from error
+        self._at_once = tiles // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.blend import blend_weights
-from hyseg_cli.geo.grid import Band, TileGrid
+from hyseg_cli.geo.grid import Band, TileGrid, Window
 from hyseg_cli.geo.mosaic import SHARE_LEVELS
 from hyseg_cli.geo.strips import Strip
+from hyseg_cli.geo.units import Stretch
 from hyseg_cli.legend import NODATA_ID
 
 
@@ -42,95 +43,128 @@ class FinishedRows:
 class Stitcher:
     """Sums of weighted probabilities of the band of tiles in work; mutable.
 
-    Tiles are added in raster order, so the sums do not depend on the batch size. Only one band
-    is held: (N, tile height, scene width) float32.
+    Tiles are added in raster order, so the sums depend neither on the batch size nor on where a
+    stretch begins. Only one band is held: (N, tile height, stretch width) float32.
     """
 
-    def __init__(self, grid: TileGrid, classes: int, device: torch.device) -> None:
+    def __init__(
+        self, grid: TileGrid, stretch: Stretch, classes: int, device: torch.device
+    ) -> None:
         self._grid = grid
+        self._first = stretch.columns[0]
+        self._cols = grid.cols.finished_by(stretch.units[0].columns)
         self._row_weights = torch.from_numpy(blend_weights(grid.rows)).to(device)
         self._col_weights = torch.from_numpy(blend_weights(grid.cols)).to(device)
-        width = grid.cols.starts[-1] + grid.cols.length - grid.cols.first
+        width = (len(stretch.columns) - 1) * grid.cols.step + grid.cols.length
         self._sums = torch.zeros(classes, grid.rows.length, width, device=device)
 
     def add(self, band: Band, column: int, probabilities: Tensor) -> None:
         """Add tile number `column` of a band: probabilities (N, tile height, tile width)."""
         weight = self._row_weights[band.index].unsqueeze(1) * self._col_weights[column]
-        start = column * self._grid.cols.step
+        start = (column - self._first) * self._grid.cols.step
         self._sums[:, :, start : start + self._grid.cols.length].addcmul_(probabilities, weight)
 
     def finish(
         self, band: Band, *, levels: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
-        """Channels (rows, scene width) of the band's finished rows, and levels if asked for."""
-        rows = slice(band.finished.start - band.row, band.finished.stop - band.row)
-        left = -self._grid.cols.first
-        done = self._sums[:, rows, left : left + self._grid.cols.size]
+        """Channels (rows, unit width) of the band's finished rows, and levels if asked for."""
+        left = self._grid.cols.starts[self._first]
+        done = self._sums[
+            :,
+            band.finished.start - band.row : band.finished.stop - band.row,
+            self._cols.start - left : self._cols.stop - left,
+        ]
         # max, not argmax: five times faster on the CPU in this layout.
         channels: npt.NDArray[np.uint8] = done.max(dim=0).indices.to(torch.uint8).cpu().numpy()
         found = (done * SHARE_LEVELS).round().to(torch.uint8).cpu().numpy() if levels else None
+        self.turn()
+        return channels, found
+
+    def turn(self) -> None:
+        """Go on to the next band: what it shares with this one becomes its first rows."""
         overlap = self._grid.rows.overlap
         self._sums[:, :overlap] = self._sums[:, self._sums.shape[1] - overlap :].clone()
         self._sums[:, overlap:] = 0.0
-        return channels, found
 
 
 def map_strips(
     strips: Iterable[Strip],
     grid: TileGrid,
+    stretch: Stretch,
     classify: Classify,
     *,
     batch_size: int,
     noise_origin: tuple[int, int] = (0, 0),
     levels: bool = False,
+    within: Callable[[Window], npt.NDArray[np.bool_]] | None = None,
 ) -> Iterator[FinishedRows]:
-    """Classify a scene and hand out its rows, top to bottom.
+    """Classify a stretch of a scene and hand out its rows, top to bottom.
 
     Args:
-        strips: The pixels, one strip per band of the grid.
-        grid: The tiles.
+        strips: The pixels, one strip per band of the stretch.
+        grid: The tiles of the scene.
+        stretch: The part to map.
         classify: The network.
         batch_size: Tiles per call of it.
         noise_origin: Row and column of the scene's first pixel on the noise grid.
         levels: Hand out probabilities, too.
+        within: Tells which pixels of a window are wanted at all; None for all of them. What is
+            not wanted holds no data, but the network sees it.
     """
-    stitcher = Stitcher(grid, classify.classes, classify.device)
+    stitcher = Stitcher(grid, stretch, classify.classes, classify.device)
     for strip in strips:
-        band = strip.band
-        tiles = _tiles_with_data(strip, grid)
+        band, wanted = strip.band, _wanted(strip, within)
+        tiles = _tiles_to_run(wanted, grid, stretch)
         for start in range(0, len(tiles), batch_size):
             columns = tiles[start : start + batch_size]
-            probabilities = classify(*_gather(strip, grid, columns, noise_origin))
+            probabilities = classify(*_gather(strip, grid, stretch, columns, noise_origin))
             for column, tile in zip(columns, probabilities, strict=True):
                 stitcher.add(band, column, tile)
+        if band.index not in stretch.finished_bands:
+            stitcher.turn()
+            continue
         channels, found = stitcher.finish(band, levels=levels)
-        is_empty = ~_finished_validity(strip, grid)
+        is_empty = ~_finished(wanted, strip, grid, stretch)
         channels[is_empty] = NODATA_ID
         if found is not None:
             found[:, is_empty] = NODATA_ID
         yield FinishedRows(channels, found)
 
 
-def _tiles_with_data(strip: Strip, grid: TileGrid) -> list[int]:
+def _wanted(
+    strip: Strip, within: Callable[[Window], npt.NDArray[np.bool_]] | None
+) -> npt.NDArray[np.bool_]:
+    """Which pixels of a strip hold data and are asked for."""
+    valid = strip.pixels.valid
+    if within is None:
+        return valid
+    return valid & within(Window(strip.band.row, strip.col, *valid.shape))
+
+
+def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, stretch: Stretch) -> list[int]:
     step, length = grid.cols.step, grid.cols.length
     return [
         column
-        for column in range(len(grid.cols.starts))
-        if strip.pixels.valid[:, column * step : column * step + length].any()
+        for place, column in enumerate(stretch.columns)
+        if wanted[:, place * step : place * step + length].any()
     ]
 
 
 def _gather(
-    strip: Strip, grid: TileGrid, columns: list[int], noise_origin: tuple[int, int]
+    strip: Strip,
+    grid: TileGrid,
+    stretch: Stretch,
+    columns: list[int],
+    noise_origin: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The batch of tiles `columns` of a strip: image, valid and origin."""
     step, length = grid.cols.step, grid.cols.length
-    places = [slice(column * step, column * step + length) for column in columns]
+    starts = [(column - stretch.columns[0]) * step for column in columns]
+    places = [slice(start, start + length) for start in starts]
     image = np.stack([strip.pixels.image[:, :, place] for place in places])
     valid = np.stack([strip.pixels.valid[None, :, place] for place in places])
     origin = [
-        (noise_origin[0] + strip.band.row, noise_origin[1] + grid.cols.first + place.start)
-        for place in places
+        (noise_origin[0] + strip.band.row, noise_origin[1] + strip.col + start) for start in starts
     ]
     return torch.from_numpy(_torch_dtype(image)), torch.from_numpy(valid), torch.tensor(origin)
 
@@ -140,8 +174,11 @@ def _torch_dtype(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return image.astype(np.float32) if image.dtype.kind == "u" and image.itemsize > 1 else image
 
 
-def _finished_validity(strip: Strip, grid: TileGrid) -> npt.NDArray[np.bool_]:
-    band = strip.band
-    rows = slice(band.finished.start - band.row, band.finished.stop - band.row)
-    left = -grid.cols.first
-    return strip.pixels.valid[rows, left : left + grid.cols.size]
+def _finished(
+    wanted: npt.NDArray[np.bool_], strip: Strip, grid: TileGrid, stretch: Stretch
+) -> npt.NDArray[np.bool_]:
+    band, cols = strip.band, grid.cols.finished_by(stretch.units[0].columns)
+    return wanted[
+        band.finished.start - band.row : band.finished.stop - band.row,
+        cols.start - strip.col : cols.stop - strip.col,
+    ]

@@ -3,9 +3,19 @@
 Options of the command line take their defaults from here, so there is one place for each.
 """
 
+from hyseg_cli.settings.calibrate import CalibrateSettings
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.settings.predict import PredictSettings
+from hyseg_cli.settings.sample import SampleEvaluationSettings, SampleSettings
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.settings.vectorize import VectorizeSettings
 
-__all__ = ["EvaluateSettings", "PredictSettings", "TrainSettings", "VectorizeSettings"]
+__all__ = [
+    "CalibrateSettings",
+    "EvaluateSettings",
+    "PredictSettings",
+    "SampleEvaluationSettings",
+    "SampleSettings",
+    "TrainSettings",
+    "VectorizeSettings",
+]

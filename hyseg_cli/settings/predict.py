@@ -4,50 +4,107 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.quantity import Quantity
+from hyseg_cli.settings.check import check
+
+Bounds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
     """`hyseg predict`."""
 
-    scene: str
+    inputs: tuple[str, ...]
+    """Scenes, folders of scenes, or `@` and a text file that lists them."""
     out: Path
+    """A file for one scene, a folder for several."""
     model: Path | None = None
     """Model file; None for the built-in model."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
+    bounds: Bounds | None = None
+    """Left, bottom, right and top of what is mapped, in the scene's CRS; None for all of it."""
+    aoi: Path | None = None
+    """Polygons outside which nothing is mapped."""
+    context: bool = False
+    """Read across the edges of a scene into its neighbours on the same grid."""
     tile_size: int = 512
     overlap: int | None = None
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
     device: str = "auto"
+    devices: int = 1
+    """Processes that share a scene: one for each GPU, or on the CPU."""
+    max_memory: str = "4GB"
+    """Memory of a process that decides how wide a scene is mapped at once."""
     seed: int = 0
     """Seed of the prior's noise field."""
+    noise: Literal["position", "mean", "zero"] | None = None
+    """Where the prior starts from; None for what the model was measured with."""
+    tta: Literal["none", "flip", "d4", "multiscale"] = "none"
+    """Ways to look at each tile; probabilities are averaged over them."""
     confidence: Path | None = None
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None
     """Where to write the probabilities of all classes, a band for each."""
+    resume: bool = True
+    """Go on with what an unfinished run with the same settings left."""
+    shard: tuple[int, int] | None = None
+    """Compute only this part of so many, counted from 1, and do not finish the map."""
+    merge: bool = False
+    """Finish a map whose parts are all computed."""
+    skip_existing: bool = False
+    """Leave out scenes whose map exists."""
+    on_error: Literal["skip", "stop"] = "skip"
+    """What to do with the other scenes when one fails."""
+    dry_run: bool = False
+    """Tell what would be done, and stop."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        Quantity.parse(self.max_memory, ("MB", "GB"), "--max-memory")
+        for flag, value in (("--batch-size", self.batch_size), ("--devices", self.devices)):
+            check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
+        if self.bounds is not None:
+            left, bottom, right, top = self.bounds
+            check(
+                left < right and bottom < top,
+                "--bounds are not in the order left, bottom, right, top",
+                "Give the smaller x and y first: --bounds LEFT,BOTTOM,RIGHT,TOP.",
+            )
+        if self.shard is not None:
+            part, parts = self.shard
+            check(
+                1 <= part <= parts,
+                f"--shard {part}/{parts} is no part of {parts}",
+                f"Parts are numbered 1 to {parts}.",
+            )
+        one_way = (self.shard is not None, self.merge, self.devices > 1)
         check(
-            self.batch_size >= 1,
-            f"--batch-size {self.batch_size} is less than 1",
-            "Use --batch-size 1 or more.",
+            sum(one_way) <= 1,
+            "--shard, --merge and --devices exclude each other",
+            "Compute the parts with --shard, then run once more with --merge.",
         )
-        outputs = {
-            "--out": self.out,
-            "--confidence": self.confidence,
-            "--probabilities": self.probabilities,
-        }
-        for flag, out in outputs.items():
-            if out is not None:
-                hint = "Maps are GeoTIFFs: end the name in .tif."
-                check_suffix(out, (".tif", ".tiff"), hint, flag)
+        check(
+            self.resume or not (self.merge or self.shard is not None),
+            "--no-resume throws away what other parts computed",
+            "Leave it out, or remove the work folder beside the output first.",
+        )
+        check(
+            not (self.skip_existing and self.overwrite),
+            "--skip-existing and --overwrite exclude each other",
+            "Use one of them.",
+        )
 
     @property
     def overlap_px(self) -> int:
         """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
         return self.tile_size // 4 // 32 * 32 if self.overlap is None else self.overlap
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """Memory of a process in bytes."""
+        amount = Quantity.parse(self.max_memory, ("MB", "GB"), "--max-memory")
+        return int(amount.value * {"MB": 10**6, "GB": 10**9}[amount.unit])

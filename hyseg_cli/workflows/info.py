@@ -60,6 +60,7 @@ class ModelInfo:
             "attribution": card.data.attribution or "not stated",
             "trained on": ", ".join(card.data.training_scenes) or "not stated",
             "validated on": ", ".join(card.data.validation_scenes) or "nothing",
+            "temperature": f"{card.temperature:.4g}",
             "metrics": _metrics_text(card.metrics),
         }
         table = [f"{name:<13} {text}" for name, text in lines.items()]

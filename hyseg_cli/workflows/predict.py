@@ -1,190 +1,139 @@
-"""`hyseg predict`: scene -> land-cover map."""
+"""`hyseg predict`: scenes -> land-cover maps."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager
 
-import numpy as np
-import numpy.typing as npt
-import rasterio
-
-from hyseg_cli import __version__
 from hyseg_cli.console import Report
-from hyseg_cli.geo.grid import TileGrid
-from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
-from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
-from hyseg_cli.geo.strips import read_strips
-from hyseg_cli.learn.card import Model, built_in_model, load_model
-from hyseg_cli.learn.contract import match
-from hyseg_cli.learn.device import choose_device
-from hyseg_cli.learn.infer import Predictor
-from hyseg_cli.learn.stitch import Classify, map_strips
-from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.shards import is_done
+from hyseg_cli.geo.units import Unit, share_of
+from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.forecast import forecast
+from hyseg_cli.workflows.mapper import Mapper
+from hyseg_cli.workflows.mapping import merge
+from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import require_free
-
-GDAL_CACHE_MB = 64
-"""GDAL's default is 5 % of the machine's memory; rows are read once, so little is enough."""
-
-
-@dataclass(frozen=True)
-class PredictResult:
-    """What was written."""
-
-    out: Path
-    legend: Legend
-    pixels: dict[int, int]
-    """Pixels of the map by class id; 255 is nodata."""
+from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
+from hyseg_cli.workflows.scene_context import seen_together
+from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folders
+from hyseg_cli.workflows.sharing import map_in_processes
 
 
 def run(settings: PredictSettings, report: Report) -> PredictResult:
-    """Map one scene.
+    """Map scenes.
+
+    A scene that fails does not stop the others, unless `on_error` says so; it is told in the
+    result. A single scene that fails raises its error.
 
     Raises:
-        HysegError: One of its kinds, for anything that keeps the map from being written; no
-            part of it is left behind.
+        HysegError: One of its kinds. What is computed stays in the work folder beside the
+            output, and the same run goes on with it; no output is left unfinished.
     """
-    require_free(settings.out, overwrite=settings.overwrite)
-    if settings.confidence is not None:
-        require_free(settings.confidence, overwrite=settings.overwrite, flag="--confidence")
-    if settings.probabilities is not None:
-        require_free(settings.probabilities, overwrite=settings.overwrite, flag="--probabilities")
-    device = choose_device(settings.device)
-    scene = open_scene(settings.scene)
-    model = load_model(settings.model or built_in_model())
-    contract = match(scene, model.card, settings.bands)
-    for warning in contract.warnings:
+    jobs = list_jobs(settings)
+    if is_single(settings):
+        _require_free(jobs[0], settings)
+    mapper = Mapper.load(settings)
+    if not settings.dry_run:
+        make_folders(settings)
+    with seen_together(jobs, settings) as placed:
+        return PredictResult(tuple(_map_all(placed, mapper, settings, report)))
+
+
+def _map_all(
+    jobs: tuple[Job, ...], mapper: Mapper, settings: PredictSettings, report: Report
+) -> Iterator[SceneResult]:
+    for job in jobs:
+        try:
+            yield _map_scene(job, mapper, settings, report)
+        except HysegError as error:
+            if is_single(settings) or settings.on_error == "stop":
+                raise
+            report.warn(f"{job.scene} is left out: {error.message}. {error.hint}")
+            yield SceneResult(job, "failed", error=error)
+
+
+def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Report) -> SceneResult:
+    work = WorkFolder(job.out)
+    if settings.skip_existing and job.out.exists() and not work.is_finishing:
+        return SceneResult(job, "existed")
+    _require_free(job, settings)
+    plan, warnings = mapper.plan(job)
+    for warning in warnings:
         report.warn(warning)
-    classify = Predictor(model, device, seed=settings.seed)
-    return write_map(
-        scene,
-        contract.bands,
-        classify,
-        model.card.legend,
-        settings,
-        _provenance(model, settings),
-        report,
-    )
+    if settings.dry_run:
+        return SceneResult(job, "planned", plan=plan, forecast=forecast(plan, mapper))
+    part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
+    with work.locked(part), _state_kept(plan, work, part, report):
+        _settle(plan, work, settings, report)
+        units = plan.units if settings.shard is None else share_of(plan.units, *settings.shard)
+        if not settings.merge:
+            plan.require_disk()
+            _compute(plan, work, units, mapper, settings, report)
+        if settings.shard is not None:
+            return SceneResult(job, "part", plan=plan)
+        tally = merge(plan, work)
+        work.clear()
+    work.remove()
+    return SceneResult(job, "done", plan=plan, tally=tally, warnings=warnings)
 
 
-def write_map(
-    scene: Scene,
-    bands: tuple[int, ...],
-    classify: Classify,
-    legend: Legend,
+def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report) -> None:
+    if settings.merge:
+        work.settled()
+    goes_on = work.settle(plan.settled, resume=settings.resume)
+    if settings.shard is None:
+        work.clear_temporary()
+    done = sum(is_done(work, unit) for unit in plan.units)
+    if goes_on and done and settings.shard is None:
+        report.note(f"going on: {done} of {len(plan.units)} parts of {plan.out.name} are there")
+
+
+def _compute(
+    plan: Plan,
+    work: WorkFolder,
+    units: tuple[Unit, ...],
+    mapper: Mapper,
     settings: PredictSettings,
-    tags: dict[str, str],
     report: Report,
-) -> PredictResult:
-    """Classify a scene tile by tile and write the map."""
-    grid = TileGrid.cover(
-        scene.height,
-        scene.width,
-        tile=settings.tile_size,
-        overlap=settings.overlap_px,
-        phase=scene.noise_origin,
-    )
-    if "AREA_OR_POINT" in scene.tags:
-        tags = tags | {"AREA_OR_POINT": scene.tags["AREA_OR_POINT"]}
-    spec = MapSpec(
-        height=scene.height,
-        width=scene.width,
-        crs=scene.crs,
-        transform=scene.transform,
-        legend=legend,
-        tags=tags,
-    )
-    id_of_channel = _ids_by_channel(legend)
-    pixels = np.zeros(NODATA_ID + 1, np.int64)
-    with (
-        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
-        SceneReader(scene, bands) as reader,
-        _open_outputs(settings, spec) as outputs,
-    ):
-        done = 0
-        for rows in map_strips(
-            read_strips(reader, grid),
-            grid,
-            classify,
-            batch_size=settings.batch_size,
-            noise_origin=scene.noise_origin,
-            levels=outputs.needs_levels,
-        ):
-            class_ids = id_of_channel[rows.channels]
-            pixels += np.bincount(class_ids.ravel(), minlength=NODATA_ID + 1)
-            outputs.write(class_ids, rows.levels)
-            done += len(class_ids)
-            report.advance(f"mapping {Path(scene.path).name}", done, scene.height)
-        outputs.finish()
-    found = np.flatnonzero(pixels)
-    return PredictResult(settings.out, legend, {int(i): int(pixels[i]) for i in found})
+) -> None:
+    total = sum(unit.pixels for unit in units)
+    done = sum(unit.pixels for unit in units if is_done(work, unit))
+
+    def advance(pixels: int) -> None:
+        nonlocal done
+        done += pixels
+        report.advance(f"mapping {plan.out.name}", done, total)
+
+    missing = tuple(unit for unit in units if not is_done(work, unit))
+    if settings.devices > 1 and len(missing) > 1:
+        map_in_processes(plan, missing, settings, advance)
+    else:
+        mapper.map_units(plan, work, missing, advance)
 
 
 @contextmanager
-def _open_outputs(settings: PredictSettings, spec: MapSpec) -> Iterator[_Outputs]:
-    """The map and what was asked for beside it; none is left behind unfinished."""
-    with ExitStack() as stack:
-
-        def open_shares(out: Path | None, names: tuple[str, ...]) -> MosaicWriter | None:
-            if out is None:
-                return None
-            return stack.enter_context(MosaicWriter(out, replace(spec, shares=names)))
-
-        yield _Outputs(
-            stack.enter_context(MosaicWriter(settings.out, spec)),
-            open_shares(settings.confidence, ("confidence",)),
-            open_shares(settings.probabilities, spec.legend.names),
-        )
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    """The rasters that one run writes."""
-
-    land_cover: MosaicWriter
-    confidence: MosaicWriter | None
-    probabilities: MosaicWriter | None
-
-    @property
-    def needs_levels(self) -> bool:
-        """Whether anything but classes is written."""
-        return self.confidence is not None or self.probabilities is not None
-
-    def write(self, class_ids: npt.NDArray[np.uint8], levels: npt.NDArray[np.uint8] | None) -> None:
-        """Append rows to all rasters."""
-        self.land_cover.write(class_ids)
-        if levels is not None and self.confidence is not None:
-            self.confidence.write(levels.max(axis=0))
-        if levels is not None and self.probabilities is not None:
-            self.probabilities.write(levels)
-
-    def finish(self) -> None:
-        """Give all rasters their names, the map last."""
-        for writer in (self.confidence, self.probabilities, self.land_cover):
-            if writer is not None:
-                writer.finish()
+def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) -> Iterator[None]:
+    """Tell what a run that ends early leaves; leave nothing if nothing is done."""
+    try:
+        yield
+    except BaseException:
+        done = sum(is_done(work, unit) for unit in plan.units)
+        if done:
+            report.note(
+                f"{done} of {len(plan.units)} parts of {plan.out.name} are done and kept in "
+                f"{work.path}; the same command goes on from there"
+            )
+        elif part is None and not work.has_shards:
+            work.remove()
+        raise
 
 
-def _ids_by_channel(legend: Legend) -> npt.NDArray[np.uint8]:
-    table = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
-    table[: len(legend)] = legend.ids
-    return table
-
-
-def _provenance(model: Model, settings: PredictSettings) -> dict[str, str]:
-    used = {
-        "tile_size": settings.tile_size,
-        "overlap": settings.overlap_px,
-        "seed": settings.seed,
-    }
-    return {
-        "HYSEG_VERSION": __version__,
-        "HYSEG_MODEL": model.digest,
-        "HYSEG_SETTINGS": json.dumps(used),
-        "HYSEG_INPUT": Path(settings.scene).name,
-        "HYSEG_ATTRIBUTION": model.card.data.attribution,
-    }
+def _require_free(job: Job, settings: PredictSettings) -> None:
+    work = WorkFolder(job.out)
+    if settings.skip_existing and job.out.exists():
+        return
+    for flag, path in job.outputs.items():
+        require_free(path, overwrite=settings.overwrite or work.is_finishing, flag=flag)

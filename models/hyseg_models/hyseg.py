@@ -116,8 +116,14 @@ class HySeg(nn.Module):
         valid: Tensor | None = None,
         origin: Tensor | None = None,
         labels: Tensor | None = None,
+        *,
+        symmetry: int = 0,
     ) -> HySegOutput:
-        """Segment a batch; `labels` (B, H, W) serve the oracle `head.prior = "gt"` alone."""
+        """Segment a batch.
+
+        `labels` (B, H, W) serve the oracle `head.prior = "gt"` alone; `symmetry` is what the
+        images were put through (`symmetry.turned`), so that the noise goes along.
+        """
         height, width = image.shape[-2:]
         if min(height, width) < 2:
             message = f"images of at least 2 x 2 pixels are needed, not {height} x {width}"
@@ -128,7 +134,7 @@ class HySeg(nn.Module):
         image = F.pad(image, margin, mode="replicate")
         valid = F.pad(valid, margin, value=False)
         pyramid = self._encode(image)
-        prior, guides = self._guide(image, valid, origin, labels, pyramid)
+        prior, guides = self._guide(image, valid, origin, labels, pyramid, symmetry)
         if self.adapter is not None:
             pyramid = self.adapter(pyramid, guides)
         decoded = self.decoder(pyramid, guides, (image.shape[-2], image.shape[-1]))
@@ -171,6 +177,7 @@ class HySeg(nn.Module):
         valid: Tensor,
         origin: Tensor | None,
         pyramid: Sequence[Tensor] | None = None,
+        symmetry: int = 0,
     ) -> Tensor:
         """Class probabilities of the prior (B, N, h, w); fresh noise at every call in training."""
         prior = self._require_prior()
@@ -181,7 +188,7 @@ class HySeg(nn.Module):
             if pyramid is not None:
                 pyramid = [level.float() for level in pyramid]
             condition = self.condition(image.float(), valid, pyramid)
-            drawn = prior.draw(condition, origin, settings)
+            drawn = prior.draw(condition, origin, settings, symmetry)
             return decode(prior.labels, drawn, self.temperature)
 
     def _encode(self, image: Tensor) -> list[Tensor]:
@@ -203,6 +210,7 @@ class HySeg(nn.Module):
         origin: Tensor | None,
         labels: Tensor | None,
         pyramid: Sequence[Tensor],
+        symmetry: int,
     ) -> tuple[Tensor | None, dict[int, Guide]]:
         if self.pyramid is None:
             needs_validity = self.config.head.kind == "das"
@@ -212,7 +220,7 @@ class HySeg(nn.Module):
         elif self.segmentor is not None:
             probabilities = _segment(self.segmentor, image, valid, self.config.prior.stride)
         else:
-            probabilities = self.draw_prior(image, valid, origin, pyramid)
+            probabilities = self.draw_prior(image, valid, origin, pyramid, symmetry)
         if self.config.head.prior == "shuffled":
             probabilities = _of_another_image(probabilities)
         return probabilities, self.pyramid(probabilities, valid)

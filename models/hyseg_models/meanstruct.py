@@ -21,6 +21,7 @@ from hyseg_models.meanflow import (
 )
 from hyseg_models.noise import position_noise
 from hyseg_models.prior_config import PriorConfig, SampleConfig
+from hyseg_models.symmetry import turned
 from hyseg_models.unet import PriorUNet
 
 
@@ -120,7 +121,13 @@ class MeanStruct(nn.Module):
             predicted = self.labels.embed(predicted.softmax(dim=1))
         return (x - predicted) / t.clamp_min(self.config.net.t_min).view(-1, 1, 1, 1)
 
-    def draw(self, condition: Condition, origin: Tensor | None, settings: SampleConfig) -> Tensor:
+    def draw(
+        self,
+        condition: Condition,
+        origin: Tensor | None,
+        settings: SampleConfig,
+        symmetry: int = 0,
+    ) -> Tensor:
         """One label map per image, in label space (B, N, H/s, W/s).
 
         Args:
@@ -128,21 +135,30 @@ class MeanStruct(nn.Module):
             origin: int64 (B, 2), absolute row and column of each image's first pixel; None is
                 the origin for all. Only `position` and `avg:k` use it.
             settings: Noise policy and number of evaluations.
+            symmetry: What the images were put through after they were cut out at `origin`; the
+                noise is put through it, too.
         """
         if self.config.training == "discriminative":
             return self.labels.embed(self._class_logits(condition).softmax(dim=1))
         velocity = partial(self.velocity, condition)
+        noise = partial(self._noise, condition, origin, settings, symmetry)
         if settings.noise == "mean":
-            return posterior_mean(velocity, self._noise(condition, origin, settings, draw=0))
+            return posterior_mean(velocity, noise(draw=0))
         kind, _, draws = settings.noise.partition(":")
         samples = [
-            sample(velocity, self._noise(condition, origin, settings, draw=draw), nfe=settings.nfe)
+            sample(velocity, noise(draw=draw), nfe=settings.nfe)
             for draw in range(int(draws) if kind == "avg" else 1)
         ]
         return torch.stack(samples).mean(dim=0)
 
     def _noise(
-        self, condition: Condition, origin: Tensor | None, settings: SampleConfig, *, draw: int
+        self,
+        condition: Condition,
+        origin: Tensor | None,
+        settings: SampleConfig,
+        symmetry: int,
+        *,
+        draw: int,
     ) -> Tensor:
         batch, _, height, width = condition.valid.shape
         device = condition.valid.device
@@ -159,7 +175,10 @@ class MeanStruct(nn.Module):
         cells = origin.div(self.config.stride, rounding_mode="floor")
         # Draws come in antithetic pairs e, -e: their errors of first order cancel in the mean.
         pair, sign = draw // 2, 1.0 - 2.0 * (draw % 2)
-        return sign * position_noise(cells, self.classes, height, width, settings.seed + pair)
+        if symmetry & 4:
+            height, width = width, height
+        noise = position_noise(cells, self.classes, height, width, settings.seed + pair)
+        return sign * turned(noise, symmetry)
 
     def _class_logits(self, condition: Condition) -> Tensor:
         batch, _, height, width = condition.valid.shape

@@ -6,16 +6,16 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import make_scene
 import torch
 
-from hyseg_cli.console import Silence
-from hyseg_cli.geo.scene import open_scene
-from hyseg_cli.legend import Legend
+from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
-from hyseg_cli.workflows.predict import write_map
+from hyseg_cli.workflows.mapper import Mapper
+from hyseg_cli.workflows.mapping import merge
+from hyseg_cli.workflows.scene_list import list_jobs
 
 
 class BandsAsProbabilities:
@@ -36,19 +36,19 @@ def peak_mib() -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    scene = open_scene(sys.argv[1])
-    base = peak_mib()
-    started, cpu = time.perf_counter(), time.process_time()
+    scene, model = sys.argv[1], Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
-        write_map(
-            scene,
-            (1, 2, 3),
-            BandsAsProbabilities(),
-            Legend.from_dict(make_scene.LEGEND),
-            PredictSettings(scene=sys.argv[1], out=Path(folder) / "map.tif"),
-            {},
-            Silence(),
+        settings = PredictSettings(
+            inputs=(scene,), out=Path(folder) / "map.tif", model=model, device="cpu"
         )
+        mapper = replace(Mapper.load(settings), classify=BandsAsProbabilities())
+        base = peak_mib()
+        started, cpu = time.perf_counter(), time.process_time()
+        plan, _ = mapper.plan(list_jobs(settings)[0])
+        work = WorkFolder(plan.out)
+        with work.locked():
+            mapper.map_units(plan, work, plan.units, lambda _: None)
+            merge(plan, work)
     print(base, peak_mib(), time.perf_counter() - started, time.process_time() - cpu)
 
 

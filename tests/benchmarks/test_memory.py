@@ -46,13 +46,13 @@ def write_tall_scene(path, height):
 
 
 @pytest.mark.bench
-def test_memory_does_not_grow_with_the_height_of_the_scene(tmp_path, capsys):
+def test_memory_does_not_grow_with_the_height_of_the_scene(tmp_path, tiny_model, capsys):
     found = {}
     for height in HEIGHTS:
         scene = tmp_path / f"{height}.tif"
         write_tall_scene(scene, height)
         printed = subprocess.run(
-            [sys.executable, "-W", "ignore", HERE / "memory_of_mapping.py", scene],
+            [sys.executable, "-W", "ignore", HERE / "memory_of_mapping.py", scene, tiny_model],
             check=True,
             capture_output=True,
             text=True,

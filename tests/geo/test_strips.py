@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import whole_scene
 
 from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.scene import SceneReader, open_scene
@@ -15,7 +16,7 @@ def test_strips_are_the_windows_of_their_bands(write_raster, size, overlap, phas
     grid = TileGrid.cover(*size, tile=128, overlap=overlap, phase=phase)
     width = grid.cols.starts[-1] + grid.cols.length - grid.cols.first
     with SceneReader(scene, (1, 2)) as reader:
-        strips = list(read_strips(reader, grid))
+        strips = list(read_strips(reader, grid, whole_scene(grid)))
         assert [strip.band for strip in strips] == list(grid.bands())
         for strip in strips:
             window = Window(strip.band.row, grid.cols.first, strip.band.height, width)
@@ -37,7 +38,7 @@ def test_every_row_is_read_once(write_raster, monkeypatch):
             return inside(window)
 
         monkeypatch.setattr(reader, "_read_inside", counting)
-        list(read_strips(reader, grid))
+        list(read_strips(reader, grid, whole_scene(grid)))
     # The last tile reaches beyond the scene and is filled by rows read for its reflection.
     beyond = grid.rows.starts[-1] + grid.rows.length - 1000
     assert len(rows_read) <= 1000 + beyond

@@ -9,7 +9,14 @@ from conftest import make_card, tiny_config
 from safetensors.torch import save_file
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, read_card, save_model
+from hyseg_cli.learn.card import (
+    ModelCard,
+    TrainingData,
+    load_model,
+    read_card,
+    replace_card,
+    save_model,
+)
 from hyseg_models import build
 
 
@@ -34,6 +41,25 @@ def test_a_loaded_model_predicts_as_the_saved_one(tmp_path, legend):
     assert torch.equal(loaded.network(image).logits, network(image).logits)
     assert loaded.card == card == read_card(path)
     assert not loaded.network.training
+
+
+def test_a_card_without_temperature_has_one_of_1(legend):
+    values = json.loads(make_card(legend).to_json())
+    del values["temperature"]
+    assert ModelCard.from_json(json.dumps(values)).temperature == 1.0
+
+
+def test_another_card_leaves_the_weights_as_they_are(tmp_path, legend):
+    card = make_card(legend)
+    path = tmp_path / "m.safetensors"
+    save_model(path, build(card.config), card)
+    before = load_model(path)
+    replace_card(path, replace(card, temperature=1.5))
+    after = load_model(path)
+    assert after.card == replace(card, temperature=1.5)
+    assert after.digest != before.digest
+    others = after.network.state_dict()
+    assert all(torch.equal(t, others[name]) for name, t in before.network.state_dict().items())
 
 
 def test_others_may_read_a_model_as_any_new_file(tmp_path, legend):
@@ -109,6 +135,8 @@ def write_card(path, text):
         ({"legend": {"classes": [{"id": 0, "name": "x", "color": "#000000"}]}}, "1 classes"),
         ({"config": {"classes": 5, "bands": 3, "depth": 9}}, "depth"),
         ({"unheard": 1}, "unheard"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": "warm"}, "temperature"),
     ],
 )
 def test_a_card_that_does_not_fit_says_why(tmp_path, legend, change, problem):

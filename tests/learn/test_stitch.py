@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import whole_scene
 
 from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.scene import SceneReader, open_scene
@@ -67,8 +68,14 @@ def whole(scene, classify):
 def tiled(scene, classify, *, tile=128, overlap=64, batch_size=3, phase=(0, 0)):
     grid = TileGrid.cover(scene.height, scene.width, tile=tile, overlap=overlap, phase=phase)
     with SceneReader(scene, (1, 2, 3)) as reader:
+        whole = whole_scene(grid)
         rows = map_strips(
-            read_strips(reader, grid), grid, classify, batch_size=batch_size, noise_origin=phase
+            read_strips(reader, grid, whole),
+            grid,
+            whole,
+            classify,
+            batch_size=batch_size,
+            noise_origin=phase,
         )
         return np.concatenate([part.channels for part in rows])
 
@@ -156,7 +163,14 @@ def test_probabilities_are_those_of_the_whole_scene(scene):
     grid = TileGrid.cover(scene.height, scene.width, tile=128, overlap=64)
     with SceneReader(scene, (1, 2, 3)) as reader:
         parts = list(
-            map_strips(read_strips(reader, grid), grid, classify, batch_size=2, levels=True)
+            map_strips(
+                read_strips(reader, grid, whole_scene(grid)),
+                grid,
+                whole_scene(grid),
+                classify,
+                batch_size=2,
+                levels=True,
+            )
         )
         pixels = reader.read(Window(0, 0, scene.height, scene.width))
     levels = np.concatenate([part.levels for part in parts], axis=1)

@@ -24,7 +24,7 @@ from hyseg_cli.cli import cli
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo import features, layers
 from hyseg_cli.geo.arcs import rings
-from hyseg_cli.geo.mosaic import MapSpec, MosaicWriter
+from hyseg_cli.geo.mosaic import MapSpec
 from hyseg_cli.workflows import polygons
 
 
@@ -33,7 +33,7 @@ def run(*arguments):
 
 
 @pytest.fixture
-def land_cover(tmp_path, scene_folder, legend):
+def land_cover(tmp_path, scene_folder, legend, write_map):
     """A map such as `hyseg predict` writes."""
     with rasterio.open(scene_folder / "labels" / "east.tif") as file:
         labels = file.read(1)
@@ -45,9 +45,7 @@ def land_cover(tmp_path, scene_folder, legend):
             legend=legend,
             tags={},
         )
-    with MosaicWriter(tmp_path / "map.tif", spec) as writer:
-        writer.write(labels)
-        writer.finish()
+    write_map(tmp_path / "map.tif", spec, labels)
     return tmp_path / "map.tif"
 
 

@@ -1,0 +1,36 @@
+"""Is this still the same input? What is cheap to ask of files of any size."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from hyseg_cli.geo.scene import open_dataset
+
+SMALL = 2**20
+"""Bytes up to which the content itself is compared; a VRT is written anew with the same text."""
+
+
+def fingerprint_of_raster(path: str) -> list[str]:
+    """What tells a raster apart from another or a changed one.
+
+    Returns:
+        The fingerprints of all its files: side-cars, and the sources of a VRT.
+    """
+    with open_dataset(path) as dataset:
+        return [fingerprint(name) for name in sorted({path, *dataset.files})]
+
+
+def fingerprint(path: str) -> str:
+    """The name of a file and its hash, or its size and the time of its last change.
+
+    What is not a local file is told by its address alone.
+    """
+    return _line(Path(path)) if Path(path).is_file() else path
+
+
+def _line(path: Path) -> str:
+    status = path.stat()
+    if status.st_size <= SMALL:
+        return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return f"{path.name} {status.st_size} bytes {status.st_mtime_ns}"

@@ -1,0 +1,102 @@
+"""Parts of a scene that are asked for by place: bounds, and areas of interest."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.features import geometry_mask
+
+from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.scene import Scene, to_map
+
+
+def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float], flag: str) -> Window:
+    """The pixels of a scene that bounds touch.
+
+    Args:
+        scene: The scene; it may be rotated or south-up.
+        bounds: Left, bottom, right and top in its CRS.
+        flag: Where they come from, for the error.
+
+    Raises:
+        UsageProblemError: If they lie beside the scene.
+    """
+    left, bottom, right, top = bounds
+    x, y = np.array([left, right, right, left]), np.array([bottom, bottom, top, top])
+    cols, rows = to_map(~scene.transform, x, y)
+    # What lies within a millionth of a pixel of an edge is meant to lie on it.
+    start_row, stop_row = _cover(rows, scene.height)
+    start_col, stop_col = _cover(cols, scene.width)
+    if start_row >= stop_row or start_col >= stop_col:
+        raise UsageProblemError(
+            f"{flag} lies beside {scene.path}",
+            hint="Give coordinates in the CRS of the scene; `hyseg info` and `rio info` show it.",
+        )
+    return Window(start_row, start_col, stop_row - start_row, stop_col - start_col)
+
+
+def _cover(positions: npt.NDArray[np.float64], size: int) -> tuple[int, int]:
+    low, high = float(positions.min()), float(positions.max())
+    return max(0, math.floor(low + 1e-6)), min(size, math.ceil(high - 1e-6))
+
+
+class AreaOfInterest:
+    """Polygons on the grid of a scene.
+
+    Args:
+        path: Any vector file; its first layer is read.
+        scene: The scene, which must be georeferenced.
+
+    Raises:
+        UsageProblemError: If the file is missing, holds no polygons, or lies elsewhere.
+        UnusableFileError: If it cannot be read.
+    """
+
+    def __init__(self, path: Path, scene: Scene) -> None:
+        self._transform: Affine = scene.transform
+        self._shapes = _read_polygons(path, scene)
+        self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"--aoi {path}")
+
+    def __call__(self, window: Window) -> npt.NDArray[np.bool_]:
+        """bool (height, width): which pixels of a window have their centre inside."""
+        shape = (window.height, window.width)
+        transform = self._transform @ Affine.translation(window.col, window.row)
+        inside: npt.NDArray[np.bool_] = geometry_mask(
+            list(self._shapes), shape, transform, invert=True
+        )
+        return inside
+
+
+def _read_polygons(path: Path, scene: Scene) -> Any:
+    """The polygons in the CRS of the scene, a GeoSeries."""
+    import geopandas as gpd  # only who asks for an area waits for pandas
+
+    if not path.exists():
+        raise UsageProblemError(f"--aoi {path}: no such file", hint="Check the path.")
+    if not scene.is_georeferenced:
+        raise UsageProblemError(
+            f"{scene.path} has no place on earth, so --aoi means nothing for it",
+            hint="Leave --aoi out, or georeference the scene first.",
+        )
+    try:
+        found = gpd.read_file(path)
+    except (OSError, RuntimeError) as error:
+        raise UnusableFileError(
+            f"--aoi {path} cannot be read ({' '.join(str(error).split())})",
+            hint="Give a vector file such as a GeoPackage or GeoJSON.",
+        ) from error
+    shapes = found.geometry[found.geometry.notna()]
+    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
+    if shapes.empty:
+        raise UsageProblemError(f"--aoi {path} holds no polygons", hint="Draw one around the area.")
+    if shapes.crs is None:
+        raise UsageProblemError(
+            f"--aoi {path} does not tell its CRS", hint="Assign one, for example in QGIS."
+        )
+    return shapes.to_crs(scene.crs.to_wkt() if scene.crs else None)

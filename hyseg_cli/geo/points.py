@@ -1,0 +1,180 @@
+"""Sample points as vector files: written without a label, read back with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyogrio
+import pyogrio.errors
+import pyproj
+import pyproj.exceptions
+import shapely
+
+from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
+from hyseg_cli.geo.features import BBOX, GEOMETRY
+from hyseg_cli.geo.layers import FORMATS, write_layer
+
+ID_FIELD = "sample_id"
+REFERENCE_FIELD = "ref_class"
+LAYER = "samples"
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LabelledPoints:
+    """Points as they came back; all of one length."""
+
+    ids: npt.NDArray[np.int64] | None
+    """Of the design; None if the file has no such field."""
+    x: Floats
+    """In the CRS asked for."""
+    y: Floats
+    labels: tuple[str, ...]
+    """What the field says, without spaces around it; empty where nothing was filled in."""
+
+
+def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
+    """Write points numbered from 1, with an empty field for the reference class.
+
+    Args:
+        out: The file; its suffix chooses the format, nothing else may stand there.
+        x: (n,) in the CRS.
+        y: (n,) in the CRS.
+        crs: CRS of the points; formats that prescribe one are written in theirs.
+
+    Raises:
+        HysegError: If the file cannot be written.
+    """
+    prescribed = FORMATS[out.suffix.lower()].crs
+    if prescribed is not None:
+        target = pyproj.CRS.from_user_input(prescribed)
+        x, y = reproject(x, y, crs, target)
+        crs = target
+    columns = {
+        GEOMETRY: pa.array(shapely.to_wkb(shapely.points(x, y)).tolist(), pa.binary()),
+        ID_FIELD: pa.array(np.arange(1, len(x) + 1, dtype=np.int32)),
+        REFERENCE_FIELD: pa.nulls(len(x), pa.string()),
+    }
+    if out.suffix.lower() == ".parquet":
+        columns["bbox"] = pa.StructArray.from_arrays([x, y, x, y], fields=list(BBOX))
+    record = pa.record_batch(columns)
+    write_layer(iter([record]), record.schema, out, layer=LAYER, geometry_type="Point", crs=crs)
+
+
+def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:
+    """Read points with what was filled into one of their fields.
+
+    Args:
+        path: Any vector file of points.
+        field: The field of the reference class.
+        crs: CRS that the positions are wanted in.
+
+    Raises:
+        UsageProblemError: If the file or the field does not exist.
+        UnusableFileError: If the file cannot be read.
+        ModelMismatchError: If it holds no points, or not where they are.
+    """
+    frame = _read(path)
+    if field not in frame.columns:
+        fields = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+        raise UsageProblemError(
+            f"{path} has no field {field}", hint=f"Give --field one of: {fields or 'none'}."
+        )
+    if len(frame) == 0 or not (frame.geom_type == "Point").all():
+        raise ModelMismatchError(
+            f"{path} holds no points, or more than points",
+            hint="Give the file that `hyseg sample` wrote, with its labels filled in.",
+        )
+    if frame.crs is None:
+        raise ModelMismatchError(
+            f"{path} does not say in which CRS its points are",
+            hint="A Shapefile needs its .prj beside it; assign the CRS in your GIS.",
+        )
+    x, y = reproject(frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy(), frame.crs, crs)
+    ids = None
+    if ID_FIELD in frame.columns and frame[ID_FIELD].notna().all():
+        ids = _whole_numbers(frame[ID_FIELD].to_numpy(), path)
+    labels = tuple(
+        "" if value is None or value != value else _text(value)  # noqa: PLR0124 - NaN
+        for value in frame[field].to_numpy(dtype=object, na_value=None).tolist()
+    )
+    return LabelledPoints(ids, x, y, labels)
+
+
+def reproject(
+    x: Floats, y: Floats, source: pyproj.CRS, target: pyproj.CRS
+) -> tuple[Floats, Floats]:
+    """Positions in another CRS, infinite where it does not reach; exactly the same in the same.
+
+    Raises:
+        ModelMismatchError: If there is no way from one CRS to the other.
+    """
+    if source == target:
+        return x, y
+    try:
+        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise ModelMismatchError(
+            f"there is no way from {source.name} to {target.name} ({' '.join(str(error).split())})",
+            hint="Write the points as .gpkg, which keeps the CRS of the map.",
+        ) from error
+    new_x, new_y = transformer.transform(x, y)
+    return new_x, new_y
+
+
+def _read(path: Path) -> gpd.GeoDataFrame:
+    if not path.exists():
+        raise UsageProblemError(f"{path}: no such file", hint="Check the path for typing errors.")
+    try:
+        if path.suffix.lower() == ".parquet":
+            frame = gpd.read_parquet(path)
+        else:
+            frame = gpd.read_file(path, layer=_layer_of(path))
+    except (OSError, ValueError, pyogrio.errors.DataSourceError, pa.ArrowInvalid) as error:
+        raise UnusableFileError(
+            f"{path}: cannot be opened as a vector file ({' '.join(str(error).split())})",
+            hint="Give a GeoPackage, Shapefile, GeoJSON or another file of points.",
+        ) from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise ModelMismatchError(
+            f"{path} is a table without geometry", hint="Give a file of points."
+        )
+    return frame
+
+
+def _layer_of(path: Path) -> str:
+    """The layer of points: ours, or the only one that has geometry.
+
+    Raises:
+        ModelMismatchError: If there are several.
+    """
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) == 1 or LAYER in layers:
+        return LAYER if LAYER in layers else layers[0]
+    raise ModelMismatchError(
+        f"{path} has {len(layers)} layers with geometry, and none is called {LAYER}",
+        hint="Save the layer of sample points as a file of its own.",
+    )
+
+
+def _whole_numbers(values: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
+    try:
+        return values.astype(np.float64).astype(np.int64)
+    except ValueError as error:
+        raise ModelMismatchError(
+            f"{path}: its field {ID_FIELD} does not hold numbers ({error})",
+            hint="Keep the numbers that `hyseg sample` wrote.",
+        ) from error
+
+
+def _text(value: object) -> str:
+    """A label as text; 3.0, as spreadsheets and Shapefiles store 3, is 3."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

@@ -1,0 +1,258 @@
+"""The pixels of a class raster as a population to sample from: counted by row, found again by rank.
+
+Counts of each stratum in each row are all that a sample needs: a pixel is drawn as a row and a
+rank within it, and its column is looked up when the row is read a second time. Memory grows with
+the rows, not with the pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+
+from hyseg_cli.errors import ModelMismatchError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.measure import GroundMeasure
+from hyseg_cli.geo.scene import Scene, SceneReader, to_map
+from hyseg_cli.legend import NODATA_ID
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+CLASS_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+STRIP_ROWS = 512
+"""Rows read at once, the block height of our maps; results do not depend on it."""
+STRIP_PIXELS = 2**24
+"""Of very wide maps, fewer rows are read at once."""
+MOST_STRATA = 1_000
+
+
+@dataclass(frozen=True)
+class Population:
+    """What there is to sample from."""
+
+    strata: tuple[int, ...]
+    """Value of each stratum in its raster, ascending."""
+    counts: Ints
+    """(strata, rows) pixels of each stratum in each row."""
+    row_areas_m2: Floats
+    """(rows,) area of one pixel of each row."""
+    digest: str
+    """Of the map's class ids and where it has none; not of how the file stores them."""
+
+    @property
+    def pixels(self) -> Ints:
+        """(strata,)."""
+        return np.asarray(self.counts.sum(axis=1))
+
+    @property
+    def areas_m2(self) -> Floats:
+        """(strata,)."""
+        return np.asarray(self.counts @ self.row_areas_m2)
+
+    @property
+    def has_equal_areas(self) -> bool:
+        """Whether all pixels are equally large on the ground."""
+        return bool(np.ptp(self.row_areas_m2) <= 1e-9 * self.row_areas_m2[0])
+
+
+@dataclass(frozen=True)
+class _Strip:
+    row: int
+    mapped: npt.NDArray[Any]
+    strata: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+
+
+class PopulationReader:
+    """Reads a map and its strata together; pixels without class or stratum are no part of it.
+
+    Args:
+        scene: The map, one band of class ids.
+        strata: Raster of strata, read by nearest neighbour on the map's grid; None for the map.
+        strip_rows: Rows read at once; None for as many as memory allows.
+
+    Raises:
+        ModelMismatchError: If a raster has several bands or no whole numbers.
+    """
+
+    def __init__(
+        self, scene: Scene, strata: Scene | None = None, *, strip_rows: int | None = None
+    ) -> None:
+        for raster in (scene, strata or scene):
+            _require_classes(raster)
+        self.scene = scene
+        self.crs = crs_of(scene)
+        fitting = min(STRIP_ROWS, max(1, STRIP_PIXELS // scene.width))
+        # A power of two, so that blocks of the file are seldom cut.
+        self._strip_rows = strip_rows or 2 ** (fitting.bit_length() - 1)
+        self._map_reader = SceneReader(scene, scene.data_bands)
+        self._strata_reader = (
+            None if strata is None else SceneReader(strata, strata.data_bands, onto=scene)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for reader in (self._map_reader, self._strata_reader):
+            if reader is not None:
+                reader.__exit__(kind, error, trace)
+
+    def count(self, advance: Callable[[int], None]) -> Population:
+        """Count the pixels of each stratum, in one pass.
+
+        Args:
+            advance: Told how many rows are done.
+
+        Raises:
+            ModelMismatchError: If there is nothing to sample, or the strata are no strata.
+        """
+        height = self.scene.height
+        counts: dict[int, Ints] = {}
+        values, validity = hashlib.sha256(), hashlib.sha256()
+        for strip in self._strips(range(0, height, self._strip_rows)):
+            values.update(np.where(strip.valid, strip.mapped, 0).data)
+            validity.update(np.packbits(strip.valid, axis=1).data)
+            for row, (line, is_valid) in enumerate(
+                zip(strip.strata, strip.valid, strict=True), strip.row
+            ):
+                for value, n in _count_values(line[is_valid]):
+                    if value not in counts:
+                        counts[value] = np.zeros(height, np.int64)
+                    counts[value][row] = n
+            _require_few(len(counts), self.scene)
+            advance(strip.row + len(strip.valid))
+        if not counts:
+            raise ModelMismatchError(
+                f"{self.scene.path} has no pixel with a class and a stratum",
+                hint="Check that the map is not empty, and that --strata covers it.",
+            )
+        strata = tuple(sorted(counts))
+        return Population(
+            strata,
+            np.stack([counts[value] for value in strata]),
+            GroundMeasure(self.scene).row_areas_m2(),
+            hashlib.sha256(values.digest() + validity.digest()).hexdigest()[:16],
+        )
+
+    def locate(self, strata: Ints, rows: Ints, ranks: Ints) -> tuple[Ints, Ints]:
+        """Columns and map classes of drawn pixels; only strips that hold one are read.
+
+        Args:
+            strata: (n,) value of each pixel's stratum.
+            rows: (n,) its row.
+            ranks: (n,) how many pixels of its stratum precede it in the row.
+        """
+        cols, mapped = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        for strip, inside in self._strips_with(rows):
+            for i in inside:
+                line = rows[i] - strip.row
+                of_stratum = strip.valid[line] & (strip.strata[line] == strata[i])
+                cols[i] = np.flatnonzero(of_stratum)[ranks[i]]
+                mapped[i] = strip.mapped[line, cols[i]]
+        return cols, mapped
+
+    def classes_at(self, rows: Ints, cols: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Map classes of pixels, and whether each has one; pixels off the map have none.
+
+        Args:
+            rows: (n,), anywhere.
+            cols: (n,), anywhere.
+        """
+        mapped, has_class = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+        scene = self.scene
+        on_map = (rows >= 0) & (rows < scene.height) & (cols >= 0) & (cols < scene.width)
+        places = np.flatnonzero(on_map)
+        for strip, inside in self._strips_with(rows[places]):
+            chosen = places[inside]
+            at = rows[chosen] - strip.row, cols[chosen]
+            mapped[chosen], has_class[chosen] = strip.mapped[at], strip.valid[at]
+        return mapped, has_class
+
+    def _strips_with(self, rows: Ints) -> Iterator[tuple[_Strip, Ints]]:
+        """Strips that hold any of the rows, each with the positions of these in `rows`."""
+        number = rows // self._strip_rows
+        order = np.argsort(number, kind="stable")
+        present, starts = np.unique(number[order], return_index=True)
+        groups = np.split(order, starts[1:])
+        strips = self._strips((present * self._strip_rows).tolist())
+        yield from zip(strips, groups, strict=False)
+
+    def _strips(self, starts: Any) -> Iterator[_Strip]:
+        for row in starts:
+            rows = min(self._strip_rows, self.scene.height - row)
+            window = Window(row, 0, rows, self.scene.width)
+            pixels = self._map_reader.read(window)
+            mapped, valid = pixels.image[0], pixels.valid & _has_class(pixels.image[0])
+            strata = mapped
+            if self._strata_reader is not None:
+                others = self._strata_reader.read(window)
+                strata, valid = others.image[0], valid & others.valid
+            yield _Strip(row, mapped, strata, valid)
+
+
+def crs_of(scene: Scene) -> pyproj.CRS:
+    """The CRS of a raster that has a place.
+
+    Raises:
+        ModelMismatchError: If it has none.
+    """
+    if scene.crs is None or not scene.is_georeferenced:
+        raise ModelMismatchError(
+            f"{scene.path} has no place on the ground, so points on it would have none",
+            hint="Georeference it first.",
+        )
+    return pyproj.CRS.from_wkt(scene.crs.to_wkt())
+
+
+def pixel_centres(scene: Scene, rows: Ints, cols: Ints) -> tuple[Floats, Floats]:
+    """Map coordinates x, y of the middles of pixels."""
+    half = 0.5
+    return to_map(scene.transform, cols.astype(np.float64) + half, rows.astype(np.float64) + half)
+
+
+def _has_class(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """In 8-bit class rasters 255 is nodata, whether they say so or not."""
+    is_byte = values.dtype == np.uint8
+    return values != NODATA_ID if is_byte else np.ones(values.shape, np.bool_)
+
+
+def _count_values(values: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
+    if values.dtype == np.uint8:
+        counts = np.bincount(values)
+        found = np.flatnonzero(counts)
+        yield from zip(found.tolist(), counts[found].tolist(), strict=True)
+    else:
+        found, counts = np.unique(values, return_counts=True)
+        yield from zip(found.tolist(), counts.tolist(), strict=True)
+
+
+def _require_classes(scene: Scene) -> None:
+    bands = scene.data_bands
+    if len(bands) != 1 or scene.dtypes[bands[0] - 1] not in CLASS_TYPES:
+        raise ModelMismatchError(
+            f"{scene.path} is no class raster: it has {', '.join(scene.dtypes)}, "
+            "not one band of whole numbers",
+            hint="Give the map that `hyseg predict` wrote, not the scene or probabilities.",
+        )
+
+
+def _require_few(strata: int, scene: Scene) -> None:
+    if strata > MOST_STRATA:
+        raise ModelMismatchError(
+            f"{scene.path} has more than {MOST_STRATA} strata",
+            hint="Strata are classes or zones: join the values into fewer.",
+        )

@@ -1,0 +1,127 @@
+"""Shards: finished parts of a mosaic, one small GeoTIFF each.
+
+A GeoTIFF that is open when its process is killed reads back as zeros without an error. So a
+shard gets its name only when it is closed and on the disk: that it is there means it is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+from rasterio.windows import Window as RasterWindow
+
+from hyseg_cli.geo.units import Unit
+from hyseg_cli.geo.work import WorkFolder
+
+BLOCK = 512
+"""Side of the blocks of shards and maps."""
+SUMMARY_TAG = "HYSEG_SUMMARY"
+
+
+class ShardWriter:
+    """Takes the rows of a unit in order; mutable. Rows are packed and written in a thread."""
+
+    def __init__(self, dataset: rasterio.io.DatasetWriter, thread: ThreadPoolExecutor) -> None:
+        self._dataset = dataset
+        self._thread = thread
+        self._waiting: list[npt.NDArray[np.uint8]] = []
+        self._next_row = 0
+        self._writing: Future[None] | None = None
+
+    def append(self, rows: npt.NDArray[np.uint8]) -> None:
+        """Add rows (bands, n, width)."""
+        self._waiting.append(rows)
+        count = sum(part.shape[1] for part in self._waiting)
+        if count >= BLOCK:
+            self._flush(count // BLOCK * BLOCK)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write what is left, and what is to be remembered of the unit.
+
+        Raises:
+            ValueError: If rows are missing.
+        """
+        self._flush(sum(part.shape[1] for part in self._waiting))
+        self._wait()
+        if self._next_row != self._dataset.height:
+            message = f"{self._next_row} of {self._dataset.height} rows were written"
+            raise ValueError(message)
+        self._dataset.update_tags(**{SUMMARY_TAG: json.dumps(summary)})
+
+    def _flush(self, count: int) -> None:
+        if count == 0:
+            return
+        rows = np.concatenate(self._waiting, axis=1)
+        self._waiting = [rows[:, count:]]
+        place = RasterWindow(0, self._next_row, rows.shape[2], count)
+        self._wait()
+        self._writing = self._thread.submit(self._dataset.write, rows[:, :count], window=place)
+        self._next_row += count
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+        self._writing = None
+
+
+@contextmanager
+def writing_shard(work: WorkFolder, unit: Unit, bands: int) -> Iterator[ShardWriter]:
+    """Write the shard of a unit; if the body fails, there is none.
+
+    Raises:
+        HysegError: If the system refuses.
+    """
+    with (
+        work.writing(_name(unit)) as path,
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=unit.window.width,
+            height=unit.window.height,
+            count=bands,
+            dtype="uint8",
+            interleave="band",
+            tiled=True,
+            blockxsize=BLOCK,
+            blockysize=BLOCK,
+            compress="zstd",
+            zstd_level=1,
+            bigtiff="if_safer",
+            # The mosaic knows the place; any transform but the identity keeps rasterio quiet.
+            transform=Affine.scale(2.0),
+        ) as dataset,
+        # Innermost: nothing may be closed while the thread writes to it.
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
+        yield ShardWriter(dataset, thread)
+
+
+def is_done(work: WorkFolder, unit: Unit) -> bool:
+    """Whether the shard of a unit is there."""
+    return shard_path(work, unit).exists()
+
+
+def shard_path(work: WorkFolder, unit: Unit) -> Path:
+    """Where the shard of a unit is."""
+    return work.path / _name(unit)
+
+
+def read_summary(work: WorkFolder, unit: Unit) -> dict[str, Any]:
+    """What was remembered of a unit that is done."""
+    with rasterio.open(shard_path(work, unit)) as shard:
+        found: dict[str, Any] = json.loads(shard.tags()[SUMMARY_TAG])
+    return found
+
+
+def _name(unit: Unit) -> str:
+    return f"{unit.name}.tif"

@@ -1,0 +1,235 @@
+"""Whether probabilities mean what they say: reliability, and one temperature to mend them.
+
+Probabilities come as levels, whole numbers from 0 to 254 for 0 to 1, as `hyseg predict` writes
+them. Sums are kept in whole numbers, so windows may come in any order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from hyseg_cli.geo.mosaic import SHARE_LEVELS
+
+Levels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+BINS = 15
+"""Of the reliability diagram, as Guo et al. 2017 and most after them have it."""
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
+SAMPLE_PIXELS = 200_000
+"""Pixels that the temperature is fitted to: its standard error is far below a percent."""
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pixels of about the same confidence; NaN where there are none."""
+
+    low: float
+    """Confidences above this one."""
+    high: float
+    """Up to this one."""
+    pixels: int
+    confidence: float
+    """Mean of the largest probability."""
+    accuracy: float
+    """Share of the pixels whose most probable class is right."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How probabilities and outcomes agree."""
+
+    bins: tuple[ReliabilityBin, ...]
+    ece: float
+    """Expected calibration error: mean of |accuracy - confidence| over the bins' pixels."""
+    brier: float
+    """Mean over pixels of the squared differences summed over classes, 0 to 2."""
+    pixels: int
+    saturated: float
+    """Share of the pixels with a probability that 8 bits do not tell from 1."""
+
+
+class ReliabilityCounts:
+    """Counts of confidence and success; mutable, and commutative."""
+
+    def __init__(self) -> None:
+        self._pixels = np.zeros(SHARE_LEVELS + 1, np.int64)
+        self._right = np.zeros(SHARE_LEVELS + 1, np.int64)
+        self._squares = 0
+        self._of_truth = 0
+
+    def update(self, levels: Levels, reference: npt.NDArray[np.uint8]) -> None:
+        """Count pixels.
+
+        Args:
+            levels: (classes, n), 0 to 254.
+            reference: (n,) true channel of each pixel.
+        """
+        best = levels.argmax(axis=0)
+        confidence = levels.max(axis=0)
+        size = SHARE_LEVELS + 1
+        self._pixels += np.bincount(confidence, minlength=size)
+        self._right += np.bincount(confidence[best == reference], minlength=size)
+        # 254 squared still fits into 16 bits.
+        self._squares += int(np.square(levels, dtype=np.uint16).sum(dtype=np.int64))
+        of_truth = np.take_along_axis(levels, reference[None].astype(np.intp), axis=0)
+        self._of_truth += int(of_truth.sum(dtype=np.int64))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels counted."""
+        return int(self._pixels.sum())
+
+    def reliability(self) -> Reliability:
+        """What the counts amount to; at least one pixel must have been counted."""
+        levels = np.arange(SHARE_LEVELS + 1)
+        # Bins are open below and closed above: (0, 1/15], (1/15, 2/15], ...
+        bin_of = np.maximum(-(-levels * BINS // SHARE_LEVELS) - 1, 0)
+        pixels = np.bincount(bin_of, self._pixels, BINS)
+        right = np.bincount(bin_of, self._right, BINS)
+        confidences = np.bincount(bin_of, self._pixels * levels, BINS) / SHARE_LEVELS
+        total = self.pixels
+        with np.errstate(invalid="ignore"):
+            accuracy, confidence = right / pixels, confidences / pixels
+        bins = tuple(
+            ReliabilityBin(
+                i / BINS, (i + 1) / BINS, int(pixels[i]), float(confidence[i]), float(accuracy[i])
+            )
+            for i in range(BINS)
+        )
+        # Of (p - y)^2 summed over classes, with y one for the true class alone.
+        squares = self._squares / SHARE_LEVELS**2 - 2.0 * self._of_truth / SHARE_LEVELS
+        return Reliability(
+            bins=bins,
+            ece=float(np.abs(right - confidences).sum() / total),
+            brier=squares / total + 1.0,
+            pixels=total,
+            saturated=float(self._pixels[SHARE_LEVELS] / total),
+        )
+
+
+class PixelSample:
+    """A simple random sample of the pixels of a raster, in one pass; mutable.
+
+    Each pixel gets a random number of its own by its row and column; those with the least ones
+    are kept. The sample does not depend on how the raster is cut into windows of whole rows.
+    """
+
+    def __init__(self, size: int = SAMPLE_PIXELS, *, seed: int = 0) -> None:
+        self._size, self._seed = size, seed
+        self._limit = 1.0
+        self._keys: list[Floats] = []
+        self._levels: list[Levels] = []
+        self._reference: list[npt.NDArray[np.uint8]] = []
+
+    def update(
+        self,
+        row: int,
+        levels: Levels,
+        reference: npt.NDArray[np.uint8],
+        usable: npt.NDArray[np.bool_],
+    ) -> None:
+        """Offer pixels.
+
+        Args:
+            row: First row of the window.
+            levels: (classes, height, width).
+            reference: (height, width) channels.
+            usable: bool (height, width).
+        """
+        width = reference.shape[1]
+        keys = np.stack(
+            [
+                np.random.default_rng([self._seed, row + i]).random(width)
+                for i in range(len(reference))
+            ]
+        )
+        is_chosen = usable & (keys < self._limit)
+        self._keys.append(keys[is_chosen])
+        self._levels.append(levels[:, is_chosen])
+        self._reference.append(reference[is_chosen])
+        if sum(map(len, self._keys)) > 2 * self._size:
+            self._thin()
+
+    def take(self) -> tuple[Levels, npt.NDArray[np.uint8]]:
+        """Levels (classes, n) and true channels (n,) of the sample."""
+        self._thin()
+        return self._levels[0], self._reference[0]
+
+    def _thin(self) -> None:
+        keys = np.concatenate(self._keys)
+        levels = np.concatenate(self._levels, axis=1)
+        reference = np.concatenate(self._reference)
+        # In the order of the numbers, which is that of no window.
+        order = np.argsort(keys, kind="stable")[: self._size]
+        if len(order) == self._size:
+            self._limit = float(keys[order[-1]])
+        self._keys, self._levels = [keys[order]], [levels[:, order]]
+        self._reference = [reference[order]]
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What logits must be divided by for probabilities to mean what they say."""
+
+    value: float
+    log_loss_before: float
+    """Mean of -log of the true class's probability."""
+    log_loss: float
+    ece_before: float
+    ece: float
+    pixels: int
+    """That it was fitted to."""
+
+
+def fit_temperature(levels: Levels, reference: npt.NDArray[np.uint8]) -> Temperature:
+    """The temperature of least log loss (Guo et al. 2017, section 4.2).
+
+    Logits are taken back from the probabilities; a level of 0 counts as half a level. With very
+    sure networks 8 bits cut the logits short, and the temperature comes out too close to 1.
+
+    Args:
+        levels: (classes, n), 0 to 254.
+        reference: (n,) true channels.
+    """
+    logits = np.log(np.maximum(levels.astype(np.float64), 0.5))
+    of_truth = reference.astype(np.intp)
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = _log_softmax(logits / np.exp(log_temperature))
+        return -float(np.take_along_axis(scaled, of_truth[None], axis=0).mean())
+
+    found = minimize_scalar(
+        log_loss,
+        bounds=(np.log(LEAST_TEMPERATURE), np.log(MOST_TEMPERATURE)),
+        method="bounded",
+        options={"xatol": 1e-5},
+    )
+    return Temperature(
+        value=float(np.exp(found.x)),
+        log_loss_before=log_loss(0.0),
+        log_loss=float(found.fun),
+        ece_before=_ece(np.exp(_log_softmax(logits)), of_truth),
+        ece=_ece(np.exp(_log_softmax(logits / np.exp(found.x))), of_truth),
+        pixels=len(of_truth),
+    )
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    """Over the first axis."""
+    shifted = logits - logits.max(axis=0)
+    normal: Floats = shifted - np.log(np.exp(shifted).sum(axis=0))
+    return normal
+
+
+def _ece(probabilities: Floats, reference: npt.NDArray[np.intp]) -> float:
+    """Expected calibration error of probabilities (classes, n)."""
+    confidence = probabilities.max(axis=0)
+    is_right = probabilities.argmax(axis=0) == reference
+    bin_of = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    gaps = np.bincount(bin_of, is_right - confidence, BINS)
+    return float(np.abs(gaps).sum() / len(reference))

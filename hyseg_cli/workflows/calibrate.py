@@ -1,0 +1,185 @@
+"""`hyseg evaluate --probabilities`: whether a map's probabilities mean what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.scene import Scene, SceneReader, open_scene
+from hyseg_cli.geo.style import legend_of
+from hyseg_cli.learn.calibration import (
+    PixelSample,
+    Reliability,
+    ReliabilityCounts,
+    Temperature,
+    fit_temperature,
+)
+from hyseg_cli.learn.card import MODEL_TAG, digest_of, read_card, replace_card
+from hyseg_cli.learn.labels import encode_ids
+from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import CalibrateSettings
+
+STRIP_ROWS = 256
+STRIP_PIXELS = 2**22
+"""Of very wide rasters, fewer rows are read at once."""
+MOST_SATURATED = 0.2
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured, and what would mend it."""
+
+    reliability: Reliability
+    temperature: Temperature
+    written_to: Path | None
+    """Model file that the temperature was written to."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON; what does not exist is null."""
+        bins = [
+            {name: None if math.isnan(value) else value for name, value in asdict(b).items()}
+            for b in self.reliability.bins
+        ]
+        return {
+            "ece": self.reliability.ece,
+            "brier": self.reliability.brier,
+            "pixels": self.reliability.pixels,
+            "saturated": self.reliability.saturated,
+            "bins": bins,
+            "temperature": asdict(self.temperature),
+            "written_to": None if self.written_to is None else str(self.written_to),
+        }
+
+    def to_table(self) -> str:
+        """The reliability diagram in numbers, and the temperature."""
+        found, fitted = self.reliability, self.temperature
+        lines = [f"{'confidence':<20} {'pixels':>12} {'mean':>7} {'right':>7}"]
+        lines += [
+            f"{f'{b.low:.3f} to {b.high:.3f}':<20} {b.pixels:>12} "
+            f"{b.confidence:>7.3f} {b.accuracy:>7.3f}"
+            for b in found.bins
+            if b.pixels
+        ]
+        lines.append(f"expected calibration error {found.ece:.4f}, Brier score {found.brier:.4f}")
+        lines.append(
+            f"temperature {fitted.value:.3f}: log loss {fitted.log_loss_before:.4f} -> "
+            f"{fitted.log_loss:.4f}, calibration error {fitted.ece_before:.4f} -> "
+            f"{fitted.ece:.4f} on {fitted.pixels} pixels"
+        )
+        if self.written_to is not None:
+            lines.append(str(self.written_to))
+        return "\n".join(lines)
+
+
+def run(settings: CalibrateSettings, report: Report) -> Calibration:
+    """Hold probabilities against a reference, and fit one temperature to them.
+
+    Both rasters are read once, in strips, on the grid of the probabilities. With
+    `settings.calibrate` the temperature goes into that model's card, on top of the one that the
+    probabilities were made with.
+
+    Raises:
+        ModelMismatchError: If the raster holds no probabilities of the legend's classes, or was
+            not made by the model.
+        HysegError: One of its kinds, if a file cannot be used or nothing is labelled.
+    """
+    shares, reference = open_scene(settings.probabilities), open_scene(settings.reference)
+    legend = read_legend(settings.legend) if settings.legend else legend_of(shares)
+    bands = _bands_of(shares, legend)
+    if settings.calibrate is not None:
+        _require_maker(settings.calibrate, shares)
+    _require_one_place(shares, reference)
+    counts, sample = ReliabilityCounts(), PixelSample()
+    for row, levels, truth, usable in _strips(shares, bands, reference, legend):
+        counts.update(levels[:, usable], truth[usable])
+        sample.update(row, levels, truth, usable)
+        report.advance("reading probabilities", row + len(truth), shares.height)
+    if counts.pixels == 0:
+        raise HysegError(
+            f"{shares.path} and {reference.path} have no labelled pixel in common",
+            hint="Check that they cover the same place and use the same class ids.",
+        )
+    reliability, temperature = counts.reliability(), fit_temperature(*sample.take())
+    if reliability.saturated > MOST_SATURATED:
+        report.warn(
+            f"{reliability.saturated:.0%} of the pixels have a probability that 8 bits do not "
+            "tell from 1: the temperature is closer to 1 than it should be"
+        )
+    if settings.calibrate is not None:
+        card = read_card(settings.calibrate)
+        replace_card(
+            settings.calibrate, replace(card, temperature=card.temperature * temperature.value)
+        )
+    return Calibration(reliability, temperature, settings.calibrate)
+
+
+def _strips(
+    shares: Scene, bands: tuple[int, ...], reference: Scene, legend: Legend
+) -> Iterator[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]]:
+    """First row, levels (classes, h, w), true channels (h, w) and where both are known."""
+    onto = shares if shares.is_georeferenced else None
+    with (
+        SceneReader(shares, bands) as share_reader,
+        SceneReader(reference, reference.data_bands, onto=onto) as reference_reader,
+    ):
+        step = min(STRIP_ROWS, max(1, STRIP_PIXELS // shares.width))
+        for row in range(0, shares.height, step):
+            window = Window(row, 0, min(step, shares.height - row), shares.width)
+            levels = share_reader.read(window).image
+            labels = reference_reader.read(window)
+            truth = encode_ids(labels.image[0], legend, reference.path, labels.valid)
+            # 255 in any band is no level, whether the file says so or not.
+            usable = (levels != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
+            yield row, levels, truth, usable
+
+
+def _bands_of(shares: Scene, legend: Legend) -> tuple[int, ...]:
+    """The band of each class, by its description, or in order where bands have none."""
+    named = {name: i for i, name in enumerate(shares.descriptions, 1) if name}
+    is_named = set(legend.names) <= set(named)
+    is_in_order = not named and len(shares.dtypes) == len(legend)
+    if set(shares.dtypes) != {"uint8"} or len(shares.dtypes) != len(legend) or not (
+        is_named or is_in_order
+    ):  # fmt: skip
+        bands = ", ".join(str(name) for name in shares.descriptions)
+        raise ModelMismatchError(
+            f"{shares.path} does not hold the probabilities of {', '.join(legend.names)}: "
+            f"its bands are {bands} ({shares.dtypes[0]})",
+            hint="Give the raster that `hyseg predict --probabilities` wrote.",
+        )
+    return tuple(named[name] for name in legend.names) if is_named else tuple(
+        range(1, len(legend) + 1)
+    )  # fmt: skip
+
+
+def _require_maker(model: Path, shares: Scene) -> None:
+    """A temperature fitted to the probabilities of one model means nothing to another."""
+    digest, maker = digest_of(model), shares.tags.get(MODEL_TAG)
+    if maker != digest:
+        raise ModelMismatchError(
+            f"{shares.path} was made by the model {maker or 'that it does not name'}, "
+            f"and {model} is {digest}",
+            hint="Run `hyseg predict --probabilities` anew with this model, as it is now.",
+        )
+
+
+def _require_one_place(shares: Scene, reference: Scene) -> None:
+    same_size = (shares.height, shares.width) == (reference.height, reference.width)
+    if len(reference.data_bands) != 1 or shares.is_georeferenced != reference.is_georeferenced or (
+        not shares.is_georeferenced and not same_size
+    ):  # fmt: skip
+        raise HysegError(
+            f"{reference.path} is no reference for {shares.path}: it has several bands, or they "
+            "cannot be laid over each other",
+            hint="Give a raster with one band of class ids, georeferenced as the map is.",
+        )

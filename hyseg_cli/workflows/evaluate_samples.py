@@ -1,0 +1,221 @@
+"""`hyseg evaluate --samples`: accuracy and area from points that were labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+
+from hyseg_cli.console import Report
+from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.points import read_points
+from hyseg_cli.geo.population import Ints, Population, PopulationReader
+from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.learn.design import SampleDesign
+from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
+from hyseg_cli.legend_files import read_legend
+from hyseg_cli.settings import SampleEvaluationSettings
+from hyseg_cli.workflows.sample import GDAL_CACHE_MB, M2_PER_HA, warn_of_areas
+from hyseg_cli.workflows.sample_units import (
+    SampleUnits,
+    find_design,
+    pixels_of,
+    reference_classes,
+    sort_out,
+)
+
+
+@dataclass(frozen=True)
+class SampleEvaluation:
+    """Estimates with what they are made of."""
+
+    names: tuple[str, ...]
+    """Of the classes, in the order of the estimates."""
+    estimates: Estimates
+    counts: Ints
+    """(map classes, reference classes) points."""
+    mapped_ha: tuple[float, ...]
+    """Area of each class in the map."""
+    design: str
+    """How the points were drawn, in words."""
+    left_out: Mapping[str, int]
+    """Points that could not be used, by reason."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON; what does not exist is null."""
+        classes = {
+            name: {
+                "users_accuracy": _estimate(of_class.users_accuracy),
+                "producers_accuracy": _estimate(of_class.producers_accuracy),
+                "area_ha": _estimate(_in_ha(of_class.area_m2)),
+                "mapped_ha": self.mapped_ha[k],
+                "points_mapped": int(self.counts[k].sum()),
+                "points_reference": int(self.counts[:, k].sum()),
+            }
+            for k, (name, of_class) in enumerate(
+                zip(self.names, self.estimates.classes, strict=True)
+            )
+        }
+        return {
+            "design": self.design,
+            "points": int(self.counts.sum()),
+            "left_out": dict(self.left_out),
+            "overall_accuracy": _estimate(self.estimates.overall_accuracy),
+            "classes": classes,
+            "error_matrix": {
+                "rows": "map",
+                "columns": "reference",
+                "classes": list(self.names),
+                "area_proportions": self.estimates.proportions.tolist(),
+                "points": self.counts.tolist(),
+            },
+        }
+
+    def to_table(self) -> str:
+        """Accuracy and area of each class with 95 % margins, and the error matrix."""
+        head = (
+            f"{'class':<20} {'user acc.':>15} {'prod. acc.':>15} {'area ha':>27} {'mapped ha':>13}"
+        )
+        lines = [head]
+        for k, name in enumerate(self.names):
+            of_class = self.estimates.classes[k]
+            lines.append(
+                f"{name:<20} {_cell(of_class.users_accuracy, 3):>15} "
+                f"{_cell(of_class.producers_accuracy, 3):>15} "
+                f"{_cell(_in_ha(of_class.area_m2), 2):>27} {self.mapped_ha[k]:>13.2f}"
+            )
+        lines.append(f"{'overall accuracy':<20} {_cell(self.estimates.overall_accuracy, 3):>15}")
+        lines += ["", "share of the area by map class (row) and reference class (column)"]
+        lines.append(" " * 20 + "".join(f" {name[:10]:>10}" for name in self.names))
+        for name, row in zip(self.names, self.estimates.proportions, strict=True):
+            lines.append(f"{name:<20}" + "".join(f" {share:>10.4f}" for share in row))
+        lines += ["", f"{self.counts.sum()} points, {self.design}; margins are those of 95 %"]
+        return "\n".join(lines)
+
+
+def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
+    """Estimate a map's accuracy and the area of its classes from labelled sample points.
+
+    The design comes from the file that `hyseg sample` wrote. If the points were drawn from
+    another map, their strata stay those of the design and only their map classes are read anew.
+
+    Raises:
+        ModelMismatchError: If the points are not known to be a probability sample, or too few
+            of a stratum are labelled.
+        HysegError: One of its kinds, if a file cannot be used.
+    """
+    scene = open_scene(settings.map)
+    styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
+    design = find_design(settings.samples, settings.design)
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), PopulationReader(scene) as reader:
+        points = read_points(settings.samples, settings.field, reader.crs)
+        warn_of_areas(scene, report)
+        population = reader.count(lambda done: report.advance("reading", done, scene.height))
+        x, y = points.x, points.y
+        if isinstance(design, SampleDesign):
+            x, y = SampleUnits.places(design, points, reader.crs, report)
+        mapped, has_class = reader.classes_at(*pixels_of(scene, x, y))
+    if isinstance(design, SampleDesign):
+        units = SampleUnits.of_design(design, points, population)
+    else:
+        units = SampleUnits.as_stated(design, population, styles, mapped)
+    legend = list(dict.fromkeys([*styles, *population.strata]))
+    reference = reference_classes(points.labels, legend, styles)
+    is_usable, left_out = sort_out(points, units, reference, has_class=has_class)
+    _warn_of_losses(left_out, int(is_usable.sum()), report)
+    found = _Labels(units.stratum[is_usable], mapped[is_usable], reference[is_usable])
+    return _evaluate(found, units, population, legend, styles, left_out, report)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the usable points say; arrays (n,)."""
+
+    stratum: Ints
+    """Index of the stratum."""
+    mapped: Ints
+    """Class id."""
+    reference: Ints
+    """Class id."""
+
+
+def _evaluate(
+    labels: _Labels,
+    units: SampleUnits,
+    population: Population,
+    legend: list[int],
+    styles: Mapping[int, ClassStyle],
+    left_out: Mapping[str, int],
+    report: Report,
+) -> SampleEvaluation:
+    """Estimates for the classes that occur in the map or at the points."""
+    occurring = {*population.strata, *labels.mapped.tolist(), *labels.reference.tolist()}
+    shown = [class_id for class_id in legend if class_id in occurring]
+    channel = {class_id: k for k, class_id in enumerate(shown)}
+    table = count_labels(
+        labels.stratum,
+        np.array([channel[class_id] for class_id in labels.mapped.tolist()], np.int64),
+        np.array([channel[class_id] for class_id in labels.reference.tolist()], np.int64),
+        n_strata=len(units.strata),
+        n_classes=len(shown),
+    )
+    estimates = estimate(table, units.strata)
+    names = tuple(name_of(class_id, styles) for class_id in shown)
+    _warn_of_certainty(names, estimates, report)
+    areas = dict(zip(population.strata, population.areas_m2.tolist(), strict=True))
+    mapped_ha = tuple(areas.get(class_id, 0.0) / M2_PER_HA for class_id in shown)
+    return SampleEvaluation(
+        names, estimates, table.sum(axis=0), mapped_ha, units.description, left_out
+    )
+
+
+def _warn_of_losses(left_out: Mapping[str, int], used: int, report: Report) -> None:
+    total = used + sum(left_out.values())
+    for reason, n in left_out.items():
+        report.warn(f"{n} of {total} points are left out: {reason}")
+    if left_out:
+        report.warn(
+            "the estimates hold for the whole map only if the points left out are a random part "
+            "of all: those that were hard to label seldom are"
+        )
+
+
+def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, report: Report) -> None:
+    """A share of 0 or 1 has no spread in its sample, which is not to say that it is certain."""
+    certain = [
+        name
+        for name, of_class in zip(names, estimates.classes, strict=True)
+        if 0 in (of_class.users_accuracy.se, of_class.producers_accuracy.se)
+    ]
+    if certain:
+        report.warn(
+            f"no point of {', '.join(certain)} disagrees, or none agrees: a margin of 0 only says "
+            "that the sample is too small to show one"
+        )
+
+
+def _in_ha(area_m2: Estimate) -> Estimate:
+    return Estimate(area_m2.value / M2_PER_HA, area_m2.se / M2_PER_HA, area_m2.most / M2_PER_HA)
+
+
+def _estimate(found: Estimate) -> dict[str, Any]:
+    low, high = found.interval
+    return {
+        "value": _number(found.value),
+        "se": _number(found.se),
+        "ci95": None if math.isnan(low) else [low, high],
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _cell(found: Estimate, digits: int) -> str:
+    if math.isnan(found.value):
+        return "n/a"
+    return f"{found.value:.{digits}f} ± {Z_95 * found.se:.{digits}f}"

@@ -1,0 +1,161 @@
+"""Mapping one scene by its plan: shards, and the rasters made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.measure import GroundMeasure
+from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
+from hyseg_cli.geo.scene import SceneReader
+from hyseg_cli.geo.shards import is_done, read_summary, shard_path, writing_shard
+from hyseg_cli.geo.strips import read_strips
+from hyseg_cli.geo.units import Stretch, Unit, stretches
+from hyseg_cli.geo.work import WorkFolder
+from hyseg_cli.learn.stitch import Classify, FinishedRows, map_strips
+from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.workflows.mapping_plan import Plan
+
+GDAL_CACHE_MB = 64
+"""GDAL's default is 5 % of the machine's memory; rows are read once, so little is enough."""
+
+Advance = Callable[[int], None]
+"""Told of pixels that are done."""
+
+
+@dataclass
+class Tally:
+    """Pixels and ground by class id, and the time they took; mutable."""
+
+    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1, np.int64))
+    area_m2: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1))
+    seconds: float = 0.0
+
+    def count(self, ids: npt.NDArray[np.uint8], row_areas_m2: npt.NDArray[np.float64]) -> None:
+        """Add rows of class ids, and the area of a pixel of each row."""
+        for row, area in zip(ids, row_areas_m2, strict=True):
+            counts = np.bincount(row, minlength=NODATA_ID + 1)
+            self.pixels += counts
+            self.area_m2 += counts * area
+
+    def add(self, summary: dict[str, Any]) -> None:
+        """Add what `to_dict` told of another tally."""
+        for key, (pixels, area) in summary["classes"].items():
+            self.pixels[int(key)] += pixels
+            self.area_m2[int(key)] += area
+        self.seconds += summary["seconds"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers of the classes that occur, ready for JSON."""
+        found = np.flatnonzero(self.pixels)
+        classes = {int(i): (int(self.pixels[i]), float(self.area_m2[i])) for i in found}
+        return {"classes": classes, "seconds": self.seconds}
+
+
+def map_units(
+    plan: Plan,
+    work: WorkFolder,
+    units: Iterable[Unit],
+    classify: Classify,
+    batch_size: int,
+    advance: Advance,
+) -> None:
+    """Write the shards of units; those that are there are left alone.
+
+    Raises:
+        HysegError: If the scene cannot be read or a shard cannot be written.
+    """
+    missing = [unit for unit in units if not is_done(work, unit)]
+    with (
+        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
+        SceneReader(plan.scene, plan.bands) as reader,
+    ):
+        for stretch in stretches(missing):
+            rows = map_strips(
+                read_strips(reader, plan.grid, stretch),
+                plan.grid,
+                stretch,
+                classify,
+                batch_size=batch_size,
+                noise_origin=plan.scene.noise_origin,
+                levels=len(plan.outputs) > 1,
+                within=plan.area,
+            )
+            _write_stretch(plan, work, stretch, rows, advance)
+
+
+def _write_stretch(
+    plan: Plan,
+    work: WorkFolder,
+    stretch: Stretch,
+    finished: Iterator[FinishedRows],
+    advance: Advance,
+) -> None:
+    id_of_channel = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
+    id_of_channel[: len(plan.legend)] = plan.legend.ids
+    row_areas_m2 = GroundMeasure(plan.scene).row_areas_m2()
+    for unit in stretch.units:
+        tally, started, row = Tally(), time.perf_counter(), unit.window.row
+        with writing_shard(work, unit, plan.shard_bands) as shard:
+            for _ in unit.bands:
+                part = next(finished)
+                ids = id_of_channel[part.channels]
+                shard.append(_stack(plan, ids, part.levels))
+                place = Window(row, unit.window.col, *ids.shape)
+                kept = place.intersection(plan.window)
+                if kept is not None:
+                    inside = ids[kept.seen_from(place).slices]
+                    tally.count(inside, row_areas_m2[kept.row : kept.row_stop])
+                row = place.row_stop
+                advance(ids.size)
+            tally.seconds = time.perf_counter() - started
+            shard.finish(tally.to_dict())
+
+
+def _stack(
+    plan: Plan, ids: npt.NDArray[np.uint8], levels: npt.NDArray[np.uint8] | None
+) -> npt.NDArray[np.uint8]:
+    """All outputs of some rows, (bands of a shard, rows, width)."""
+    parts = [ids[None]]
+    for output in plan.outputs[1:]:
+        if levels is None:
+            message = "shares are wanted, but no levels were computed"
+            raise ValueError(message)
+        parts.append(levels if output.spec.band_count > 1 else levels.max(axis=0)[None])
+    return np.concatenate(parts)
+
+
+def merge(plan: Plan, work: WorkFolder) -> Tally:
+    """Make the outputs of the shards and give them their names, the map last.
+
+    Raises:
+        HysegError: If a shard is missing, or the system refuses.
+    """
+    missing = sum(not is_done(work, unit) for unit in plan.units)
+    if missing:
+        raise HysegError(
+            f"{plan.out}: {missing} of {len(plan.units)} parts are not computed yet",
+            hint="Run the missing --shard parts, or without --merge to compute what is missing.",
+        )
+    tally = Tally()
+    for unit in plan.units:
+        tally.add(read_summary(work, unit))
+    sources = [
+        Source(shard_path(work, unit), unit.window.seen_from(plan.window)) for unit in plan.units
+    ]
+    cogs: list[Path] = []
+    for number, output in enumerate(plan.outputs):
+        cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
+    work.start_finishing()
+    for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
+        put_in_place(cog, output.spec, output.path)
+    return tally

@@ -1,0 +1,157 @@
+"""Which scenes are meant, and where each one's outputs go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.check import check, check_suffix
+
+SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
+"""What counts as a scene in a folder."""
+MAP_SUFFIX = "_hyseg"
+"""Ends the names of maps in a folder; such files are no scenes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene and its outputs."""
+
+    scene: str
+    out: Path
+    confidence: Path | None
+    probabilities: Path | None
+    part_of: str | None = None
+    """A VRT of which the scene is a window, if it is seen with its neighbours."""
+    window: Window | None = None
+    """This window; None for a scene that is seen alone."""
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """The outputs that are wanted, by the flag that asks for them; the map comes last."""
+        wanted = {
+            "--confidence": self.confidence,
+            "--probabilities": self.probabilities,
+            "--out": self.out,
+        }
+        return {flag: path for flag, path in wanted.items() if path is not None}
+
+
+def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
+    """One job for each scene.
+
+    A single scene is written to the files that were named; several scenes to folders, which are
+    made if need be.
+
+    Raises:
+        UsageProblemError: If there is no scene, two would have the same output, or a name does
+            not fit.
+    """
+    scenes = tuple(_expand(settings.inputs))
+    if not scenes:
+        raise UsageProblemError(
+            f"{', '.join(settings.inputs)}: no scenes found",
+            hint=f"A folder is searched for {', '.join(SUFFIXES)}.",
+        )
+    if is_single(settings):
+        job = Job(scenes[0], settings.out, settings.confidence, settings.probabilities)
+        for flag, path in job.outputs.items():
+            check_suffix(path, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.", flag)
+        return (job,)
+    jobs = tuple(
+        Job(
+            scene,
+            settings.out / f"{_stem(scene)}{MAP_SUFFIX}.tif",
+            _in_folder(settings.confidence, scene, "confidence"),
+            _in_folder(settings.probabilities, scene, "probabilities"),
+        )
+        for scene in scenes
+    )
+    _require_distinct(jobs)
+    return jobs
+
+
+def is_single(settings: PredictSettings) -> bool:
+    """Whether one scene was named, so that `--out` is a file."""
+    only = settings.inputs[0]
+    return len(settings.inputs) == 1 and not only.startswith("@") and not Path(only).is_dir()
+
+
+def make_folders(settings: PredictSettings) -> None:
+    """Make the folders that the outputs of several scenes go to.
+
+    Raises:
+        HysegError: If the system refuses.
+        UsageProblemError: If a file has the name of a folder.
+    """
+    if is_single(settings):
+        return
+    for path in (settings.out, settings.confidence, settings.probabilities):
+        if path is None:
+            continue
+        check(
+            not path.is_file(),
+            f"{path} is a file, but several scenes need a folder",
+            "Give --out the name of a folder.",
+        )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HysegError(
+                f"{path} cannot be made ({error.strerror})", hint="Check the permissions."
+            ) from error
+
+
+def _expand(inputs: Iterable[str]) -> Iterator[str]:
+    for name in inputs:
+        if name.startswith("@"):
+            yield from _lines_of(Path(name[1:]))
+        elif Path(name).is_dir():
+            yield from (str(path) for path in sorted(Path(name).iterdir()) if _is_scene(path))
+        else:
+            yield name
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblemError(
+            f"{path} cannot be read as a list of scenes ({error})",
+            hint="Write one path per line; empty lines and those that start with # are left out.",
+        ) from error
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.strip()
+
+
+def _is_scene(path: Path) -> bool:
+    return (
+        path.is_file()
+        and path.suffix.lower() in SUFFIXES
+        and not path.stem.endswith(MAP_SUFFIX)
+        and not path.name.startswith(".")
+    )
+
+
+def _stem(scene: str) -> str:
+    return Path(scene.rstrip("/").rpartition("/")[2]).stem
+
+
+def _in_folder(folder: Path | None, scene: str, what: str) -> Path | None:
+    return None if folder is None else folder / f"{_stem(scene)}_{what}{MAP_SUFFIX}.tif"
+
+
+def _require_distinct(jobs: tuple[Job, ...]) -> None:
+    seen: dict[Path, str] = {}
+    for job in jobs:
+        other = seen.setdefault(job.out, job.scene)
+        check(
+            other is job.scene,
+            f"{other} and {job.scene} would both be written to {job.out}",
+            "Map them in separate runs with folders of their own.",
+        )

@@ -1,0 +1,96 @@
+"""One scene on several devices: a process for each, side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.units import Unit, share_of
+from hyseg_cli.geo.work import WorkFolder
+from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.mapper import Mapper
+from hyseg_cli.workflows.mapping import Advance
+from hyseg_cli.workflows.mapping_plan import Plan
+
+POLL_SECONDS = 0.5
+
+
+def map_in_processes(
+    plan: Plan, units: tuple[Unit, ...], settings: PredictSettings, advance: Advance
+) -> None:
+    """Write the shards of units, shared among `settings.devices` processes.
+
+    Raises:
+        HysegError: The first error of a process; the others are stopped, their finished shards
+            are kept.
+    """
+    context = multiprocessing.get_context("spawn")
+    news = context.Queue()
+    shares = [
+        share_of(units, number, settings.devices) for number in range(1, settings.devices + 1)
+    ]
+    processes = [
+        context.Process(target=_work, args=(plan, share, settings, number, news), daemon=True)
+        for number, share in enumerate(shares)
+        if share
+    ]
+    with _running(processes):
+        while any(process.is_alive() for process in processes) or not news.empty():
+            try:
+                item = news.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                _require_healthy(processes)
+                continue
+            if isinstance(item, HysegError):
+                raise item
+            advance(item)
+        _require_healthy(processes)
+
+
+@contextmanager
+def _running(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _require_healthy(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        if process.exitcode not in (None, 0):
+            raise HysegError(
+                f"a process that mapped a part ended with code {process.exitcode}",
+                hint="Its finished parts are kept: run again, with less --devices if memory was "
+                "short.",
+            )
+
+
+def _work(
+    plan: Plan, units: tuple[Unit, ...], settings: PredictSettings, number: int, news: Any
+) -> None:
+    """The body of a process."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
+    else:
+        device = f"cuda:{number}"
+    try:
+        mapper = Mapper.load(settings, device)
+        mapper.map_units(plan, WorkFolder(plan.out), units, news.put)
+    except HysegError as error:
+        news.put(error)

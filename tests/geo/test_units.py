@@ -1,0 +1,85 @@
+"""Units cover every pixel once, wherever a scene is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyseg_cli.geo import units as module
+from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.units import cut_units, share_of, stretches
+
+
+@st.composite
+def grids(draw):
+    tile = 32 * draw(st.integers(2, 5))
+    overlap = 32 * draw(st.integers(0, tile // 64))
+    height, width = draw(st.integers(1, 700)), draw(st.integers(1, 700))
+    phase = draw(st.integers(0, 31)), draw(st.integers(0, 31))
+    return TileGrid.cover(height, width, tile=tile, overlap=overlap, phase=phase)
+
+
+@settings(max_examples=200, deadline=None)
+@given(grids(), st.integers(1, 6), st.integers(1, 200_000), st.data())
+def test_units_cover_a_window_exactly_once(grid, columns, pixels, data):
+    height, width = grid.rows.size, grid.cols.size
+    row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    within = Window(
+        row,
+        col,
+        data.draw(st.integers(1, height - row)),
+        data.draw(st.integers(1, width - col)),
+    )
+    seen = np.zeros((height, width), int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "UNIT_PIXELS", pixels)
+        units = cut_units(grid, within, columns)
+    for unit in units:
+        seen[unit.window.slices] += 1
+        assert len(unit.columns) <= columns
+        assert unit.window.intersection(within) is not None
+    assert seen.max() == 1
+    assert (seen[within.slices] == 1).all()
+    assert len({unit.name for unit in units}) == len(units)
+
+
+@settings(max_examples=100, deadline=None)
+@given(grids(), st.integers(1, 6), st.integers(1, 200_000), st.integers(1, 9))
+def test_parts_are_neighbours_and_leave_nothing_out(grid, columns, pixels, parts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "UNIT_PIXELS", pixels)
+        window = Window(0, 0, grid.rows.size, grid.cols.size)
+        units = cut_units(grid, window, columns)
+    shares = [share_of(units, part, parts) for part in range(1, parts + 1)]
+    assert sum(shares, ()) == units
+    sizes = [len(share) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+    for share in shares:
+        found = tuple(unit for stretch in stretches(share) for unit in stretch.units)
+        assert found == share
+
+
+def test_a_stretch_runs_the_tiles_that_reach_into_it():
+    grid = TileGrid.cover(1000, 1000, tile=128, overlap=32)
+    units = cut_units(grid, Window(200, 300, 300, 200), 3)
+    for stretch in stretches(units):
+        window = stretch.window
+        tiles = [
+            (band, column)
+            for band, row in enumerate(grid.rows.starts)
+            for column, col in enumerate(grid.cols.starts)
+            if window.intersection(Window(row, col, 128, 128)) is not None
+        ]
+        run = {(band, column) for band in stretch.bands for column in stretch.columns}
+        assert set(tiles) <= run
+
+
+def test_a_gap_parts_two_stretches():
+    grid = TileGrid.cover(4000, 100, tile=128, overlap=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "UNIT_PIXELS", 10_000)
+        units = cut_units(grid, Window(0, 0, 4000, 100), 9)
+    assert len(list(stretches(units))) == 1
+    assert len(list(stretches(units[:3] + units[4:]))) == 2
