@@ -20,7 +20,8 @@ from PIL import Image
 from rasterio.features import shapes
 
 from hyseg_cli.cli import cli
-from hyseg_cli.learn import modules
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn import fit, modules
 from hyseg_cli.learn.card import load_model, save_model
 from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_models import build
@@ -428,6 +429,33 @@ def test_the_model_is_the_best_of_all_validations(tmp_path, scene_folder, monkey
     assert [path.name for path in sorted((folder / "pictures").iterdir())] == [
         f"step-{step:06d}.png" for step in (1, 2, 3)
     ]
+
+
+def test_the_best_step_of_a_run_that_was_stopped_is_found_and_measured(
+    tmp_path, scene_folder, monkeypatch
+):
+    monkeypatch.setattr(
+        modules.SegmentationStage, "watched", property(lambda stage: -stage.global_step)
+    )
+
+    class Broken(fit.Saving):
+        def on_train_batch_end(self, trainer, *rest):
+            super().on_train_batch_end(trainer, *rest)
+            if self.path.parent.name == "segmentation" and trainer.global_step == 3:
+                raise HysegError("the power is gone", hint="Wait.")
+
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(scene_folder, out, **{"prior-steps": 1, "val-every": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "Saving", Broken)
+        assert run(*arguments).exit_code == 1
+    result = run(*arguments, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "goes on after step 3" in result.stderr
+    assert "taken from step 1" in result.stderr
+    card = load_model(out).card
+    assert card.metrics["step"] == 1
+    assert card.metrics["pixels"] > 0
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
