@@ -25,8 +25,11 @@ SMALL = {
 }
 """Hosts on backbones that a processor trains in two minutes."""
 
-REACHED = 0.5
-"""Mean IoU on the unseen scene; a map of one class has 0.1."""
+STEPS = {"unetformer": 120, "lsknet": 120, "dcswin": 120, "d2ls": 320}
+"""Of stage 2."""
+
+REACHED = {"unetformer": 0.75, "lsknet": 0.75, "dcswin": 0.5, "d2ls": 0.4}
+"""Mean IoU on the unseen scene, below what was measured; a map of one class has 0.1."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def train(folder, labels, out, monkeypatch, host):
     arguments = [
         "train", "--images", folder / "images", "--labels", labels, "--out", out,
         "--legend", folder / "legend.json", "--val-scenes", "west", "--chip-size", 64,
-        "--batch-size", 4, "--prior-steps", 40, "--steps", 120, "--val-every", 60,
+        "--batch-size", 4, "--prior-steps", 40, "--steps", STEPS[host], "--val-every", 60,
         "--prior-rate", 1e-3, "--rate", 1e-3, "--device", "cpu",
     ]  # fmt: skip
     result = CliRunner().invoke(cli, [str(part) for part in arguments])
@@ -75,11 +78,11 @@ def train(folder, labels, out, monkeypatch, host):
 def test_every_host_learns_to_map_an_unseen_scene(tmp_path, scenes, monkeypatch, host):
     out = tmp_path / "m.safetensors"
     found = train(scenes, scenes / "labels", out, monkeypatch, host)
-    assert found > REACHED
+    assert found > REACHED[host]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_polygons_teach_as_rasters_do(tmp_path, scenes, polygons, monkeypatch):
     found = train(scenes, polygons, tmp_path / "m.safetensors", monkeypatch, "unetformer")
-    assert found > REACHED
+    assert found > REACHED["unetformer"]
