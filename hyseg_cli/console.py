@@ -41,19 +41,23 @@ class Silence:
 
 
 class Console:
-    """A report on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+    """A report on stderr: a bar on a terminal, now and then a line elsewhere.
 
     Args:
         quiet: Say nothing but warnings.
     """
 
     seconds_between_lines = 10.0
+    share_between_lines = 0.01
+    """Least part of a task between two lines: days of training must not fill a log."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._told: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +83,14 @@ class Console:
             return
         if sys.stderr.isatty():
             self._draw(task, done, total)
-        elif done == total or time.monotonic() - self._last_line >= self.seconds_between_lines:
-            self._last_line = time.monotonic()
-            self._print(f"{task}: {done} of {total}")
+            return
+        now = time.monotonic()
+        began, first = self._begun.setdefault(task, (now, done))
+        enough = done - self._told.get(task, first) >= self.share_between_lines * total
+        if done == total or (enough and now - self._last_line >= self.seconds_between_lines):
+            self._last_line, self._told[task] = now, done
+            left = (now - began) / max(done - first, 1) * (total - done)
+            self._print(f"{task}: {done} of {total}" + (f", {_span(left)} left" if left else ""))
 
     def _draw(self, task: str, done: int, total: int) -> None:
         if self._bar is None:
@@ -103,3 +112,11 @@ class Console:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the console
+
+
+def _span(seconds: float) -> str:
+    """Some time in the unit in which it is told: `40 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -5,6 +5,10 @@ Each carries one line of what and where, one hint of what to type, and the exit 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from signal import Signals
+
 
 class HysegError(Exception):
     """Something failed while running (exit 1), such as a damaged file."""
@@ -15,6 +19,10 @@ class HysegError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Callable[..., HysegError], tuple[str]]:
+        # What an exception is made of by default are its positional arguments alone.
+        return partial(type(self), hint=self.hint), (self.message,)
 
 
 class UnusableFileError(HysegError):
@@ -49,3 +57,21 @@ class CheckFailedError(HysegError):
     """A check of the result failed; nothing stands under the final name (exit 5)."""
 
     exit_code = 5
+
+
+class InterruptedRunError(HysegError):
+    """The run was asked to stop by a signal (exit 130 or 143, as shells have it).
+
+    Args:
+        received: The signal.
+        message: What was going on.
+        hint: How to go on.
+    """
+
+    def __init__(self, received: Signals, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.received = received
+        self.exit_code = 128 + received
+
+    def __reduce__(self) -> tuple[Callable[..., HysegError], tuple[str]]:
+        return partial(type(self), self.received, hint=self.hint), (self.message,)

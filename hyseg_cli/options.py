@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.errors import HysegError, InterruptedRunError, UsageProblemError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -95,6 +95,9 @@ def _ending_in_order() -> Iterator[None]:
 def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
     try:
         return act()
+    except InterruptedRunError as error:
+        click.echo(f"{error.message}; {error.hint}", err=True)
+        ctx.exit(error.exit_code)
     except HysegError as error:
         if ctx.meta.get("debug"):
             raise

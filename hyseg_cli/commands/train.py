@@ -86,6 +86,13 @@ from hyseg_cli.settings import TrainSettings
 )
 @click.option("--val-images", type=FILE, help="Other images to measure on.")
 @click.option("--val-labels", type=FILE, help="Their labels.")
+@click.option(
+    "--stage",
+    type=click.Choice(["all", "prior", "segmentation"]),
+    default=default_of(TrainSettings, "stage"),
+    show_default=True,
+    help="Train both stages, or one of them; a model of the first serves as --prior.",
+)
 @click.option("--prior", type=FILE, help="Model whose prior is taken over instead of training one.")
 @click.option(
     "--prior-steps",
@@ -128,12 +135,31 @@ from hyseg_cli.settings import TrainSettings
     show_default=True,
     help="Largest magnification of a training chip.",
 )
+@click.option(
+    "--class-weights",
+    type=click.Choice(["none", "sqrt", "inverse"]),
+    default=default_of(TrainSettings, "class_weights"),
+    show_default=True,
+    help="Weigh rare classes more in stage 2: by the inverse of their pixels, or its square root.",
+)
+@click.option(
+    "--sampling",
+    type=click.Choice(["area", "classes"]),
+    default=default_of(TrainSettings, "sampling"),
+    show_default=True,
+    help="Cut chips anywhere, or half of them where a class is, all classes equally often.",
+)
 @click.option("--pretrained", is_flag=True, help="Fetch ImageNet weights for the backbones.")
 @click.option(
     "--val-every",
     default=default_of(TrainSettings, "val_every"),
     show_default=True,
-    help="Steps between validations.",
+    help="Steps between validations; each leaves a picture in the run folder.",
+)
+@click.option(
+    "--patience",
+    type=int,
+    help="End a stage after so many validations without a better one.  [default: never]",
 )
 @click.option(
     "--workers",
@@ -142,12 +168,19 @@ from hyseg_cli.settings import TrainSettings
     help="Processes that prepare chips.",
 )
 @device_option(TrainSettings)
+@click.option(
+    "--devices",
+    default=default_of(TrainSettings, "devices"),
+    show_default=True,
+    help="GPUs (or, on the CPU, processes) that share each batch; torchrun and SLURM set it.",
+)
 @click.option("--seed", default=default_of(TrainSettings, "seed"), show_default=True)
 @click.option("--data-name", default="", help="Name of the data set, for the model card.")
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
 @click.option("--attribution", default="", help="Whom to credit, for the model card.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: --val-every]")
 @click.option("--resume", is_flag=True, help="Go on where a run with these settings was stopped.")
+@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too, beside metrics.csv.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would be trained, and stop.")
 @overwrite_option
 def train(**options: Any) -> None:
@@ -161,6 +194,8 @@ def train(**options: Any) -> None:
             print_result(plan(settings, report).to_text())
             return
         result = workflow.run(settings, report)
+    if result is None:
+        return
     if result.scores is not None:
         print_result(f"validation mIoU {result.scores.mean_iou:.3f}")
         print_result(f"validation accuracy {result.scores.overall_accuracy:.3f}")

@@ -32,7 +32,9 @@ def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassS
         legend = legend_of(scene)
     if legend is not None:
         return {entry.id: ClassStyle(entry.name, entry.color) for entry in legend.classes}
-    styles = {value: ClassStyle(str(value), color) for value, color in _color_table(scene).items()}
+    # Tables have an entry for every value; those of classes that do not occur are black.
+    colors = {value: color for value, color in palette(scene).items() if any(color)}
+    styles = {value: ClassStyle(str(value), color) for value, color in colors.items()}
     for value, (name, color) in _sidecar_entries(scene).items():
         known = styles.get(value, ClassStyle(name, GRAY))
         styles[value] = ClassStyle(name, color or known.color)
@@ -70,13 +72,14 @@ def find_classes(
     )
 
 
-def _color_table(scene: Scene) -> Mapping[int, Color]:
+def palette(scene: Scene) -> Mapping[int, Color]:
+    """The colour of each value of a raster's first band; empty if it has no palette."""
     with open_dataset(scene.path) as file:
         try:
             table = file.colormap(1)
         except ValueError:  # rasterio's way to say that there is none
             return {}
-    return {value: color[:3] for value, color in table.items() if any(color[:3])}
+    return {value: color[:3] for value, color in table.items()}
 
 
 def _sidecar_entries(scene: Scene) -> dict[int, tuple[str, Color | None]]:

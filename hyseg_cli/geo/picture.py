@@ -23,6 +23,18 @@ def picture_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
+def is_deep(path: Path) -> bool:
+    """Whether a picture is a PNG of 16 bits; Pillow gives its colours as 8, GDAL reads all.
+
+    Source: the header chunk of the PNG specification, whose ninth byte is the bit depth.
+    """
+    if path.suffix.lower() != ".png" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(25)
+    return start[12:16] == b"IHDR" and start[24:25] == b"\x10"
+
+
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
     """The colours of a picture as uint8 (bands, height, width); palettes become colours."""
     with _open(path) as picture:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySeg, HySegConfig, build
 
@@ -51,12 +52,16 @@ class ModelCard:
     """Mean of each band over the training pixels, in units of the scenes."""
     std: tuple[float, ...]
     """Standard deviation of each band."""
+    limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Smallest and largest value of each band that counts; None for all, as of 8-bit images."""
     resolution_m: tuple[float, float] | None
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
     quantiles: tuple[tuple[float, ...], ...] = ()
     """Of each band over the training pixels, at `quantiles.LEVELS`; empty in older models."""
     tile_size: int
     """Side of the training chips in pixels."""
+    has_segmentation: bool = True
+    """Whether stage 2 was trained; without, the model serves as the prior of another only."""
     temperature: float = 1.0
     """What logits are divided by before the softmax, so that probabilities mean what they say."""
     data: TrainingData = field(default_factory=TrainingData)
@@ -66,9 +71,9 @@ class ModelCard:
     """What was measured on the validation scenes."""
 
     def __post_init__(self) -> None:
-        lengths = {len(self.bands), len(self.mean), len(self.std), self.config.bands}
-        if len(lengths) != 1:
-            raise _bad_card("bands, mean and std are not equally long")
+        measured = (self.bands, self.mean, self.std, *(self.limits or ()))
+        if {len(values) for values in measured} != {self.config.bands}:
+            raise _bad_card("bands, mean, std and limits are not equally long")
         is_number = isinstance(self.temperature, int | float)
         if not (is_number and 0 < self.temperature < math.inf):
             raise _bad_card(f"its temperature is {self.temperature}, not above 0")
@@ -79,6 +84,11 @@ class ModelCard:
             raise _bad_card(
                 f"the legend has {len(self.legend)} classes, the network {self.config.classes}"
             )
+
+    @property
+    def radiometry(self) -> Radiometry:
+        """How pixel values become input of the network."""
+        return Radiometry(self.mean, self.std, self.limits)
 
     def to_json(self) -> str:
         values = asdict(self) | {
@@ -101,6 +111,7 @@ class ModelCard:
             if found != FORMAT:
                 raise _bad_card(f"its format is {found}, this version reads {FORMAT}")
             resolution = values.pop("resolution_m")
+            limits = values.pop("limits", None)
             data = values.pop("data")
             return cls(
                 config=HySegConfig.from_dict(values.pop("config")),
@@ -109,6 +120,7 @@ class ModelCard:
                 mean=tuple(values.pop("mean")),
                 std=tuple(values.pop("std")),
                 quantiles=tuple(tuple(band) for band in values.pop("quantiles", ())),
+                limits=None if limits is None else (tuple(limits[0]), tuple(limits[1])),
                 resolution_m=None if resolution is None else (resolution[0], resolution[1]),
                 data=TrainingData(
                     name=data["name"],

@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -113,18 +112,3 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if _ITEMS in value:
         return {_unpack(k, tensors): _unpack(v, tensors) for k, v in value[_ITEMS]}
     return {key: _unpack(item, tensors) for key, item in value.items()}
-
-
-def random_state() -> dict[str, Any]:
-    """Where the random number generators stand."""
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put the random number generators where `random_state` found them."""
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])

@@ -17,11 +17,15 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.balance import Places
 from hyseg_cli.learn.labelled import Chip, LabelledScene
 from hyseg_cli.legend import NODATA_ID
 
 MAX_CLASS_SHARE = 0.75
 """A window is drawn again, up to ten times, while one class covers more of its labels."""
+
+CLASS_SHARE = 0.5
+"""Share of the chips that are drawn by class, where they are."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class TrainingChips(Dataset[Sample]):
     A training that goes on sets `first`: chip 0 is then the first that it has not seen.
 
     Scenes are drawn with the square root of their area, so that a large one does not drown the
-    others.
+    others. With `places`, half of the chips show a class that is drawn first, all equally often.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class TrainingChips(Dataset[Sample]):
         count: int,
         seed: int,
         augmentation: Augmentation,
+        places: Places | None = None,
     ) -> None:
         self.scenes = scenes
         self.size = size
         self.count = count
         self.seed = seed
         self.augmentation = augmentation
+        self.places = places
         self.first = 0
         weight = np.sqrt([scene.height * scene.width for scene in scenes])
         self._share = weight / weight.sum()
@@ -103,27 +109,45 @@ class TrainingChips(Dataset[Sample]):
         return f"{scene.name}, {side} pixels from row {window.row}, column {window.col}"
 
     def _draw(self, rng: np.random.Generator) -> tuple[LabelledScene, Window, Chip]:
-        """A window whose labels are not nearly all of one class, if ten draws find one.
+        """A window of the class wanted, or of any whose labels are not nearly all of one class.
 
-        Else one that has labels at all: of a few polygons most windows show none.
+        If ten draws find none, one that has labels at all: of a few polygons most windows show
+        none.
         """
+        wanted = None
+        if self.places is not None and rng.random() < CLASS_SHARE:
+            wanted = self.places.draw_class(rng)
         labelled = None
         for _ in range(10):
-            scene = self.scenes[rng.choice(len(self.scenes), p=self._share)]
-            low, high = np.log(self.augmentation.scale)
-            side = round(self.size / float(np.exp(rng.uniform(low, high))))
-            height, width = min(side, scene.height), min(side, scene.width)
-            side = min(height, width)
-            row = int(rng.integers(scene.height - side + 1))
-            col = int(rng.integers(scene.width - side + 1))
-            window = Window(row, col, side, side)
+            scene, window = self._window(rng, wanted)
             chip = scene.read(window)
             counts = np.bincount(chip.labels.ravel(), minlength=NODATA_ID + 1)[:NODATA_ID]
-            if 0 < counts.max() <= MAX_CLASS_SHARE * counts.sum():
+            is_mixed = 0 < counts.max() <= MAX_CLASS_SHARE * counts.sum()
+            if is_mixed if wanted is None else counts[wanted] > 0:
                 return scene, window, chip
             if labelled is None and counts.max() > 0:
                 labelled = scene, window, chip
         return labelled or (scene, window, chip)
+
+    def _window(self, rng: np.random.Generator, wanted: int | None) -> tuple[LabelledScene, Window]:
+        """A square of random size anywhere in a scene, or around a place of the class wanted."""
+        around = None
+        if wanted is None or self.places is None:
+            scene = self.scenes[rng.choice(len(self.scenes), p=self._share)]
+        else:
+            index, *around = self.places.draw_pixel(wanted, rng)
+            scene = self.scenes[index]
+        low, high = np.log(self.augmentation.scale)
+        side = round(self.size / float(np.exp(rng.uniform(low, high))))
+        side = min(side, scene.height, scene.width)
+        if around is None:
+            row = int(rng.integers(scene.height - side + 1))
+            col = int(rng.integers(scene.width - side + 1))
+        else:
+            up, left = rng.integers(side, size=2).tolist()
+            row = min(max(around[0] - up, 0), scene.height - side)
+            col = min(max(around[1] - left, 0), scene.width - side)
+        return scene, Window(row, col, side, side)
 
 
 class ValidationChips(Dataset[Sample]):

@@ -51,6 +51,11 @@ def match(
         UsageProblemError: If a band asked for does not exist.
         ModelMismatchError: If the scene cannot be read as the model needs it.
     """
+    if not card.has_segmentation:
+        raise ModelMismatchError(
+            "the model holds a prior only, its segmentation was never trained",
+            hint="Train it: `hyseg train --stage segmentation --prior MODEL ...`.",
+        )
     chosen = _asked_for(scene, card, bands) if bands else _find(scene, card)
     for band in chosen:
         if scene.dtypes[band - 1] != card.dtype:

@@ -8,21 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
-from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader, Dataset
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
 from hyseg_cli.learn.checkpoint import SafetensorsIO
-from hyseg_cli.learn.chips import Sample, TrainingChips, ValidationChips
-from hyseg_cli.learn.modules import Stage
+from hyseg_cli.learn.chips import TrainingChips, ValidationChips
+from hyseg_cli.learn.gallery import Gallery
+from hyseg_cli.learn.interruption import Interruption
+from hyseg_cli.learn.loading import ALONE, training_loader, validation_loader
+from hyseg_cli.learn.processes import Processes
+from hyseg_cli.learn.stage import Stage
+from hyseg_cli.legend import Legend
 
-CHECKPOINT = "last.safetensors"
+LAST = "last.safetensors"
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,78 +36,162 @@ class FitOptions:
     """How a stage is run; what it optimises is its recipe's matter."""
 
     batch_size: int
+    """Chips of each step, in all processes together."""
     workers: int
     """Processes that prepare chips; 0 prepares them in the main one."""
     val_every: int
     """Steps between validations."""
     device: torch.device
     log_folder: Path
-    """Where a folder with the stage's metrics.csv and its last checkpoint goes."""
+    """Gets a folder with the stage's metrics.csv, pictures, last and best checkpoint."""
     save_every: int
     """Steps between checkpoints."""
+    patience: int | None = None
+    """Validations without a better one after which to stop; None for never."""
+    tensorboard: bool = False
+    """Log for TensorBoard too."""
+    processes: Processes = ALONE
+    """Those that share each batch."""
     resume: bool = False
     """Go on from the last checkpoint, if there is one."""
+
+    @property
+    def stops_after(self) -> int | None:
+        """Steps without a better validation after which to stop."""
+        return None if self.patience is None else self.patience * self.val_every
 
 
 def fit(
     stage: Stage,
     chips: TrainingChips,
     validation: ValidationChips | None,
+    legend: Legend,
     *,
     name: str,
     options: FitOptions,
     report: Report,
-) -> None:
-    """Train a stage for the steps of its recipe; afterwards it holds the averaged weights."""
-    steps = stage.recipe.steps
-    last = options.log_folder / name / CHECKPOINT
-    goes_on = options.resume and last.is_file()
-    log = ""
-    if goes_on:
-        done = int(SafetensorsIO().load_checkpoint(last)["global_step"])
+) -> int:
+    """Train a stage; afterwards it holds averaged weights and, with a validation, their scores.
+
+    Returns:
+        The step of these weights: the best of all validations, or the last without any.
+
+    Raises:
+        InterruptedRunError: If a signal asked to stop; the last checkpoint holds the state.
+        HysegError: If the loss is no number, or a file cannot be read or written.
+    """
+    folder = options.log_folder / name
+    keeping = Keeping(folder / BEST, options.stops_after)
+    done = _steps_done(folder / LAST) if options.resume else 0
+    if done:
         report.note(f"the {name} goes on after step {done}")
         chips.first = done * options.batch_size
-        log = f"after_{done}"
-    progress = _Progress(report, name, steps)
+        keeping.find()
+    progress = Progress(report, name, keeping)
+    gallery = [] if validation is None else [Gallery(validation, legend, folder / "pictures")]
+    loader = training_loader(chips, options.batch_size, options.workers, options.processes)
+    held_out = None
+    if validation is not None:
+        held_out = validation_loader(validation, options.batch_size, options.processes)
+    hint = "go on with --resume and the same settings"
+    with (
+        Interruption(f"the {name}", hint) as interruption,
+        _without_known_warnings(),
+        _enough_memory(),
+    ):
+        trainer = _trainer(
+            stage,
+            [
+                StopAtNonsense(chips, options.batch_size),
+                keeping,
+                *gallery,
+                progress,
+                Averaging(avg_fn=stage.recipe.average),
+                Saving(folder / LAST, options.save_every, options.val_every, interruption),
+            ],
+            _loggers(name, done, options),
+            options,
+        )
+        # Lightning leaves every module in the mode it finds it in.
+        stage.train()
+        trainer.fit(stage, loader, held_out, ckpt_path=folder / LAST if done else None)
+        if held_out is None:
+            return trainer.global_step
+        if progress.validated_at != trainer.global_step:
+            trainer.validate(stage, held_out, verbose=False)
+        if keeping.step is None or keeping.step == trainer.global_step:
+            return trainer.global_step
+        trainer.strategy.barrier()  # the first process has written the best weights
+        stage.load_state_dict(keeping.weights())
+        if keeping.scores is not None:
+            stage.scores = keeping.scores
+        else:
+            # The best step was validated by a run that was stopped since.
+            _trainer(stage, [], [], options).validate(stage, held_out, verbose=False)
+        return keeping.step
+
+
+def _steps_done(checkpoint: Path) -> int:
+    if not checkpoint.is_file():
+        return 0
+    return int(SafetensorsIO().load_checkpoint(checkpoint)["global_step"])
+
+
+def _trainer(
+    stage: Stage, callbacks: list[Callback], loggers: list[Logger], options: FitOptions
+) -> pl.Trainer:
+    steps, processes = stage.recipe.steps, options.processes
+    together = processes.count > 1
     on_gpu = options.device.type == "cuda"
     if on_gpu:
         torch.set_float32_matmul_precision("high")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = pl.Trainer(
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return pl.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=[options.device.index or 0] if on_gpu else 1,
+        devices=[options.device.index or 0] if on_gpu and not together else processes.on_node,
+        num_nodes=processes.nodes,
+        strategy=DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
+        if together
+        else "auto",
+        # Of batches that are shared; on the CPU torch cannot.
+        sync_batchnorm=together and on_gpu,
+        use_distributed_sampler=False,
         precision="bf16-mixed" if on_gpu else "32-true",
         max_steps=steps,
         val_check_interval=min(options.val_every, steps),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=stage.recipe.clip,
-        callbacks=[
-            WeightAveraging(avg_fn=stage.recipe.average),
-            progress,
-            _StopAtNonsense(chips, options.batch_size),
-            _Saving(last, options.save_every),
-        ],
+        callbacks=callbacks,
         plugins=[SafetensorsIO()],
-        logger=CSVLogger(options.log_folder, name=name, version=log),
+        logger=loggers,
         log_every_n_steps=min(10, steps),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = DataLoader(
-        chips,
-        batch_size=options.batch_size,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-    )
-    held_out = None if validation is None else validation_loader(validation, options.batch_size)
-    # Lightning leaves every module in the mode it finds it in.
-    stage.train()
-    with _without_known_warnings():
-        trainer.fit(stage, loader, held_out, ckpt_path=last if goes_on else None)
-        if held_out is not None and progress.validated_at != steps:
-            trainer.validate(stage, held_out, verbose=False)
+
+
+def _loggers(name: str, done: int, options: FitOptions) -> list[Logger]:
+    """Logs of the stage; one that goes on writes to a folder of its own."""
+    version = f"after_{done}" if done else ""
+    loggers: list[Logger] = [CSVLogger(options.log_folder, name=name, version=version)]
+    if options.tensorboard:
+        loggers.append(TensorBoardLogger(options.log_folder, name=name, version=version))
+    return loggers
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Where a batch cannot be computed in parts: in validation, and between several processes."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise HysegError(
+            f"the memory of the GPU does not suffice ({error})",
+            hint="Start anew with --overwrite and a smaller --batch-size or --chip-size.",
+        ) from error
 
 
 KNOWN_WARNINGS = (
@@ -127,63 +217,3 @@ def _without_known_warnings() -> Iterator[None]:
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield
-
-
-def validation_loader(chips: Dataset[Sample], batch_size: int) -> DataLoader[Sample]:
-    """Batches of validation chips, which have four times the pixels of training chips."""
-    return DataLoader(chips, batch_size=max(1, batch_size // 4))
-
-
-class _StopAtNonsense(Callback):
-    """Ends a training whose loss is no number, and tells where the chips came from."""
-
-    def __init__(self, chips: TrainingChips, batch_size: int) -> None:
-        self.chips = chips
-        self.batch_size = batch_size
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, _stage: pl.LightningModule, outputs: Any, _batch: Any, index: int
-    ) -> None:
-        if torch.isfinite(outputs["loss"]):
-            return
-        first = index * self.batch_size - self.chips.first
-        places = [self.chips.place(first + chip) for chip in range(self.batch_size)]
-        raise HysegError(
-            f"the loss is {float(outputs['loss'])} at step {trainer.global_step}, "
-            f"with chips of {'; '.join(places)}",
-            hint="Look at these places for odd values, or lower --rate and --prior-rate.",
-        )
-
-
-class _Saving(Callback):
-    """Writes the state of the training every so many steps, over the last one."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path = path
-        self.every = every
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0 and trainer.global_step < trainer.max_steps:
-            trainer.save_checkpoint(self.path)
-
-
-class _Progress(Callback):
-    """Passes steps and validation scores on to the report."""
-
-    def __init__(self, report: Report, name: str, steps: int) -> None:
-        self.report = report
-        self.name = name
-        self.steps = steps
-        self.validated_at = 0
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.report.advance(f"training the {self.name}", trainer.global_step, self.steps)
-
-    def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
-        self.validated_at = trainer.global_step
-        if isinstance(stage, Stage):
-            for name, scores in stage.scores.items():
-                self.report.note(
-                    f"step {trainer.global_step}: {name} mIoU {scores.mean_iou:.3f}, "
-                    f"accuracy {scores.overall_accuracy:.3f}"
-                )

@@ -43,7 +43,7 @@ class Predictor:
         network.config = replace(network.config, sample=sample)
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.standardise = Standardise(model.card.mean, model.card.std).to(device)
+        self.standardise = Standardise(model.card.radiometry).to(device)
         self.views = views
         self.classes = len(model.card.legend)
         # On a CPU tiles run one by one: it is no slower, and a batch changes the last digits.

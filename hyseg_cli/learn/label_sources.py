@@ -22,6 +22,8 @@ from rasterio.features import rasterize
 
 from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.names import palette
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.learn.labels import encode_labels
@@ -41,7 +43,8 @@ class LabelSource(Protocol):
 class RasterLabels:
     """Label rasters, brought to the image's grid by nearest neighbour.
 
-    Where several cover a pixel, the first that labels it counts.
+    Where several cover a pixel, the first that labels it counts. A PNG with a palette is one of
+    colours, as it is beside images that are no rasters; in other rasters the values are the ids.
 
     Args:
         paths: Rasters of class ids or colours.
@@ -55,7 +58,7 @@ class RasterLabels:
 
     def __init__(self, paths: Sequence[Path], image: Scene, legend: Legend) -> None:
         self._legend = legend
-        self._readers = []
+        self._sources: list[tuple[SceneReader, Channels | None]] = []
         for path in paths:
             labels = open_scene(path)
             has_place = labels.is_georeferenced and image.is_georeferenced
@@ -68,15 +71,30 @@ class RasterLabels:
             if has_place and not overlap(image, labels):
                 raise _no_overlap(path, image)
             onto = image if has_place else None
-            self._readers.append(SceneReader(labels, labels.data_bands, onto=onto))
+            reader = SceneReader(labels, labels.data_bands, onto=onto)
+            self._sources.append((reader, _palette_of(labels)))
 
     def read(self, window: Window) -> Channels:
         found = np.full((window.height, window.width), NODATA_ID, np.uint8)
-        for reader in self._readers:
+        for reader, colors in self._sources:
             pixels = reader.read(window)
-            channels = encode_labels(pixels.image, self._legend, reader.scene.path, pixels.valid)
+            values = pixels.image if colors is None else colors[:, pixels.image[0]]
+            channels = encode_labels(values, self._legend, reader.scene.path, pixels.valid)
             found = np.where(found == NODATA_ID, channels, found)
         return found
+
+
+def _palette_of(labels: Scene) -> Channels | None:
+    """Colours (3, 256) of the values of a PNG that has a palette."""
+    if Path(labels.path).suffix.lower() not in PICTURE_SUFFIXES:
+        return None
+    colors = palette(labels)
+    if not colors:
+        return None
+    table = np.zeros((3, 256), np.uint8)
+    for value, color in colors.items():
+        table[:, value] = color
+    return table
 
 
 class VectorLabels:

@@ -12,7 +12,7 @@ import pyogrio.errors
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.names import class_styles
-from hyseg_cli.geo.picture import PICTURE_SUFFIXES, read_picture
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.label_sources import class_texts
@@ -79,7 +79,7 @@ def _legend_of_polygons(path: Path, field: str) -> Legend:
 
 def _distinct_values(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """The values of the labelled pixels, one in a row: (n, bands)."""
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_SUFFIXES and not is_deep(path):
         picture = read_picture(path)
         return np.unique(picture.reshape(len(picture), -1).T.astype(np.int64), axis=0)
     scene = open_scene(path)

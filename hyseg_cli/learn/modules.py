@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Self
 
-import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_cli.learn.checkpoint import random_state, set_random_state
 from hyseg_cli.learn.chips import Sample
-from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
+from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.recipe import Recipe
+from hyseg_cli.learn.stage import Stage
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
 from hyseg_models.diagnostics import binned_means
 from hyseg_models.labels import pooled_shares
@@ -26,114 +25,13 @@ from hyseg_models.meanflow import MeanFlowLoss
 from hyseg_models.meanstruct import MeanStruct
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How one stage is optimised."""
-
-    steps: int
-    learning_rate: float
-    encoder_rate: float
-    """Learning rate of pretrained encoders; equal to `learning_rate` when they start at random."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.01
-    warmup: int = 100
-    """Steps of linear warm-up, at most a tenth of all."""
-    final_rate: float = 1e-6
-    ema: float = 0.999
-    """Decay of the averaged weights, reached as (1 + n) / (10 + n)."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-
-    def rate_factor(self, step: int) -> float:
-        """Learning rate of a step over the base rate: linear warm-up, then half a cosine."""
-        warmup = min(self.warmup, max(1, self.steps // 10))
-        if step < warmup:
-            return (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, self.steps - warmup))
-        low = self.final_rate / self.learning_rate
-        return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
-
-    def average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        """The next averaged weights (`torch.optim.swa_utils.AveragedModel`)."""
-        if not averaged.is_floating_point():
-            return current
-        decay = min(self.ema, (1 + int(count)) / (10 + int(count)))
-        # lerp leaves equal values as they are: the frozen prior must not drift.
-        return torch.lerp(averaged, current, 1.0 - decay)
-
-
-class Stage(pl.LightningModule, ABC):
-    """What both stages share: input, optimiser and schedule."""
-
-    def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
-        self.standardise = standardise
-        self.recipe = recipe
-        self._random_state: dict[str, Any] | None = None
-        self.scores: dict[str, Scores] = {}
-        """Scores of the last validation, by name."""
-
-    @abstractmethod
-    def learned(self) -> nn.Module:
-        """The part of the network this stage trains."""
-
-    @abstractmethod
-    def encoder(self) -> nn.Module:
-        """The part of it that may start from pretrained weights."""
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_state"] = random_state()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._random_state = checkpoint["random_state"]
-
-    def on_train_batch_start(self, _batch: Sample, _index: int) -> None:
-        # Only now: setting up a resumed run draws random numbers too.
-        if self._random_state is not None:
-            set_random_state(self._random_state)
-            self._random_state = None
-
-    @property
-    def progress(self) -> float:
-        """Share of the training done."""
-        return min(1.0, self.global_step / self.recipe.steps)
-
-    def inputs(self, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised image (B, bands, H, W), valid (B, 1, H, W) and labels (B, H, W)."""
-        image = self.standardise(batch["image"], batch["valid"])
-        return image.contiguous(memory_format=torch.channels_last), batch["valid"], batch["labels"]
-
-    def configure_optimizers(self) -> Any:
-        recipe = self.recipe
-        encoder = {id(p) for p in self.encoder().parameters()}
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for parameter in self.learned().parameters():
-            if not parameter.requires_grad:
-                continue
-            rate = recipe.encoder_rate if id(parameter) in encoder else recipe.learning_rate
-            # Biases, normalisation scales and bandwidths have no reason to shrink.
-            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": params, "lr": rate, "weight_decay": decay}
-                for (rate, decay), params in groups.items()
-            ],
-            betas=recipe.betas,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-
 class PriorStage(Stage):
     """Stage 1: MeanStruct learns the structure of label maps by the MeanFlow objective."""
 
     def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
         super().__init__(network, standardise, recipe)
+        # Processes that train together wait for the gradient of everything that has one.
+        network.requires_grad_(False)
         self.learned().requires_grad_(True)
 
     @property
@@ -150,17 +48,15 @@ class PriorStage(Stage):
         return self.network.backbone if shared else self.prior.condition.body
 
     def on_fit_end(self) -> None:
+        self.network.requires_grad_(True)
         self.learned().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> PriorStage:  # noqa: FBT001, FBT002 - torch's signature
-        # HySeg keeps its prior in evaluation mode; here it is the one that learns.
-        super().train(mode)
-        self.learned().train(mode)
-        return self
-
-    def training_step(self, batch: Sample, _index: int) -> Tensor:
-        terms = self.network.prior_objective(*self.inputs(batch), progress=self.progress)
-        self.log("loss", terms.loss)
+    def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:
+        # The same source for all parts: each takes its own of what is drawn for the whole.
+        generator = torch.Generator(self.device).manual_seed(self.recipe.seed_of(index, 0))
+        terms = self.network.prior_objective(
+            *self.inputs(batch), progress=self.progress, generator=generator, part=part
+        )
         self.log("speed_ratio", terms.speed_ratio)
         self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
         self._log_errors("mean_error_at_gap", terms.times.t - terms.times.r, terms, gapped=True)
@@ -176,6 +72,20 @@ class PriorStage(Stage):
             if mean.isfinite():
                 self.log(f"{name}_{(index + 0.5) / len(means):.1f}", mean)
 
+    @property
+    def watched(self) -> float:
+        return self.scores["position"].mean_iou
+
+    def drawn(self, batch: Sample) -> dict[str, Tensor]:
+        image, valid, labels = self.inputs(batch)
+        condition = self.network.condition(image, valid)
+        found = {}
+        for name, policy in (("prior", "position"), ("mean of the prior", "mean")):
+            settings = replace(self.network.config.sample, noise=policy)
+            winner = self.prior.draw(condition, batch["origin"], settings).argmax(dim=1)
+            found[name] = enlarged(winner, labels)
+        return found
+
     def on_validation_epoch_start(self) -> None:
         classes = self.network.config.classes
         self._matrices = {policy: ConfusionMatrix(classes) for policy in ("position", "mean")}
@@ -190,9 +100,9 @@ class PriorStage(Stage):
             matrix.update(as_bytes(reference), as_bytes(drawn.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = {name: matrix.scores() for name, matrix in self._matrices.items()}
+        self.scores = {name: self.total(matrix) for name, matrix in self._matrices.items()}
         for name, scores in self.scores.items():
-            self.log(f"miou_{name}", scores.mean_iou)
+            self.log(f"miou_{name}", scores.mean_iou, sync_dist=True)
 
 
 class SegmentationStage(Stage):
@@ -203,6 +113,7 @@ class SegmentationStage(Stage):
         standardise: From pixel values to its input.
         recipe: How.
         frozen: A part of the network that keeps its weights and statistics.
+        weights: Weight of each class in the loss; None for one.
     """
 
     def __init__(
@@ -212,8 +123,14 @@ class SegmentationStage(Stage):
         recipe: Recipe,
         *,
         frozen: nn.Module | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__(network, standardise, recipe)
+        self.weights: Tensor | None
+        # Not stored: it follows from the settings and the labels.
+        self.register_buffer(
+            "weights", None if weights is None else torch.tensor(weights), persistent=False
+        )
         if network.shares_backbone:
             # The prior was learned with it; a run that goes on here has not just frozen it.
             network.backbone.requires_grad_(requires_grad=False)
@@ -233,11 +150,21 @@ class SegmentationStage(Stage):
     def encoder(self) -> nn.Module:
         return self.network.backbone
 
-    def training_step(self, batch: Sample, _index: int) -> Tensor:
+    def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:  # noqa: ARG002 - nothing is drawn for the whole
         image, valid, labels = self.inputs(batch)
-        loss = segmentation_loss(self.network(image, valid, labels=labels), labels)
-        self.log("loss", loss)
-        return loss
+        output = self.network(image, valid, labels=labels)
+        return segmentation_loss(output, labels, weights=self.weights)
+
+    @property
+    def watched(self) -> float:
+        return self.scores["segmentation"].mean_iou
+
+    def drawn(self, batch: Sample) -> dict[str, Tensor]:
+        image, valid, labels = self.inputs(batch)
+        output = self.network(image, valid, batch["origin"], labels)
+        found = {} if output.prior is None else {"prior": output.prior.argmax(dim=1)}
+        found["prediction"] = output.logits.argmax(dim=1)
+        return {name: enlarged(channels, labels) for name, channels in found.items()}
 
     def on_validation_epoch_start(self) -> None:
         self._matrix = ConfusionMatrix(self.network.config.classes)
@@ -248,8 +175,8 @@ class SegmentationStage(Stage):
         self._matrix.update(as_bytes(labels), as_bytes(logits.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = {"segmentation": self._matrix.scores()}
-        self.log("miou", self.scores["segmentation"].mean_iou)
+        self.scores = {"segmentation": self.total(self._matrix)}
+        self.log("miou", self.watched, sync_dist=True)
 
 
 def prior_of(network: HySeg) -> MeanStruct:
@@ -264,6 +191,14 @@ def pooled_labels(prior: MeanStruct, labels: Tensor) -> Tensor:
     """Most frequent class of each cell of the prior grid: (B, H, W) -> int64 (B, h, w)."""
     shares, weight = pooled_shares(labels, prior.classes, prior.config.stride)
     return shares.argmax(dim=1).where(weight[:, 0] > 0, IGNORE_ID)
+
+
+def enlarged(cells: Tensor, labels: Tensor) -> Tensor:
+    """Cells (B, h, w) as pixels, each as often as it takes to cover labels (B, H, W)."""
+    height, width = labels.shape[-2:]
+    factor = -(-height // cells.shape[-2])
+    pixels = cells.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+    return pixels[:, :height, :width]
 
 
 def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[Sample]) -> float:

@@ -1,6 +1,6 @@
 """Pairs of images and labels, opened to be read window by window.
 
-JPEG and PNG pairs are read with Pillow alone; GDAL is imported only when a raster needs it.
+JPEG and 8-bit PNG pairs are read with Pillow alone; GDAL is imported only when a raster needs it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.geo.picture import PICTURE_SUFFIXES
+from hyseg_cli.geo.picture import PICTURE_SUFFIXES, is_deep
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.pairs import ScenePair
 from hyseg_cli.learn.pictures import PictureScene
@@ -63,7 +63,8 @@ def open_pair(
         UnusableFileError: If a file is damaged, or labels lie elsewhere than their image.
         HysegError: If labels do not fit their image or the legend.
     """
-    if {path.suffix.lower() for path in (pair.image, *pair.labels)} <= PICTURE_SUFFIXES:
+    files = (pair.image, *pair.labels)
+    if all(path.suffix.lower() in PICTURE_SUFFIXES and not is_deep(path) for path in files):
         return PictureScene(pair, legend, bands)
     from hyseg_cli.learn.rasters import RasterScene  # GDAL only where it is needed
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.balance import occurrence
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.quantiles import quantiles
-from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.learn.radiometry import Radiometry, radiometry_of_sample
+from hyseg_cli.legend import NODATA_ID
 
-STRIP_ROWS = 512
-SAMPLE_EVERY = 101
-"""Of so many pixels one counts for the quantiles; a prime, so that no column is preferred."""
+STRIP_ROWS = 512  # a multiple of the cells of `occurrence`
+SAMPLE_PX = 500_000
+"""Pixels of all scenes together from which percentiles are taken: their rank is then off by less
+than a thousandth."""
 
 
 @dataclass(frozen=True)
 class Survey:
     """Of all training scenes together."""
 
-    mean: tuple[float, ...]
-    """Of each band, over the valid pixels."""
-    std: tuple[float, ...]
+    radiometry: Radiometry
     quantiles: tuple[tuple[float, ...], ...]
     """Of each band, at `quantiles.LEVELS`."""
     labelled: tuple[int, ...]
@@ -40,18 +41,32 @@ class Survey:
 
 @dataclass(frozen=True)
 class SceneCounts:
-    """Sums over the pixels of one scene, which was read once."""
+    """What was found in one scene, which was read once."""
 
     pixels: int
+    """Valid ones."""
     total: npt.NDArray[np.float64]
+    """Sum of their values in each band."""
     squares: npt.NDArray[np.float64]
     labelled: npt.NDArray[np.int64]
+    """Labelled pixels of each class."""
     sample: npt.NDArray[np.float32]
-    """(bands, pixels / SAMPLE_EVERY)."""
+    """Some valid pixels (bands, n), drawn at random."""
+    occurrence: npt.NDArray[np.bool_]
+    """Where each class occurs, as `balance.occurrence` gives it."""
+
+    def of_classes(self, kept: npt.NDArray[np.bool_]) -> SceneCounts:
+        """The same of some of the classes."""
+        return replace(self, labelled=self.labelled[kept], occurrence=self.occurrence[kept])
 
 
-def count_scene(scene: LabelledScene) -> SceneCounts:
+def count_scene(scene: LabelledScene, classes: int, share: float = 1.0) -> SceneCounts:
     """Read all pixels and labels of a scene, in strips.
+
+    Args:
+        scene: What to read.
+        classes: Number of channels of its labels.
+        share: Part of the pixels to keep as a sample.
 
     Raises:
         UnusableFileError: If a block is damaged.
@@ -59,43 +74,53 @@ def count_scene(scene: LabelledScene) -> SceneCounts:
     """
     pixels = 0
     total, squares = np.zeros(scene.bands), np.zeros(scene.bands)
-    labelled = np.zeros(NODATA_ID + 1, np.int64)
-    sample = []
+    labelled = np.zeros(classes, np.int64)
+    samples, cells = [], []
+    rng = np.random.default_rng(0)
     for row in range(0, scene.height, STRIP_ROWS):
         strip = Window(row, 0, min(STRIP_ROWS, scene.height - row), scene.width)
         chip = scene.read(strip)
-        values = chip.image[:, chip.valid].astype(np.float64)  # (bands, pixels)
+        values = chip.image[:, chip.valid]  # (bands, pixels)
+        wide = values.astype(np.float64)
         pixels += values.shape[1]
-        sample.append(values[:, ::SAMPLE_EVERY].astype(np.float32))
-        total += values.sum(axis=1)
-        squares += np.square(values).sum(axis=1)
-        labelled += np.bincount(chip.labels[chip.valid], minlength=NODATA_ID + 1)
-    return SceneCounts(pixels, total, squares, labelled, np.concatenate(sample, axis=1))
+        total += wide.sum(axis=1)
+        squares += np.square(wide).sum(axis=1)
+        chosen = rng.random(values.shape[1]) < share
+        samples.append(values[:, chosen].astype(np.float32))
+        labels = np.where(chip.valid, chip.labels, np.uint8(NODATA_ID))
+        labelled += np.bincount(labels.ravel(), minlength=NODATA_ID + 1)[:classes]
+        cells.append(occurrence(labels, classes))
+    sample = np.concatenate(samples, axis=1)
+    return SceneCounts(pixels, total, squares, labelled, sample, np.concatenate(cells, axis=1))
 
 
-def survey(counts: Sequence[SceneCounts], legend: Legend) -> Survey:
-    """What the scenes have together.
+def sample_share(scenes: Sequence[LabelledScene]) -> float:
+    """The share of the pixels of some scenes that makes a sample of `SAMPLE_PX`."""
+    if not scenes:
+        return 0.0
+    return min(1.0, SAMPLE_PX / sum(scene.height * scene.width for scene in scenes))
 
-    Args:
-        counts: Of scenes of one band count.
-        legend: Their classes.
+
+def survey(counts: Sequence[SceneCounts], *, is_8_bit: bool) -> Survey:
+    """What scenes of one band count have together.
 
     Raises:
         UsageProblemError: If no pixel is labelled.
     """
-    pixels = max(sum(scene.pixels for scene in counts), 1)
-    labelled = np.sum([scene.labelled for scene in counts], axis=0)[:NODATA_ID]
+    labelled = np.sum([scene.labelled for scene in counts], axis=0)
     if labelled.sum() == 0:
         raise UsageProblemError(
             "no pixel of the training scenes is labelled",
             hint="Check that labels and images overlap, and what the legend ignores.",
         )
+    sample = np.concatenate([scene.sample for scene in counts], axis=1)
+    radiometry = _radiometry_of_sums(counts) if is_8_bit else radiometry_of_sample(sample)
+    return Survey(radiometry, quantiles(sample), tuple(labelled.tolist()))
+
+
+def _radiometry_of_sums(counts: Sequence[SceneCounts]) -> Radiometry:
+    pixels = max(sum(scene.pixels for scene in counts), 1)
     mean = np.sum([scene.total for scene in counts], axis=0) / pixels
     squares = np.sum([scene.squares for scene in counts], axis=0) / pixels
     deviation = np.sqrt(np.maximum(squares - np.square(mean), 1e-12))
-    return Survey(
-        tuple(mean.tolist()),
-        tuple(deviation.tolist()),
-        quantiles(np.concatenate([scene.sample for scene in counts], axis=1)),
-        tuple(labelled[: len(legend)].tolist()),
-    )
+    return Radiometry(tuple(mean.tolist()), tuple(deviation.tolist()))

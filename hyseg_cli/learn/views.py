@@ -38,6 +38,27 @@ class SceneView:
         return chip.image, chip.valid, chip.labels
 
 
+class RelabelledScene:
+    """A scene whose channels are numbered anew.
+
+    Args:
+        scene: The scene.
+        table: uint8 (256,), the new channel of each old one, 255 for unlabelled.
+    """
+
+    def __init__(self, scene: LabelledScene, table: npt.NDArray[np.uint8]) -> None:
+        self.name = scene.name
+        self.height, self.width = scene.height, scene.width
+        self.dtype, self.bands = scene.dtype, scene.bands
+        self.resolution_m = getattr(scene, "resolution_m", None)
+        self._scene = scene
+        self._table = table
+
+    def read(self, window: Window) -> Chip:
+        chip = self._scene.read(window)
+        return Chip(chip.image, chip.valid, self._table[chip.labels])
+
+
 def split_scene(scene: LabelledScene, share: float) -> tuple[list[SceneView], SceneView]:
     """A training part, in one or two pieces, and a validation part of one scene.
 

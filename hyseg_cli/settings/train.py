@@ -42,6 +42,8 @@ class TrainSettings:
     """Other images to measure on."""
     val_labels: Path | None = None
     """Their labels."""
+    stage: Literal["all", "prior", "segmentation"] = "all"
+    """What is trained: both stages, or one; the second needs a prior from `prior` or `start`."""
     prior: Path | None = None
     """Model whose prior is taken over; stage 1 is then left out."""
     prior_steps: int | None = None
@@ -54,12 +56,20 @@ class TrainSettings:
     rate: float = 6e-4
     min_scale: float = 0.5
     max_scale: float = 2.0
+    class_weights: Literal["none", "sqrt", "inverse"] = "none"
+    """Weight of rare classes in the loss of stage 2, from the pixels of the training labels."""
+    sampling: Literal["area", "classes"] = "area"
+    """Where chips are cut: anywhere, or half of them where a class is that was drawn first."""
     pretrained: bool = False
     val_every: int = 500
     """Steps between validations."""
+    patience: int | None = None
+    """Validations without a better one after which a stage ends; None for never."""
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
+    devices: int = 1
+    """Processes on this machine that share each batch."""
     seed: int = 0
     data_name: str = ""
     licence: str = ""
@@ -68,6 +78,8 @@ class TrainSettings:
     """Steps between checkpoints; None for `val_every`."""
     resume: bool = False
     """Go on where a run with these settings was stopped."""
+    tensorboard: bool = False
+    """Log for TensorBoard too."""
     dry_run: bool = False
     """Tell what would be trained, and stop."""
     overwrite: bool = False
@@ -77,6 +89,8 @@ class TrainSettings:
         """Steps of both stages."""
         usual = (20_000, 20_000) if self.start is None else (500, 1_500)
         first = usual[0] if self.prior_steps is None else self.prior_steps
+        if self.stage == "segmentation":
+            first = 0
         return first, usual[1] if self.steps is None else self.steps
 
     def __post_init__(self) -> None:
@@ -90,6 +104,8 @@ class TrainSettings:
             ("--steps", self.stage_steps[1]),
             ("--batch-size", self.batch_size),
             ("--val-every", self.val_every),
+            ("--devices", self.devices),
+            ("--patience", 1 if self.patience is None else self.patience),
             ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
@@ -120,6 +136,16 @@ class TrainSettings:
             (self.val_images is None) == (self.val_labels is None),
             "--val-images and --val-labels belong together",
             "Give both or neither.",
+        )
+        check(
+            self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
+            "--stage prior trains a prior, so it needs steps for one and takes none over",
+            "Leave out --prior, and give --prior-steps 1 or more.",
+        )
+        check(
+            self.stage != "segmentation" or not (self.prior is None and self.start is None),
+            "--stage segmentation needs a prior that was trained before",
+            "Give --prior MODEL, such as the file that --stage prior wrote, or --from MODEL.",
         )
         check(
             self.start is None or self.prior is None,

@@ -12,7 +12,9 @@ from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.settings import TrainSettings
 
 MANIFEST = "run.json"
-FREE = frozenset({"resume", "overwrite", "dry_run", "device", "workers", "save_every"})
+FREE = frozenset(
+    {"resume", "overwrite", "dry_run", "device", "devices", "workers", "save_every", "tensorboard"}
+)
 """Settings that do not change what is learned."""
 
 

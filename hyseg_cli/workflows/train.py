@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 from torch.utils.data import Subset
 
-from hyseg_cli import __version__
-from hyseg_cli.console import Report
-from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.card import ModelCard, TrainingData, load_model, save_model
+from hyseg_cli.console import Report, Silence
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.learn.balance import class_weights
+from hyseg_cli.learn.card import ModelCard, load_model, save_model
 from hyseg_cli.learn.chips import Augmentation, Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
-from hyseg_cli.learn.fit import FitOptions, fit, validation_loader
+from hyseg_cli.learn.fit import FitOptions, fit
 from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.metrics import Scores
-from hyseg_cli.learn.modules import PriorStage, Recipe, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.modules import PriorStage, SegmentationStage, fit_temperature
+from hyseg_cli.learn.processes import Processes, find_processes
 from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.recipe import Recipe
+from hyseg_cli.learn.stage import Stage
 from hyseg_cli.learn.survey import Survey
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.run_folder import RunFolder
-from hyseg_cli.workflows.training_network import band_names, share_encoder, start_network
+from hyseg_cli.workflows.training_card import describe, metrics_of
+from hyseg_cli.workflows.training_network import radiometry_for, share_encoder, start_network
 from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
-from hyseg_models import IGNORE_ID, HySeg, HySegConfig
+from hyseg_models import IGNORE_ID, HySeg
 
 FINE_TUNING_RATE = 0.3
 """Learning rate of a network that goes on from a model, over that of a new one."""
@@ -61,53 +64,104 @@ class _Run:
     network: HySeg
     standardise: Standardise
     folder: RunFolder
+    processes: Processes
 
 
-def run(settings: TrainSettings, report: Report) -> TrainResult:
-    """Train both stages and write the model file.
+def run(settings: TrainSettings, report: Report) -> TrainResult | None:
+    """Train both stages, or the one that is asked for, and write the model file.
 
     A run folder beside it, `NAME.run`, holds the logs, the model as it stood after stage 1, and
     what a run that was stopped needs to go on as if it had not been.
+
+    Returns:
+        What was left behind; None in the processes beside the first, which write and tell nothing.
     """
+    processes = find_processes(settings.devices)
+    processes.share_of(settings.batch_size)
+    if not processes.is_first:
+        report = Silence()
     require_free(settings.out, overwrite=settings.overwrite)
+    if settings.tensorboard:
+        _require_tensorboard()
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, report)
-    found = scenes.survey
-    _warn_of_absent_classes(scenes.legend, found, report)
+    _warn_of_absent_classes(scenes.legend, scenes.survey, report)
     network = start_network(settings, scenes, report)
-    card = _describe(settings, network.config, scenes, found)
     folder = RunFolder(settings)
-    folder.begin()
-    training = _Run(settings, report, scenes, network, Standardise(found.mean, found.std), folder)
+    if processes.is_first:
+        folder.begin()
+    radiometry = radiometry_for(settings, scenes)
+    standardise = Standardise(radiometry)
+    training = _Run(settings, report, scenes, network, standardise, folder, processes)
+    card = _first_stage(training, describe(settings, network.config, scenes, radiometry))
+    scores = None
+    if settings.stage != "prior":
+        card, scores = _second_stage(training, card)
+    if not processes.is_first:
+        return None
+    save_model(settings.out, network, card)
+    return TrainResult(settings.out, scores)
+
+
+def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
+    """Train the prior, or take it from where it is; the card with what was measured of it."""
+    settings, network, folder = training.settings, training.network, training.folder
+    card = replace(card, has_segmentation=settings.stage != "prior")
     if settings.resume and folder.prior.is_file():
         done = load_model(folder.prior)
         network.load_state_dict(done.network.state_dict())
-        card = done.card
-    elif network.prior is not None:
+        return done.card
+    if network.prior is not None:
         card = replace(card, metrics={"prior": _train_prior(training)})
-        # In full precision: a run that goes on from here ends like one that was never stopped.
-        save_model(folder.prior, network, card, half=False)
+        if training.processes.is_first:
+            # In full precision: a run that goes on ends like one that was never stopped.
+            save_model(folder.prior, network, card, half=False)
+    return card
+
+
+def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | None]:
+    """Train the segmentation; the card with its scores on the validation scenes, if any."""
+    settings, network, scenes = training.settings, training.network, training.data
     if not settings.pretrained and settings.start is None:
         share_encoder(network)
-    pl.seed_everything(settings.seed + 1, verbose=False)
     stage = SegmentationStage(
         network,
         training.standardise,
         _recipe(settings),
         frozen=network.backbone if settings.freeze == "backbone" else None,
+        weights=_weights(settings, scenes, training.report),
     )
-    _fit(training, stage, name="segmentation")
+    step = _fit(training, stage, name="segmentation")
     scores = stage.scores.get("segmentation")
     if scores is not None:
-        card = replace(card, metrics=card.metrics | _metrics(scores, scenes.legend))
-    save_model(settings.out, network, card)
-    return TrainResult(settings.out, scores)
+        measured = metrics_of(scores, scenes.legend) | {"step": step}
+        card = replace(card, metrics=card.metrics | measured)
+    return card, scores
+
+
+def _require_tensorboard() -> None:
+    if find_spec("tensorboard") is None:
+        raise UsageProblemError(
+            "--tensorboard: the package tensorboard is not installed",
+            hint='Install it with `pip install "hyseg[tensorboard]"`, or read metrics.csv in the '
+            "run folder.",
+        )
 
 
 def _warn_of_absent_classes(legend: Legend, found: Survey, report: Report) -> None:
     absent = [name for name, count in zip(legend.names, found.labelled, strict=True) if count == 0]
     if absent:
         report.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
+
+
+def _weights(
+    settings: TrainSettings, scenes: TrainingScenes, report: Report
+) -> tuple[float, ...] | None:
+    weights = class_weights(scenes.survey.labelled, settings.class_weights)
+    if weights is not None:
+        pairs = zip(scenes.legend.names, weights, strict=True)
+        report.note("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in pairs))
+    return weights
 
 
 def _train_prior(training: _Run) -> dict[str, float]:
@@ -152,10 +206,12 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
         learning_rate=rate,
         encoder_rate=rate * (0.1 if has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
+        seed=settings.seed + (not prior),
     )
 
 
-def _fit(training: _Run, stage: Stage, *, name: str) -> None:
+def _fit(training: _Run, stage: Stage, *, name: str) -> int:
+    """Run a stage; the step whose weights it holds then."""
     settings, data = training.settings, training.data
     chips = TrainingChips(
         data.training,
@@ -163,6 +219,7 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> None:
         count=stage.recipe.steps * settings.batch_size,
         seed=settings.seed + (name == "segmentation"),
         augmentation=Augmentation(scale=(settings.min_scale, settings.max_scale)),
+        places=data.places if settings.sampling == "classes" else None,
     )
     options = FitOptions(
         batch_size=settings.batch_size,
@@ -171,61 +228,18 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> None:
         device=choose_device(settings.device),
         log_folder=training.folder.path,
         save_every=settings.save_every or settings.val_every,
+        patience=settings.patience,
+        tensorboard=settings.tensorboard,
+        processes=training.processes,
         resume=settings.resume,
     )
     validation = _validation_chips(data.validation, settings) if data.validation else None
-    fit(stage, chips, validation, name=name, options=options, report=training.report)
+    report = training.report
+    step = fit(stage, chips, validation, data.legend, name=name, options=options, report=report)
+    if validation is not None:
+        report.note(f"the {name} is taken from step {step}, the best on the validation scenes")
+    return step
 
 
 def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) -> ValidationChips:
     return ValidationChips(scenes, size=2 * settings.chip_size)
-
-
-def _describe(
-    settings: TrainSettings, config: HySegConfig, data: TrainingScenes, found: Survey
-) -> ModelCard:
-    benchmark = BENCHMARKS[settings.benchmark] if settings.benchmark else None
-    resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
-    return ModelCard(
-        config=config,
-        legend=data.legend,
-        bands=band_names(settings, config.bands),
-        dtype=data.training[0].dtype,
-        mean=found.mean,
-        std=found.std,
-        quantiles=found.quantiles,
-        resolution_m=(
-            (min(resolutions) / settings.max_scale, max(resolutions) / settings.min_scale)
-            if resolutions
-            else None
-        ),
-        tile_size=settings.chip_size,
-        data=TrainingData(
-            name=settings.data_name or (benchmark.title if benchmark else ""),
-            licence=settings.licence or (benchmark.licence if benchmark else ""),
-            attribution=settings.attribution,
-            training_scenes=data.training_names,
-            validation_scenes=data.validation_names,
-        ),
-        training={
-            "settings": {key: _plain(value) for key, value in asdict(settings).items()}
-            | {"start": settings.start and Path(settings.start).name},
-            "hyseg": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
-    return value.name if isinstance(value, Path) else value
-
-
-def _metrics(scores: Scores, legend: Legend) -> dict[str, Any]:
-    return {
-        "miou": scores.mean_iou,
-        "overall_accuracy": scores.overall_accuracy,
-        "iou": dict(zip(legend.names, scores.iou.tolist(), strict=True)),
-        "pixels": scores.pixels,
-    }

@@ -45,7 +45,7 @@ class Plan:
             *(f"class {name:<20} {share:7.2%} of the labelled pixels" for name, share in entries),
             f"network            {parameters / 1e6:.1f} M parameters",
             f"stage 1            {first} steps",
-            f"stage 2            {second} steps",
+            f"stage 2            {0 if self.settings.stage == 'prior' else second} steps",
             f"each step          {batch} chips of {size} x {size} pixels",
             f"memory             about {self.memory_bytes / 2**30:.1f} GiB",
         ]

@@ -11,7 +11,8 @@ from torch import nn
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.card import built_in_model, load_model
+from hyseg_cli.learn.card import built_in_model, load_model, read_card
+from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
@@ -60,6 +61,11 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
         raise UsageProblemError(
             str(error), hint="Go online once, or train from random weights without --pretrained."
         ) from error
+    if settings.stage == "prior" and network.prior is None:
+        raise UsageProblemError(
+            f"--preset {settings.preset} has no prior to train",
+            hint="Train it with --stage all, or choose another --preset.",
+        )
     if settings.prior is not None:
         _take_over_prior(network, settings.prior)
     elif network.segmentor is not None:
@@ -76,7 +82,7 @@ def _sized(config: HySegConfig, scenes: TrainingScenes) -> HySegConfig:
 
 def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
     """A network of the donor's kind, with its weights for the classes and bands of that name."""
-    path = built_in_model() if settings.start == BUILT_IN_NAME else Path(settings.start or "")
+    path = _start_path(settings.start or "")
     donor = load_model(path)
     network = build(_sized(donor.card.config, scenes))
     classes = _origins(scenes.legend.names, donor.card.legend.names)
@@ -88,6 +94,25 @@ def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report)
         f"band, {len(done.fresh)} started anew; new classes: {', '.join(new) or 'none'}"
     )
     return network
+
+
+def radiometry_for(settings: TrainSettings, scenes: TrainingScenes) -> Radiometry:
+    """How pixel values become network input.
+
+    A network that goes on from a model with the same bands keeps that model's: its weights are
+    made for it, and a few images, which may be bright or dark, say little of others.
+    """
+    found = scenes.survey.radiometry
+    if settings.start is None:
+        return found
+    donor = read_card(_start_path(settings.start))
+    names = band_names(settings, scenes.training[0].bands)
+    is_same = donor.bands == names and donor.dtype == scenes.training[0].dtype
+    return donor.radiometry if is_same else found
+
+
+def _start_path(start: str) -> Path:
+    return built_in_model() if start == BUILT_IN_NAME else Path(start)
 
 
 def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:

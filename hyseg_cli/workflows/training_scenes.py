@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.learn.balance import Places
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.scenes import open_pair, require_one_kind
-from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, survey
-from hyseg_cli.learn.views import split_scene
-from hyseg_cli.legend import Legend
+from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, sample_share, survey
+from hyseg_cli.learn.views import RelabelledScene, split_scene
+from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import TrainSettings
 
@@ -35,6 +37,8 @@ class TrainingScenes:
     validation_names: tuple[str, ...]
     survey: Survey
     """What was measured of the training scenes."""
+    places: Places
+    """Where each class occurs in them."""
 
 
 def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingScenes:
@@ -51,20 +55,26 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         validation = _open(benchmark.find(settings.root, "val"), coding, settings, report)
     else:
         legend, training, validation = _open_own(settings, report)
-    training, counts = _read_once(training, report)
-    validation, _ = _read_once(validation, report)
+    share = sample_share([scene for _, scene in training])
+    training, counts = _read_once(training, len(legend), share, report)
+    validation, _ = _read_once(validation, len(legend), 0.0, report)
     if not training:
         raise UsageProblemError(
             "no scene is left to train on", hint="Keep at least one out of the validation."
         )
     require_one_kind([scene for _, scene in (*training, *validation)])
+    if settings.benchmark is None and settings.legend is None:
+        legend, table = _classes_with_pixels(legend, counts, report)
+        training, validation = _relabelled(training, table), _relabelled(validation, table)
+        counts = [scene.of_classes(table[: len(scene.labelled)] != NODATA_ID) for scene in counts]
     scenes = TrainingScenes(
         legend,
         [scene for _, scene in training],
         [scene for _, scene in validation],
         _names(training),
         _names(validation),
-        survey(counts, legend),
+        survey(counts, is_8_bit=training[0][1].dtype == "uint8"),
+        Places.of([scene.occurrence for scene in counts]),
     )
     report.note(
         f"{len(training)} images of {len(scenes.training_names)} scenes to train on, "
@@ -82,12 +92,7 @@ def _open_own(settings: TrainSettings, report: Report) -> tuple[Legend, list[Nam
     alone = images_without(pairs, settings.images)
     if alone:
         report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
-    legend = _legend(settings, pairs, report)
-    if len(legend) < 2:
-        raise UsageProblemError(
-            f"there is one class only, {legend.names[0]}",
-            hint="Label at least one other, such as everything else.",
-        )
+    legend = _require_two(_legend(settings, pairs, report))
     named = _open(pairs, legend, settings, report)
     if settings.val_images is None or settings.val_labels is None:
         return legend, *_split(named, settings)
@@ -95,6 +100,38 @@ def _open_own(settings: TrainSettings, report: Report) -> tuple[Legend, list[Nam
     measured_on = {pair.image.resolve() for pair in other}
     rest = [entry for entry in named if Path(entry[1].name).resolve() not in measured_on]
     return legend, rest, _open(other, legend, settings, report)
+
+
+def _classes_with_pixels(
+    legend: Legend, counts: Sequence[SceneCounts], report: Report
+) -> tuple[Legend, npt.NDArray[np.uint8]]:
+    """Of a legend made from the labels the classes that can be learned, and their new channels."""
+    present = np.sum([scene.labelled for scene in counts], axis=0) > 0
+    table = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
+    if not present.any():
+        present[:] = True  # the survey tells that nothing is labelled
+    kept = [entry for entry, is_kept in zip(legend.classes, present, strict=True) if is_kept]
+    absent = [entry.name for entry in legend.classes if entry not in kept]
+    if absent:
+        report.warn(
+            f"left out of the classes: {', '.join(absent)}, without a pixel in a training scene; "
+            "elsewhere they count as unlabelled"
+        )
+    table[np.flatnonzero(present)] = np.arange(len(kept))
+    return _require_two(replace(legend, classes=tuple(kept))), table
+
+
+def _relabelled(named: list[Named], table: npt.NDArray[np.uint8]) -> list[Named]:
+    return [(name, RelabelledScene(scene, table)) for name, scene in named]
+
+
+def _require_two(legend: Legend) -> Legend:
+    if len(legend) < 2:
+        raise UsageProblemError(
+            f"there is one class only, {legend.names[0]}",
+            hint="Label at least one other, such as everything else.",
+        )
+    return legend
 
 
 def _names(named: Sequence[Named]) -> tuple[str, ...]:
@@ -133,7 +170,9 @@ def _open(
     return usable
 
 
-def _read_once(named: list[Named], report: Report) -> tuple[list[Named], list[SceneCounts]]:
+def _read_once(
+    named: list[Named], classes: int, share: float, report: Report
+) -> tuple[list[Named], list[SceneCounts]]:
     """The scenes whose every pixel and label can be read, and what is counted of each.
 
     What would fail in the middle of the training fails here.
@@ -143,7 +182,7 @@ def _read_once(named: list[Named], report: Report) -> tuple[list[Named], list[Sc
     first_problem = None
     for done, (name, scene) in enumerate(named, 1):
         try:
-            counts.append(count_scene(scene))
+            counts.append(count_scene(scene, classes, share))
         except UnusableFileError as error:
             first_problem = first_problem or error
             report.warn(f"left out: {error.message}")

@@ -153,11 +153,12 @@ class HySeg(nn.Module):
         *,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> MeanFlowLoss:
-        """The loss of stage 1; shapes as in `forward`, H and W multiples of 32."""
+        """The loss of stage 1 (`MeanStruct.objective`); H and W are multiples of 32."""
         prior = self._require_prior()
         condition = self.condition(image, valid)
-        return prior.objective(condition, labels, progress=progress, generator=generator)
+        return prior.objective(condition, labels, progress=progress, generator=generator, part=part)
 
     def condition(
         self, image: Tensor, valid: Tensor, pyramid: Sequence[Tensor] | None = None

@@ -70,21 +70,29 @@ class MeanStruct(nn.Module):
         *,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> MeanFlowLoss:
-        """The loss of a batch.
+        """The loss of a batch, or of one of the equal parts of a larger one.
+
+        Times and noise are drawn for the whole of it: processes with one source of randomness
+        that share a batch compute together what one would alone.
 
         Args:
             condition: What the images say (`self.condition`).
             labels: int64 (B, H, W), `IGNORE_ID` where unknown.
             progress: Share of the training done, for the curriculum.
             generator: Source of times and noise.
+            part: Number of the part, from 0, and of all parts.
         """
         if self.config.training == "discriminative":
             return self._discriminative_loss(condition, labels)
         data, weight = self.labels.encode(labels)
-        noise = torch.randn(data.shape, device=data.device, generator=generator)
-        times = draw_times(
-            len(data),
+        index, parts = part
+        own = slice(index * len(data), (index + 1) * len(data))
+        whole = (parts * len(data), *data.shape[1:])
+        noise = torch.randn(whole, device=data.device, generator=generator)[own]
+        drawn = draw_times(
+            whole[0],
             self.config.time,
             objective=self.config.objective,
             progress=progress,
@@ -96,7 +104,7 @@ class MeanStruct(nn.Module):
             data,
             weight,
             noise,
-            times,
+            Times(drawn.r[own], drawn.t[own]),
             self.config.objective,
             scale=self.config.beta,
             progress=progress,

@@ -2,10 +2,10 @@ import torch
 from conftest import tiny_config
 
 from hyseg_cli.learn.diagnose import PriorDiagnostics, diagnose_prior
-from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.radiometry import Radiometry, Standardise
 from hyseg_models import build
 
-STANDARDISE = Standardise((0.0,) * 3, (1.0,) * 3)
+STANDARDISE = Standardise(Radiometry((0.0,) * 3, (1.0,) * 3))
 
 
 def batch(size=2):

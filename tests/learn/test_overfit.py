@@ -7,7 +7,7 @@ from hyseg_cli.geo.grid import Window
 from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.modules import as_bytes
 from hyseg_cli.learn.pairs import find_pairs
-from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.radiometry import Radiometry, Standardise
 from hyseg_cli.learn.scenes import open_pairs
 from hyseg_cli.legend_files import read_legend
 from hyseg_models import build, preset, segmentation_loss
@@ -23,7 +23,7 @@ def test_four_real_chips_are_overfitted(shared, request):
     image = torch.stack([torch.from_numpy(chip.image.copy()) for chip in chips])
     labels = torch.stack([torch.from_numpy(chip.labels.copy()).long() for chip in chips])
     valid = torch.ones(4, 1, 128, 128, dtype=torch.bool)
-    image = Standardise((110.0,) * 3, (60.0,) * 3)(image, valid)
+    image = Standardise(Radiometry((110.0,) * 3, (60.0,) * 3))(image, valid)
     config = preset("cpu_smoke").override({"classes": len(legend), "head.drop_path": 0.0})
     network = build(config)
 

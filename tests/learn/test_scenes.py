@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ from PIL import Image
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.learn.labelled import Chip
+from hyseg_cli.learn.legends import legend_of_labels
 from hyseg_cli.learn.pairs import find_pairs, images_without
+from hyseg_cli.learn.quantiles import LEVELS
 from hyseg_cli.learn.scenes import open_pairs
-from hyseg_cli.learn.survey import count_scene, survey
+from hyseg_cli.learn.survey import count_scene, sample_share, survey
 from hyseg_cli.legend import Legend
 
 LEGEND = Legend.from_dict(
@@ -189,26 +193,73 @@ def test_scenes_of_different_kinds_are_not_mixed(tmp_path, write_raster, legend)
         open_pairs(pairs, legend)
 
 
-def test_the_survey_counts_all_valid_pixels(write_raster, legend):
+@pytest.fixture
+def surveyed(write_raster, legend):
+    """The survey of an image and its labels, and what it should count."""
+
+    def make(array, **profile):
+        array[:, :300, :9] = 0
+        classes = np.random.default_rng(0).integers(0, 3, array.shape[1:]).astype(np.uint8)
+        classes[650:] = 255
+        image = write_raster(array, "image.tif", nodata=0, **profile)
+        labels = write_raster(classes, "labels.tif")
+        (scene,) = open_pairs(find_pairs(image, labels), legend)
+        is_8_bit = array.dtype == np.uint8
+        share = sample_share([scene])
+        found = survey([count_scene(scene, len(legend), share)], is_8_bit=is_8_bit)
+        valid = (array[0] != 0) & np.isfinite(array).all(axis=0)
+        return found, array[:, valid].astype(float), classes[valid]
+
+    return make
+
+
+def test_the_survey_counts_all_valid_pixels(surveyed, legend):
     rng = np.random.default_rng(0)
-    array = rng.integers(1, 60000, (3, 700, 40)).astype(np.uint16)
-    array[:, :300, :9] = 0
-    classes = rng.integers(0, 3, (700, 40)).astype(np.uint8)
-    classes[650:] = 255
-    image = write_raster(array, "image.tif", nodata=0)
-    labels = write_raster(classes, "labels.tif")
-    (scene,) = open_pairs(find_pairs(image, labels), legend)
-    found = survey([count_scene(scene)], legend)
-    valid = array[0] > 0
-    np.testing.assert_allclose(found.mean, array[:, valid].astype(float).mean(axis=1))
-    np.testing.assert_allclose(found.std, array[:, valid].astype(float).std(axis=1))
-    assert len(found.quantiles) == len(array)
-    for band, values in zip(found.quantiles, array[:, valid], strict=True):
-        assert list(band) == sorted(band)
-        assert values.min() <= band[0] <= band[-1] <= values.max()
-    counts = np.bincount(classes[valid], minlength=256)[: len(legend)]
+    found, values, classes = surveyed(rng.integers(1, 255, (3, 700, 40)).astype(np.uint8))
+    np.testing.assert_allclose(found.radiometry.mean, values.mean(axis=1))
+    np.testing.assert_allclose(found.radiometry.std, values.std(axis=1))
+    assert found.radiometry.limits is None
+    for band, of_band in zip(found.quantiles, values, strict=True):
+        np.testing.assert_allclose(band, np.quantile(of_band, LEVELS))  # all pixels are sampled
+    counts = np.bincount(classes, minlength=256)[: len(legend)]
     assert found.labelled == tuple(counts.tolist())
     assert sum(found.shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_images_of_more_than_8_bits_are_cut_to_percentiles(surveyed, dtype):
+    rng = np.random.default_rng(0)
+    array = (rng.gamma(3.0, 400.0, (4, 700, 40)) + 1).astype(dtype)
+    array[:, 400, 20] = 30_000  # a glint
+    if dtype == np.float32:
+        array[2, 500, 11] = np.nan
+    if dtype == np.int16:
+        array[:, 300:350] *= -1
+    found, values, _ = surveyed(array)
+    low, high = np.percentile(values, (0.5, 99.5), axis=1)
+    np.testing.assert_allclose(found.radiometry.limits, (low, high), rtol=1e-6)
+    cut = values.clip(low[:, None], high[:, None])
+    np.testing.assert_allclose(found.radiometry.mean, cut.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(found.radiometry.std, cut.std(axis=1), rtol=1e-6)
+
+
+def test_a_sample_of_a_large_scene_has_the_percentiles_of_the_whole():
+    class Large:
+        height, width, name, dtype, bands = 3000, 1000, "large", "uint16", 3
+
+        def read(self, window):
+            rng = np.random.default_rng(window.row)
+            shape = (window.height, window.width)
+            image = rng.normal(10_000, 1_000, (3, *shape)).astype(np.uint16)
+            return Chip(image, np.ones(shape, bool), np.zeros(shape, np.uint8))
+
+    share = sample_share([Large()])
+    assert share == pytest.approx(1 / 6)
+    found = survey([count_scene(Large(), 1, share)], is_8_bit=False).radiometry
+    # The normal law: 99 % lie within 2.576 deviations.
+    np.testing.assert_allclose(found.limits[0], 10_000 - 2_576, atol=40)
+    np.testing.assert_allclose(found.limits[1], 10_000 + 2_576, atol=40)
+    np.testing.assert_allclose(found.mean, 10_000, atol=10)
 
 
 def test_labels_that_label_nothing_are_told(write_raster, legend):
@@ -216,4 +267,38 @@ def test_labels_that_label_nothing_are_told(write_raster, legend):
     labels = write_raster(np.full((20, 20), 255, np.uint8), "labels.tif")
     (scene,) = open_pairs(find_pairs(image, labels), legend)
     with pytest.raises(UsageProblemError, match="no pixel of the training scenes is labelled"):
-        survey([count_scene(scene)], legend)
+        survey([count_scene(scene, len(legend))], is_8_bit=True)
+
+
+def test_a_png_of_16_bits_is_read_in_all_of_them(tmp_path, legend):
+    import rasterio
+
+    image = np.random.default_rng(0).integers(0, 65536, (3, 40, 50)).astype(np.uint16)
+    labels = np.random.default_rng(1).integers(0, 3, (1, 40, 50)).astype(np.uint8)
+    for name, array in (("a.png", image), ("a_mask.png", labels)):
+        count, height, width = array.shape
+        profile = {"count": count, "height": height, "width": width, "dtype": array.dtype}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(tmp_path / name, "w", driver="PNG", **profile) as file:
+                file.write(array)
+    (scene,) = open_pairs(find_pairs(tmp_path, tmp_path), legend)
+    chip = scene.read(Window(0, 0, 40, 50))
+    assert scene.dtype == "uint16"
+    np.testing.assert_array_equal(chip.image, image)
+    np.testing.assert_array_equal(chip.labels, labels[0])
+
+
+def test_the_palette_of_a_png_gives_the_classes_of_a_geotiff(tmp_path, write_raster):
+    drawn = np.random.default_rng(0).integers(0, 3, (40, 50)).astype(np.uint8)
+    picture = Image.new("P", (50, 40))
+    picture.putdata(drawn.ravel().tolist())
+    picture.putpalette([0, 0, 0, 200, 30, 30, 30, 30, 200])
+    picture.save(tmp_path / "labels.png")
+    image = write_raster(np.zeros((3, 40, 50), np.uint8), "image.tif")
+    pairs = find_pairs(image, tmp_path / "labels.png")
+    legend = legend_of_labels(pairs[0].labels, "class")
+    assert [entry.color for entry in legend.classes] == [(0, 0, 0), (30, 30, 200), (200, 30, 30)]
+    (scene,) = open_pairs(pairs, legend)
+    expected = np.array([0, 2, 1], np.uint8)[drawn]
+    np.testing.assert_array_equal(scene.read(Window(0, 0, 40, 50)).labels, expected)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 
 import geopandas as gpd
 import numpy as np
@@ -19,8 +20,10 @@ from PIL import Image
 from rasterio.features import shapes
 
 from hyseg_cli.cli import cli
-from hyseg_cli.learn import modules
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn import fit, modules
 from hyseg_cli.learn.card import load_model, save_model
+from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_models import build
 
 
@@ -105,6 +108,45 @@ def test_the_prior_of_a_model_can_be_reused(tmp_path, scene_folder):
     assert one.temperature == other.temperature
 
 
+def test_the_stages_one_after_the_other_are_both_at_once(tmp_path, scene_folder):
+    parts, whole = tmp_path / "parts.safetensors", tmp_path / "whole.safetensors"
+    first = tmp_path / "first.safetensors"
+    assert run(*train_arguments(scene_folder, first, stage="prior")).exit_code == 0
+    refused = run(
+        "predict", scene_folder / "images/west.tif", "--out", tmp_path / "w.tif", "-m", first
+    )
+    assert refused.exit_code == 4
+    assert "holds a prior only" in refused.stderr
+    options = {"stage": "segmentation", "prior": first}
+    assert run(*train_arguments(scene_folder, parts, **options)).exit_code == 0
+    assert run(*train_arguments(scene_folder, whole)).exit_code == 0
+    one, other = load_model(parts), load_model(whole)
+    assert one.card.has_segmentation
+    for name, tensor in other.network.prior.state_dict().items():
+        np.testing.assert_array_equal(tensor, one.network.prior.state_dict()[name], err_msg=name)
+    assert one.card.metrics["miou"] == pytest.approx(other.card.metrics["miou"], abs=0.05)
+
+
+def test_classes_come_from_the_training_scenes_alone(tmp_path, write_raster):
+    rng = np.random.default_rng(0)
+    for name, ids in (("a", (0, 1, 3)), ("b", (0, 1, 2, 3))):
+        for folder, array in (
+            ("images", rng.integers(0, 255, (3, 80, 80)).astype(np.uint8)),
+            ("labels", rng.choice(ids, (80, 80)).astype(np.uint8)),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_raster(array, f"{folder}/{name}.tif")
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(tmp_path, out, legend=None, **{"val-scenes": "b"})
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "left out of the classes: 2" in result.stderr
+    card = load_model(out).card
+    assert card.legend.ids == (0, 1, 3)
+    with rasterio.open(tmp_path / "labels" / "b.tif") as file:
+        assert card.metrics["pixels"] == (file.read(1) != 2).sum()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -123,6 +165,9 @@ def test_the_prior_of_a_model_can_be_reused(tmp_path, scene_folder):
         ({"from": "nowhere.safetensors"}, 2, "no such model file"),
         ({"from": "default", "prior": "x.safetensors"}, 2, "Leave out --prior"),
         ({"labels": "POLYGONS", "class-field": "type"}, 2, "no column 'type'"),
+        ({"stage": "segmentation"}, 2, "needs a prior"),
+        ({"stage": "prior", "prior": "x.safetensors"}, 2, "takes none over"),
+        ({"stage": "prior", "preset": "cpu_smoke-host"}, 2, "has no prior to train"),
     ],
 )
 def test_impossible_trainings_are_refused_before_they_start(
@@ -288,43 +333,145 @@ def test_two_minutes_of_training_map_an_unseen_scene(tmp_path):
 
 
 STOPPING = """
-import os, signal, sys
+import os, sys
 from hyseg_cli.learn import fit
-class Stopped(fit._Saving):
+stage, step, number = sys.argv[1], *map(int, sys.argv[2:4])
+class Stopped(fit.Saving):
     def on_train_batch_end(self, trainer, *rest):
+        at_step = self.path.parent.name == stage and trainer.global_step == step
+        if at_step and number != 9:
+            os.kill(os.getpid(), number)
         super().on_train_batch_end(trainer, *rest)
-        stage, step = sys.argv[1], int(sys.argv[2])
-        if self.path.parent.name == stage and trainer.global_step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-fit._Saving = Stopped
+        if at_step:
+            os.kill(os.getpid(), number)
+fit.Saving = Stopped
 from hyseg_cli.cli import cli
-cli(sys.argv[3:])
+cli(sys.argv[4:])
 """
 
 
-@pytest.mark.parametrize(("stage", "step"), [("prior", 5), ("segmentation", 3)])
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stage, step):
-    arguments = {"prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2, "seed": 3}
-    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
-    given = [str(part) for part in train_arguments(scene_folder, killed, **arguments)]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", STOPPING, stage, str(step), *given],
+def stopped(arguments, *, stage, step, by):
+    """A training that gets a signal at a step; by SIGKILL after its state is saved."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STOPPING, stage, str(step), str(int(by))]
+        + [str(part) for part in arguments],
         check=False,
         # Sums depend on how many threads share them.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
     )
+
+
+@pytest.mark.parametrize(("stage", "step", "saved"), [("prior", 5, 4), ("segmentation", 6, 6)])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stage, step, saved):
+    arguments = {"prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2, "seed": 3}
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
+    given = train_arguments(scene_folder, killed, **arguments)
+    done = stopped(given, stage=stage, step=step, by=signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
     assert not killed.exists()
     result = run(*given, "--resume")
     assert result.exit_code == 0, result.output
-    assert f"the {stage} goes on after step {step - 1}" in result.stderr
+    assert f"the {stage} goes on after step {saved}" in result.stderr
     one, other = load_model(whole), load_model(killed)
     for name, tensor in one.network.state_dict().items():
         np.testing.assert_allclose(
             tensor, other.network.state_dict()[name], rtol=1e-6, atol=1e-7, err_msg=name
         )
     assert one.card.metrics == other.card.metrics
+    maps = []
+    for model in (whole, killed):
+        out = tmp_path / f"{model.stem}.tif"
+        mapped = run("predict", scene_folder / "images/west.tif", "--out", out, "-m", model)
+        assert mapped.exit_code == 0, mapped.output
+        with rasterio.open(out) as file:
+            maps.append(file.read(1))
+    np.testing.assert_array_equal(*maps)
+
+
+@pytest.mark.parametrize(("by", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_stop_keeps_its_state_and_says_so(
+    tmp_path, scene_folder, by, status
+):
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(scene_folder, out, **{"prior-steps": 8, "save-every": 8})
+    done = stopped(arguments, stage="prior", step=2, by=by)
+    assert done.returncode == status, done.stderr
+    assert not out.exists()
+    line = f"Stopped by {by.name} after step 2 of the prior; go on with --resume"
+    assert line in done.stderr.splitlines()[-1]
+    assert "Error" not in done.stderr
+    kept = SafetensorsIO().load_checkpoint(tmp_path / "m.run" / "prior" / "last.safetensors")
+    assert kept["global_step"] == 2
+
+
+def test_the_model_is_the_best_of_all_validations(tmp_path, scene_folder, monkeypatch):
+    # A score that falls from step to step, whatever is learned: the first validation is best.
+    monkeypatch.setattr(
+        modules.SegmentationStage, "watched", property(lambda stage: -stage.global_step)
+    )
+    out = tmp_path / "m.safetensors"
+    options = {"prior-steps": 1, "steps": 9, "val-every": 1, "patience": 2}
+    result = run(*train_arguments(scene_folder, out, **options))
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "m.run" / "segmentation"
+    last = SafetensorsIO().load_checkpoint(folder / "last.safetensors")
+    assert last["global_step"] == 3  # two validations without a better one
+    assert "taken from step 1" in result.stderr
+    assert load_model(out).card.metrics["step"] == 1
+    best = SafetensorsIO().load_checkpoint(folder / "best.safetensors")["state_dict"]
+    written = load_model(out).network.state_dict()
+    name = "decoder.classify.2.bias"
+    assert torch.equal(written[name], best[f"network.{name}"])
+    assert not torch.equal(written[name], last["state_dict"][f"network.{name}"])
+    assert [path.name for path in sorted((folder / "pictures").iterdir())] == [
+        f"step-{step:06d}.png" for step in (1, 2, 3)
+    ]
+
+
+def test_the_best_step_of_a_run_that_was_stopped_is_found_and_measured(
+    tmp_path, scene_folder, monkeypatch
+):
+    monkeypatch.setattr(
+        modules.SegmentationStage, "watched", property(lambda stage: -stage.global_step)
+    )
+
+    class Broken(fit.Saving):
+        def on_train_batch_end(self, trainer, *rest):
+            super().on_train_batch_end(trainer, *rest)
+            if self.path.parent.name == "segmentation" and trainer.global_step == 3:
+                raise HysegError("the power is gone", hint="Wait.")
+
+    out = tmp_path / "m.safetensors"
+    arguments = train_arguments(scene_folder, out, **{"prior-steps": 1, "val-every": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "Saving", Broken)
+        assert run(*arguments).exit_code == 1
+    result = run(*arguments, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "goes on after step 3" in result.stderr
+    assert "taken from step 1" in result.stderr
+    card = load_model(out).card
+    assert card.metrics["step"] == 1
+    assert card.metrics["pixels"] > 0
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_without_tensorboard_its_log_is_refused_with_what_to_install(tmp_path, scene_folder):
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"), "--tensorboard")
+    assert result.exit_code == 2
+    assert 'pip install "hyseg[tensorboard]"' in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_gets_a_log_of_each_stage(tmp_path, scene_folder):
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"), "--tensorboard")
+    assert result.exit_code == 0, result.output
+    for stage in ("prior", "segmentation"):
+        assert list((tmp_path / "m.run" / stage).glob("events.out.tfevents.*"))
 
 
 def test_a_run_with_other_settings_does_not_go_on(tmp_path, scene_folder):
@@ -356,7 +503,7 @@ def test_the_folder_of_a_stopped_run_is_not_thrown_away(tmp_path, scene_folder):
 
 
 def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, monkeypatch):
-    def no_number(output, _labels):
+    def no_number(output, _labels, **_):
         return output.logits.sum() * float("nan")
 
     monkeypatch.setattr(modules, "segmentation_loss", no_number)
@@ -364,6 +511,26 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path, scene_folder, m
     assert result.exit_code == 1
     assert "the loss is nan at step" in result.stderr
     assert "east.tif, " in result.stderr
+
+
+def test_a_batch_that_memory_cannot_hold_is_computed_in_parts(tmp_path, scene_folder, monkeypatch):
+    whole, out = modules.SegmentationStage.loss, tmp_path / "m.safetensors"
+
+    def short_of_memory(stage, batch, *rest):
+        if len(batch["labels"]) > stage.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(stage, batch, *rest)
+
+    monkeypatch.setattr(modules.SegmentationStage, "loss", short_of_memory)
+    monkeypatch.setattr(modules.SegmentationStage, "room", 1, raising=False)
+    result = run(*train_arguments(scene_folder, out))
+    assert result.exit_code == 0, result.output
+    assert "from step 1 on each batch is computed in 4 parts" in result.stderr
+    monkeypatch.setattr(modules.SegmentationStage, "room", 0)
+    result = run(*train_arguments(scene_folder, out), "--overwrite")
+    assert result.exit_code == 1
+    assert "one chip of 64 pixels does not fit (CUDA out of memory)" in result.stderr
+    assert "--chip-size" in result.stderr
 
 
 def test_a_benchmark_brings_its_classes_and_its_split(tmp_path):

@@ -1,0 +1,189 @@
+"""What happens beside the steps of a training: averaging, keeping, telling, stopping.
+
+The weights are the averaged ones in `on_validation_end` of callbacks that stand before
+`Averaging`; state is saved by callbacks that stand after it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from torch import Tensor
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.checkpoint import SafetensorsIO
+from hyseg_cli.learn.chips import TrainingChips
+from hyseg_cli.learn.interruption import Interruption
+from hyseg_cli.learn.metrics import Scores
+from hyseg_cli.learn.stage import Stage
+
+
+class Averaging(WeightAveraging):
+    """Averages the weights, and puts the average in their place while validating."""
+
+    def on_validation_epoch_start(self, *_: Any) -> None:
+        """Too late: see `on_validation_start`."""
+
+    def on_validation_epoch_end(self, *_: Any) -> None:
+        """Too early: scores are known in `on_validation_end`, and belong to these weights."""
+
+    def on_validation_start(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, stage)
+
+    def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, stage)
+
+    def on_fit_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        # A run that goes on from its last step never comes to `on_train_end`.
+        super().on_train_end(trainer, stage)
+
+    def teardown(self, _trainer: pl.Trainer, _stage: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._average_model = None
+
+
+class StopAtNonsense(Callback):
+    """Ends a training whose loss is no number, and tells where the chips came from."""
+
+    def __init__(self, chips: TrainingChips, batch_size: int) -> None:
+        self.chips = chips
+        self.batch_size = batch_size
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, _stage: pl.LightningModule, outputs: Any, _batch: Any, index: int
+    ) -> None:
+        if torch.isfinite(outputs["loss"]):
+            return
+        first = index * self.batch_size - self.chips.first
+        places = [self.chips.place(first + chip) for chip in range(self.batch_size)]
+        raise HysegError(
+            f"the loss is {float(outputs['loss'])} at step {trainer.global_step}, "
+            f"with chips of {'; '.join(places)}",
+            hint="Look at these places for odd values, or lower --rate and --prior-rate.",
+        )
+
+
+class Saving(Callback):
+    """Writes the state of the training every so many steps, at the end and when asked to stop.
+
+    Always before a validation, so that one that is stopped loses nothing but itself.
+
+    Args:
+        path: The checkpoint, written over the last one.
+        every: Steps between checkpoints.
+        val_every: Steps between validations.
+        interruption: Who asks.
+    """
+
+    def __init__(self, path: Path, every: int, val_every: int, interruption: Interruption) -> None:
+        self.path = path
+        self.every = every
+        self.val_every = val_every
+        self.interruption = interruption
+
+    def on_fit_start(self, _trainer: pl.Trainer, _stage: pl.LightningModule) -> None:
+        # Lightning has just put a handler for SIGTERM in place, which would end with status 0.
+        self.interruption.listen()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        is_due = step % self.every == 0 or step % self.val_every == 0 or step == trainer.max_steps
+        # All processes save together and stop together, whichever got the signal.
+        is_asked = trainer.strategy.reduce_boolean_decision(
+            self.interruption.received is not None, all=False
+        )
+        if is_due or is_asked:
+            trainer.save_checkpoint(self.path)
+        if is_asked:
+            raise self.interruption.error(f"after step {step}")
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.interruption.received and trainer.world_size == 1:
+            raise self.interruption.error(f"while validating step {trainer.global_step}")
+
+
+class Keeping(Callback):
+    """Keeps the weights with the best validation so far, and stops when none gets better.
+
+    The file itself says how good it is: a run that goes on finds it so.
+
+    Args:
+        path: Where they are kept.
+        stops_after: Steps without a better validation after which to stop; None for never.
+    """
+
+    def __init__(self, path: Path, stops_after: int | None) -> None:
+        self.path = path
+        self.stops_after = stops_after
+        self.step: int | None = None
+        self.score = -math.inf
+        self.scores: dict[str, Scores] | None = None
+        """All scores of the best step, if it was validated in this run."""
+
+    def find(self) -> None:
+        """Look for what an earlier run has kept."""
+        if self.path.is_file():
+            kept = SafetensorsIO().load_checkpoint(self.path)
+            self.step, self.score = int(kept["step"]), float(kept["score"])
+
+    def weights(self) -> dict[str, Tensor]:
+        """The state of the stage at the best step."""
+        state: dict[str, Tensor] = SafetensorsIO().load_checkpoint(self.path)["state_dict"]
+        return state
+
+    def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        if not isinstance(stage, Stage):
+            return
+        step, score = trainer.global_step, stage.watched
+        if score > self.score or step == self.step:
+            self.step, self.score, self.scores = step, score, stage.scores
+            if trainer.is_global_zero:
+                kept = {"state_dict": stage.state_dict(), "step": step, "score": score}
+                SafetensorsIO().save_checkpoint(kept, self.path)
+        elif self.stops_after is not None and step - (self.step or 0) >= self.stops_after:
+            trainer.should_stop = True
+
+
+class Progress(Callback):
+    """Passes steps and validation scores on to the report."""
+
+    def __init__(self, report: Report, name: str, keeping: Keeping) -> None:
+        self.report = report
+        self.name = name
+        self.keeping = keeping
+        self.validated_at = 0
+        self._losses: list[Tensor] = []
+        self._parts = 1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, stage: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        if isinstance(stage, Stage) and stage.parts != self._parts:
+            self._parts = stage.parts
+            self.report.warn(
+                f"out of memory: from step {trainer.global_step} on each batch is computed in "
+                f"{stage.parts} parts, which takes longer but learns the same"
+            )
+        self._losses.append(outputs["loss"].detach())
+        self.report.advance(f"training the {self.name}", trainer.global_step, trainer.max_steps)
+
+    def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        self.validated_at = trainer.global_step
+        if not isinstance(stage, Stage):
+            return
+        told = [
+            f"mIoU {scores.mean_iou:.3f} and accuracy {scores.overall_accuracy:.3f} ({name})"
+            for name, scores in stage.scores.items()
+        ]
+        if self._losses:
+            told.append(f"loss {float(torch.stack(self._losses).mean()):.3f}")
+            self._losses.clear()
+        if self.keeping.step not in (None, self.validated_at):
+            told.append(f"best {self.keeping.score:.3f} at step {self.keeping.step}")
+        self.report.note(f"{self.name}, step {self.validated_at}: {', '.join(told)}")

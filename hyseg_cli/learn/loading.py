@@ -1,0 +1,83 @@
+"""Batches of chips, prepared in this process or in workers beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.processes import Processes
+
+Batch = Sample | HysegError
+"""Samples stacked, or why a worker could not prepare them."""
+
+ALONE = Processes()
+
+
+def training_loader(
+    chips: Dataset[Sample], batch_size: int, workers: int, processes: Processes = ALONE
+) -> DataLoader[Batch]:
+    """Batches of training chips in their order; of each batch the part of this process."""
+    own = processes.share_of(batch_size)
+    told = _Told(chips)
+    first = processes.rank * own
+    order = [
+        start + first + chip for start in range(0, len(told), batch_size) for chip in range(own)
+    ]
+    return DataLoader(
+        told,
+        batch_size=own,
+        sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=stacked,
+    )
+
+
+def validation_loader(
+    chips: Dataset[Sample], batch_size: int, processes: Processes = ALONE
+) -> DataLoader[Sample]:
+    """Batches of validation chips, which have four times the pixels; the part of this process."""
+    order = range(len(chips))[processes.rank :: processes.count]  # type: ignore[arg-type]
+    return DataLoader(chips, batch_size=max(1, processes.share_of(batch_size) // 4), sampler=order)
+
+
+def stacked(samples: Sequence[Batch]) -> Batch:
+    """Samples as one batch, or the first error among them."""
+    for sample in samples:
+        if isinstance(sample, HysegError):
+            return sample
+    batch: Sample = default_collate(list(samples))
+    return batch
+
+
+def require_batch(batch: Batch) -> Sample:
+    """The batch itself.
+
+    Raises:
+        HysegError: If a worker could not prepare it.
+    """
+    if isinstance(batch, HysegError):
+        raise batch
+    return batch
+
+
+class _Told(Dataset[Batch]):
+    """Hands errors over as items.
+
+    torch raises the error of a worker again from its type and a traceback, without its hint.
+    """
+
+    def __init__(self, chips: Dataset[Sample]) -> None:
+        self.chips = chips
+
+    def __len__(self) -> int:
+        return len(self.chips)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Batch:
+        try:
+            return self.chips[index]
+        except HysegError as error:
+            return error

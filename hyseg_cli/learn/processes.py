@@ -1,0 +1,66 @@
+"""The processes that train together, one for each device: which of them this one is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from hyseg_cli.errors import UsageProblemError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """All processes of a training, seen from one of them."""
+
+    on_node: int = 1
+    """On each machine."""
+    nodes: int = 1
+    """Machines; the folder of the run must be the same on all of them."""
+    rank: int = 0
+    """Number of this one, from 0."""
+
+    @property
+    def count(self) -> int:
+        return self.on_node * self.nodes
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and tells."""
+        return self.rank == 0
+
+    def share_of(self, batch_size: int) -> int:
+        """Chips of each step for each process.
+
+        Raises:
+            UsageProblemError: If they cannot be shared out evenly.
+        """
+        if batch_size % self.count:
+            raise UsageProblemError(
+                f"--batch-size {batch_size} cannot be shared by {self.count} processes",
+                hint=f"Use a multiple of {self.count}; it is that of all of them together.",
+            )
+        return batch_size // self.count
+
+
+def find_processes(devices: int) -> Processes:
+    """As torchrun or SLURM have started them; else `devices` on this machine.
+
+    Raises:
+        UsageProblemError: If they were started otherwise than `devices` has it.
+    """
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        on_node, everywhere = int(env["LOCAL_WORLD_SIZE"]), int(env["WORLD_SIZE"])
+        found = Processes(on_node, everywhere // on_node, int(env["RANK"]))
+    elif int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
+        nodes = int(env.get("SLURM_NNODES", "1"))
+        found = Processes(int(env["SLURM_NTASKS"]) // nodes, nodes, int(env["SLURM_PROCID"]))
+    else:
+        # Lightning numbers the processes that it starts beside the first.
+        return Processes(devices, rank=int(env.get("LOCAL_RANK", "0")) if devices > 1 else 0)
+    if devices not in (1, found.on_node):
+        raise UsageProblemError(
+            f"--devices {devices}, but {found.on_node} processes were started on this machine",
+            hint="Leave out --devices: torchrun or SLURM decide.",
+        )
+    return found

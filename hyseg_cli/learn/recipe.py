@@ -1,0 +1,53 @@
+"""How one stage of training is optimised."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one stage is optimised."""
+
+    steps: int
+    learning_rate: float
+    encoder_rate: float
+    """Learning rate of pretrained encoders; equal to `learning_rate` when they start at random."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    warmup: int = 100
+    """Steps of linear warm-up, at most a tenth of all."""
+    final_rate: float = 1e-6
+    ema: float = 0.999
+    """Decay of the averaged weights, reached as (1 + n) / (10 + n)."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    seed: int = 0
+    """Of what its steps draw: noise, times, dropout."""
+
+    def rate_factor(self, step: int) -> float:
+        """Learning rate of a step over the base rate: linear warm-up, then half a cosine."""
+        warmup = min(self.warmup, max(1, self.steps // 10))
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.steps - warmup))
+        low = self.final_rate / self.learning_rate
+        return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def seed_of(self, step: int, rank: int) -> int:
+        """The seed of one step in one process: a run that goes on draws what it would have."""
+        words = np.random.SeedSequence((self.seed, step, rank)).generate_state(1, np.uint64)
+        return int(words[0])
+
+    def average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        """The next averaged weights (`torch.optim.swa_utils.AveragedModel`)."""
+        if not averaged.is_floating_point():
+            return current
+        decay = min(self.ema, (1 + int(count)) / (10 + int(count)))
+        # lerp leaves equal values as they are: the frozen prior must not drift.
+        return torch.lerp(averaged, current, 1.0 - decay)

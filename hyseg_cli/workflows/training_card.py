@@ -1,0 +1,74 @@
+"""The card of a model that is being trained."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hyseg_cli import __version__
+from hyseg_cli.learn.benchmarks import BENCHMARKS
+from hyseg_cli.learn.card import ModelCard, TrainingData
+from hyseg_cli.learn.metrics import Scores
+from hyseg_cli.learn.radiometry import Radiometry
+from hyseg_cli.legend import Legend
+from hyseg_cli.settings import TrainSettings
+from hyseg_cli.workflows.training_network import band_names
+from hyseg_cli.workflows.training_scenes import TrainingScenes
+from hyseg_models import HySegConfig
+
+
+def describe(
+    settings: TrainSettings, config: HySegConfig, data: TrainingScenes, radiometry: Radiometry
+) -> ModelCard:
+    """The card of a network before its first step; nothing is measured of it yet."""
+    benchmark = BENCHMARKS[settings.benchmark] if settings.benchmark else None
+    resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
+    return ModelCard(
+        config=config,
+        legend=data.legend,
+        bands=band_names(settings, config.bands),
+        dtype=data.training[0].dtype,
+        mean=radiometry.mean,
+        std=radiometry.std,
+        limits=radiometry.limits,
+        quantiles=data.survey.quantiles,
+        resolution_m=(
+            (min(resolutions) / settings.max_scale, max(resolutions) / settings.min_scale)
+            if resolutions
+            else None
+        ),
+        tile_size=settings.chip_size,
+        data=TrainingData(
+            name=settings.data_name or (benchmark.title if benchmark else ""),
+            licence=settings.licence or (benchmark.licence if benchmark else ""),
+            attribution=settings.attribution,
+            training_scenes=data.training_names,
+            validation_scenes=data.validation_names,
+        ),
+        training={
+            "settings": {key: _plain(value) for key, value in asdict(settings).items()}
+            | {"start": settings.start and Path(settings.start).name},
+            "hyseg": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
+    return value.name if isinstance(value, Path) else value
+
+
+def metrics_of(scores: Scores, legend: Legend) -> dict[str, Any]:
+    """The scores of a validation, for the card."""
+    return {
+        "miou": scores.mean_iou,
+        "overall_accuracy": scores.overall_accuracy,
+        "iou": dict(zip(legend.names, scores.iou.tolist(), strict=True)),
+        "pixels": scores.pixels,
+    }
