@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from hyseg_cli.geo.grid import TileGrid
-from hyseg_cli.geo.scene import Pixels
+from hyseg_cli.geo.reading import Pixels
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.learn.overlaps import OverlapProbe
 from hyseg_cli.learn.stitch import map_strips
