@@ -10,6 +10,7 @@ from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
+    NumberList,
     bands_option,
     default_of,
     device_option,
@@ -175,6 +176,13 @@ from hyseg_cli.settings import TrainSettings
     help="GPUs (or, on the CPU, processes) that share each batch; torchrun and SLURM set it.",
 )
 @click.option("--seed", default=default_of(TrainSettings, "seed"), show_default=True)
+@click.option(
+    "--resolution",
+    type=NumberList(),
+    default=(),
+    metavar="M[,M]",
+    help="Size of the pixels in metres, or smallest and largest, of images that do not tell it.",
+)
 @click.option("--data-name", default="", help="Name of the data set, for the model card.")
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
 @click.option("--attribution", default="", help="Whom to credit, for the model card.")

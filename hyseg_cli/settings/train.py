@@ -71,6 +71,9 @@ class TrainSettings:
     devices: int = 1
     """Processes on this machine that share each batch."""
     seed: int = 0
+    resolution: tuple[float, ...] = ()
+    """Ground size of the pixels in metres, or the smallest and the largest, for images that do not
+    tell it themselves."""
     data_name: str = ""
     licence: str = ""
     attribution: str = ""
@@ -151,6 +154,11 @@ class TrainSettings:
             self.start is None or self.prior is None,
             "--from takes over a whole model, its prior too",
             "Leave out --prior.",
+        )
+        check(
+            len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
+            f"--resolution {','.join(map(str, self.resolution))} is no size or range of sizes",
+            "Give metres, such as --resolution 0.5 or --resolution 0.3,1.",
         )
         check(
             0 < self.min_scale <= 1 <= self.max_scale,

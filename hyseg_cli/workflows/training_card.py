@@ -27,6 +27,7 @@ def describe(
     """The card of a network before its first step; nothing is measured of it yet."""
     benchmark = BENCHMARKS[settings.benchmark] if settings.benchmark else None
     resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
+    resolutions = resolutions or list(settings.resolution)
     return ModelCard(
         config=config,
         legend=data.legend,

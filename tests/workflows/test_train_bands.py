@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
+from PIL import Image
 
 from hyseg_cli.cli import cli
 from hyseg_cli.learn.card import load_model, read_card
@@ -78,3 +79,16 @@ def test_a_network_that_goes_on_keeps_the_radiometry_of_its_start(
     before, after = read_card(tiny_model), read_card(out)
     assert after.radiometry == before.radiometry
     assert after.quantiles != before.quantiles
+
+
+def test_the_resolution_of_images_without_place_can_be_told(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, size in (("image.png", (64, 64, 3)), ("labels.png", (64, 64))):
+        Image.fromarray(rng.integers(0, 3, size, np.uint8)).save(tmp_path / name)
+    out = train(tmp_path, tmp_path / "image.png", tmp_path / "labels.png", "--resolution", "0.3,1")
+    # Chips are enlarged up to twice and shrunk to half.
+    assert read_card(out).resolution_m == (0.15, 2.0)
+    wrong = ["train", "--images", "i", "--labels", "l", "--out", "m.safetensors"]
+    result = CliRunner().invoke(cli, [*wrong, "--resolution", "0"])
+    assert result.exit_code == 2
+    assert "--resolution 0.0" in result.stderr
