@@ -27,6 +27,9 @@ class Recipe:
     """Decay of the averaged weights, reached as (1 + n) / (10 + n)."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    keeps_statistics: bool = False
+    """Whether batch normalisation goes on with the statistics it has. A few images are darker or
+    brighter than others: their statistics would spoil what a network has learned of many."""
     seed: int = 0
     """Of what its steps draw: noise, times, dropout."""
 

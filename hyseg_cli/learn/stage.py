@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import torch
@@ -68,6 +68,14 @@ class Stage(pl.LightningModule, ABC):
         whole = ConfusionMatrix(len(matrix.counts))
         whole.counts += summed.cpu().numpy()
         return whole.scores()
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        super().train(mode)
+        if self.recipe.keeps_statistics:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+                    module.eval()
+        return self
 
     @property
     def progress(self) -> float:

@@ -206,6 +206,7 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
         learning_rate=rate,
         encoder_rate=rate * (0.1 if has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
+        keeps_statistics=settings.start is not None,
         seed=settings.seed + (not prior),
     )
 

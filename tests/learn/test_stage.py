@@ -1,0 +1,22 @@
+"""What training a stage leaves alone."""
+
+import torch
+
+from hyseg_cli.learn.card import load_model
+from hyseg_cli.learn.modules import SegmentationStage
+from hyseg_cli.learn.radiometry import Radiometry, Standardise
+from hyseg_cli.learn.recipe import Recipe
+
+
+def test_statistics_that_are_kept_stay_as_they_are(tiny_model):
+    network = load_model(tiny_model).network
+    standardise = Standardise(Radiometry((120.0,) * 3, (50.0,) * 3))
+    for keeps in (True, False):
+        recipe = Recipe(steps=1, learning_rate=1e-4, encoder_rate=1e-4, keeps_statistics=keeps)
+        stage = SegmentationStage(network, standardise, recipe).train()
+        before = {k: v.clone() for k, v in network.state_dict().items() if "running" in k}
+        network(torch.randn(2, 3, 64, 64) + 3.0)
+        after = network.state_dict()
+        changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+        assert bool(changed) != keeps
+        assert all(parameter.requires_grad for parameter in stage.network.decoder.parameters())
