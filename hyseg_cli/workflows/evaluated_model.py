@@ -13,7 +13,7 @@ from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.reading import Pixels
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.benchmarks import BENCHMARKS
@@ -23,6 +23,7 @@ from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
+from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.legends import legend_of_labels
@@ -41,8 +42,15 @@ from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, prot
 Channels = npt.NDArray[np.uint8]
 
 
-def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
+def evaluate_model(
+    settings: EvaluateSettings, report: Report, gallery: Gallery | None = None
+) -> Evaluation:
     """Map every labelled scene with a model and count all of them together.
+
+    Args:
+        settings: What to measure, and how.
+        report: Where messages go.
+        gallery: Gets pictures of the scenes; None to keep none.
 
     Raises:
         HysegError: If no scene can be used, or labels and model have no class in common.
@@ -56,10 +64,15 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
     strangers, names = Strangers(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, report)):
-        drawn = _draw(scene, _noise_origin(pair), classify, settings)
+        place = _place_of(pair)
+        origin = (0, 0) if place is None else place.noise_origin
+        drawn = _draw(scene, origin, classify, settings)
         reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
-        for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
+        if gallery is not None:
+            gallery.begin(scene.name, scene.height, scene.width, scene=place)
+        lines = TileLines.of(drawn.grid)
+        for count in _count(mapped, reference, lines, protocol, index, gallery):
             tally.add(count)
         strangers = strangers.joined(reference.strangers)
         names.append(scene.name)
@@ -84,15 +97,19 @@ def _count(
     lines: TileLines,
     protocol: Protocol,
     index: int,
+    gallery: Gallery | None,
 ) -> Iterator[PatchCount]:
     """Count the patches of the scene with a number."""
     classes = len(reference.crosswalk.legend)
     height, width = mapped.shape
     for patch in patches_of(height, width, protocol):
+        known, found = reference.read(patch), mapped[patch.read.slices]
+        if gallery is not None:
+            gallery.add(patch, known, [found])
         yield count_patch(
             patch,
-            reference.read(patch),
-            mapped[patch.read.slices],
+            known,
+            found,
             classes,
             disc=protocol.disc,
             lines=lines,
@@ -218,10 +235,11 @@ def _open_one(
     return scene
 
 
-def _noise_origin(pair: ScenePair) -> tuple[int, int]:
+def _place_of(pair: ScenePair) -> Scene | None:
+    """Where an image lies; pictures have no place."""
     if pair.image.suffix.lower() in PICTURE_SUFFIXES:
-        return 0, 0
-    return open_scene(pair.image).noise_origin
+        return None
+    return open_scene(pair.image)
 
 
 def _draw(
