@@ -13,11 +13,11 @@ from hyseg_cli.learn.bootstrap import FEW_BLOCKS
 from hyseg_cli.learn.class_sources import keep_common
 from hyseg_cli.learn.comparison import Comparison
 from hyseg_cli.learn.evaluation import Evaluation
-from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.tally import Tally, count_patch
 from hyseg_cli.settings import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluation_protocol import patches_of, warn_of
+from hyseg_cli.workflows.gallery import Gallery
 from hyseg_cli.workflows.outputs import require_free
 
 GDAL_CACHE_MB = 256

@@ -23,7 +23,6 @@ from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
-from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.legends import legend_of_labels
@@ -38,6 +37,7 @@ from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import own_legend
 from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of
+from hyseg_cli.workflows.gallery import Gallery
 
 Channels = npt.NDArray[np.uint8]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.patches import PatchGrid
+from hyseg_cli.workflows.gallery import Gallery
 
 
 def show(gallery, reference, maps, *, side=64, name="scene"):
