@@ -17,7 +17,7 @@ from hyseg_cli.geo.scene import Scene, to_map
 from hyseg_cli.learn.comparison import Comparison, Difference
 from hyseg_cli.learn.evaluation import Evaluation
 from hyseg_cli.report import wording
-from hyseg_cli.report.imagery import Layer, Palette, draw_layer
+from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_photo
 from hyseg_cli.report.marks import Axis, Whisker
 from hyseg_cli.report.page import render
 from hyseg_cli.report.provenance import Provenance, Source, crs_name, describe_map, describe_model
@@ -169,6 +169,8 @@ def _drawn(picture: Picture, title: str, maps: tuple[str, ...], palette: Palette
     for index, name in enumerate(maps):
         of_which = "" if len(maps) == 1 else f" of the {name.lower()}"
         layers.append(draw_layer(f"Errors{of_which}", picture.errors(index), ERRORS))
+    if picture.photo is not None:
+        layers.append(draw_photo("Image", picture.photo))
     kept = f"; one of {picture.step} rows and columns is shown" if picture.step > 1 else ""
     window = picture.window
     return Place(title, f"{window.width:,} x {window.height:,} pixels{kept}", tuple(layers))

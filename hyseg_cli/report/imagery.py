@@ -27,7 +27,7 @@ class Layer:
     alt: str
     """What it shows, for those who do not see it."""
     uri: str
-    """PNG as a data URI, transparent where there is no class."""
+    """PNG or JPEG as a data URI; classes are transparent where there is none."""
     height: int
     width: int
 
@@ -48,6 +48,18 @@ def draw_layer(title: str, channels: Channels, palette: Palette) -> Layer:
     )
 
 
+def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
+    """Show an image (height, width, 3) in red, green and blue."""
+    height, width = colors.shape[:2]
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(colors)).save(file, "JPEG", quality=80)
+    return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
+
+
+def _uri(kind: str, file: io.BytesIO) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
 def _png(channels: Channels, colors: Sequence[Color]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(channels))
     # All 256 entries: Pillow numbers the colours of a shorter palette anew, and 255 is lost.
@@ -56,7 +68,7 @@ def _png(channels: Channels, colors: Sequence[Color]) -> str:
     picture.putpalette(palette.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=9, transparency=NODATA_ID)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return _uri("png", file)
 
 
 def _describe(title: str, channels: Channels, palette: Palette) -> str:

@@ -69,4 +69,4 @@ def of_samples(samples: SampleEvaluation) -> Iterator[str]:
         + ("." if math.isnan(low) else f" (95 %: {format_percent(low)} to {format_percent(high)}).")
     )
     for reason, points in samples.left_out.items():
-        yield f"{format_count(points)} points are left out: {reason}."
+        yield f"Points left out ({reason}): {format_count(points)}."

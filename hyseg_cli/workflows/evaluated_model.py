@@ -41,6 +41,8 @@ from hyseg_cli.workflows.gallery import Gallery
 
 Channels = npt.NDArray[np.uint8]
 
+COLORS = ("red", "green", "blue")
+
 
 def evaluate_model(
     settings: EvaluateSettings, report: Report, gallery: Gallery | None = None
@@ -70,9 +72,9 @@ def evaluate_model(
         reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
         if gallery is not None:
-            gallery.begin(scene.name, scene.height, scene.width, scene=place)
-        lines = TileLines.of(drawn.grid)
-        for count in _count(mapped, reference, lines, protocol, index, gallery):
+            known = crosswalk.reference[drawn.labels]
+            _show(gallery, scene, place, (known, mapped), protocol, model.card)
+        for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
             tally.add(count)
         strangers = strangers.joined(reference.strangers)
         names.append(scene.name)
@@ -97,24 +99,41 @@ def _count(
     lines: TileLines,
     protocol: Protocol,
     index: int,
-    gallery: Gallery | None,
 ) -> Iterator[PatchCount]:
     """Count the patches of the scene with a number."""
     classes = len(reference.crosswalk.legend)
     height, width = mapped.shape
     for patch in patches_of(height, width, protocol):
-        known, found = reference.read(patch), mapped[patch.read.slices]
-        if gallery is not None:
-            gallery.add(patch, known, [found])
         yield count_patch(
             patch,
-            known,
-            found,
+            reference.read(patch),
+            mapped[patch.read.slices],
             classes,
             disc=protocol.disc,
             lines=lines,
             scene=index,
         )
+
+
+def _show(
+    gallery: Gallery,
+    scene: LabelledScene,
+    place: Scene | None,
+    rasters: tuple[Channels, Channels],
+    protocol: Protocol,
+    card: ModelCard,
+) -> None:
+    """Keep pictures of a scene: reference, map and, where a screen can show it, the image."""
+    known, mapped = rasters
+    has_photo = card.dtype == "uint8" and set(COLORS) <= set(card.bands)
+    colors = [card.bands.index(color) for color in COLORS] if has_photo else []
+    gallery.begin(scene.name, scene.height, scene.width, scene=place, has_photo=has_photo)
+    for patch in patches_of(scene.height, scene.width, protocol):
+        part = patch.read.slices
+        photo = None
+        if has_photo:
+            photo = np.moveaxis(scene.read(patch.read).image[colors], 0, -1)
+        gallery.add(patch, known[part], [mapped[part]], photo)
 
 
 @dataclass(frozen=True)

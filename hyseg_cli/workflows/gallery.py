@@ -16,6 +16,7 @@ from hyseg_cli.learn.patches import Patch
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]
+Colors = npt.NDArray[np.uint8]
 
 PICTURE_SIDE = 1600
 """Pixels of the longer side of a picture at most."""
@@ -45,6 +46,8 @@ class Picture:
     """(height, width), channels of the legend compared in, 255 where unknown."""
     maps: tuple[Channels, ...]
     """The same of each map."""
+    photo: Colors | None = None
+    """(height, width, 3): the image that was mapped, in red, green and blue."""
 
     def errors(self, index: int) -> Channels:
         """Where a map is right (0) and wrong (1), 255 where it or the reference is unknown."""
@@ -86,24 +89,39 @@ class Gallery:
     _order: count[int] = field(default_factory=count)
 
     def begin(
-        self, name: str, height: int, width: int, *, maps: int = 1, scene: Scene | None = None
+        self,
+        name: str,
+        height: int,
+        width: int,
+        *,
+        maps: int = 1,
+        scene: Scene | None = None,
+        has_photo: bool = False,
     ) -> None:
         """Start with the next scene, to which all patches belong that are added from now on."""
         window, step = Window(0, 0, height, width), -(-max(height, width) // self.side)
         shape = (-(-height // step), -(-width // step))
         layers = [np.full(shape, NODATA_ID, np.uint8) for _ in range(maps + 1)]
-        self._current = Picture(name, scene, window, step, layers[0], tuple(layers[1:]))
+        photo = np.zeros((*shape, 3), np.uint8) if has_photo else None
+        self._current = Picture(name, scene, window, step, layers[0], tuple(layers[1:]), photo)
         self.scenes += 1
         if len(self.pictures) < self.most_pictures:
             self.pictures.append(self._current)
 
-    def add(self, patch: Patch, reference: Channels, mapped: Sequence[Channels]) -> None:
+    def add(
+        self,
+        patch: Patch,
+        reference: Channels,
+        mapped: Sequence[Channels],
+        photo: Colors | None = None,
+    ) -> None:
         """Take what is shown of a patch.
 
         Args:
             patch: Which.
             reference: Channels of `patch.read`, 255 where unknown.
             mapped: The same of each map.
+            photo: (height, width, 3) colours of `patch.read`, if the scene has a photo.
         """
         scene = self._current
         if scene is None:
@@ -114,27 +132,34 @@ class Gallery:
                 (scene.reference, *scene.maps), (reference, *mapped), strict=True
             ):
                 _draw(canvas, layer[patch.inner], patch.window, scene.step)
-        self._rank(scene, patch, reference[patch.inner], [m[patch.inner] for m in mapped])
+            if scene.photo is not None and photo is not None:
+                _draw(scene.photo, photo[patch.inner], patch.window, scene.step)
+        self._rank(scene, patch, reference, mapped, photo)
 
     def worst(self) -> tuple[WorstPlace, ...]:
         """The places with the most wrong pixels, the worst first."""
         return tuple(place for *_, place in sorted(self._places, key=lambda p: p[:2], reverse=True))
 
     def _rank(
-        self, scene: Picture, patch: Patch, reference: Channels, mapped: list[Channels]
+        self,
+        scene: Picture,
+        patch: Patch,
+        reference: Channels,
+        mapped: Sequence[Channels],
+        photo: Colors | None,
     ) -> None:
-        is_known = reference != NODATA_ID
-        for layer in mapped:
-            is_known = is_known & (layer != NODATA_ID)
-        wrong = tuple(int(np.count_nonzero(is_known & (m != reference))) for m in mapped)
+        truth, *found = (layer[patch.inner] for layer in (reference, *mapped))
+        is_known = np.logical_and.reduce([layer != NODATA_ID for layer in (truth, *found)])
+        wrong = tuple(int(np.count_nonzero(is_known & (layer != truth))) for layer in found)
         rank = (sum(wrong), -next(self._order))  # of equals, the first one
         is_full = len(self._places) == self.most_places
         if rank[0] == 0 or (is_full and rank < self._places[0][:2]):
             return
         window = patch.window
         step = -(-max(window.height, window.width) // CUTOUT_SIDE)
-        layers = [layer[::step, ::step].copy() for layer in (reference, *mapped)]
-        picture = Picture(scene.name, scene.scene, window, step, layers[0], tuple(layers[1:]))
+        truth, *found = (layer[::step, ::step].copy() for layer in (truth, *found))
+        seen = None if photo is None else photo[patch.inner][::step, ::step].copy()
+        picture = Picture(scene.name, scene.scene, window, step, truth, tuple(found), seen)
         place = (*rank, WorstPlace(picture, int(np.count_nonzero(is_known)), wrong))
         if is_full:
             heapq.heapreplace(self._places, place)

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 from click.testing import CliRunner
 from PIL import Image
 
@@ -137,7 +138,7 @@ def test_a_page_loads_nothing_and_escapes_what_it_is_given(out, pair, evaluate):
     assert "open &lt;water&gt; &amp; &#34;ice&#34;" in text
     assert 'open <water> & "ice"' in page.text
     assert page.loaded
-    assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
+    assert all(re.match("data:image/(png|jpeg);base64,", value) for value in page.loaded)
     assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttpRequest", text)
     assert [meta["content"] for meta in page.all("meta") if "http-equiv" in meta] == [
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -229,6 +230,11 @@ def test_a_model_has_a_report_of_its_scenes(out, scene_folder, tiny_model, evalu
     headings = [word.strip() for word in page.words]
     assert {"east.tif", "west.tif"} <= set(headings)
     assert str(tiny_model) in page.text
+    (_, east), *_ = [picture for picture in pictures(out) if picture[0] == "Image that was mapped"]
+    with rasterio.open(scene_folder / "images" / "east.tif") as file:
+        image = np.moveaxis(file.read(), 0, -1)
+    # JPEG keeps colours nearly.
+    assert np.abs(east[..., :3].astype(int) - image).mean() < 6
 
 
 def test_outputs_that_stand_are_kept(out, pair, points, evaluate):

@@ -11,11 +11,12 @@ from hyseg_cli.learn.patches import PatchGrid
 from hyseg_cli.workflows.gallery import Gallery
 
 
-def show(gallery, reference, maps, *, side=64, name="scene"):
-    gallery.begin(name, *reference.shape, maps=len(maps))
+def show(gallery, reference, maps, *, side=64, name="scene", photo=None):
+    gallery.begin(name, *reference.shape, maps=len(maps), has_photo=photo is not None)
     for patch in PatchGrid.cover(*reference.shape, side=side, rim=2):
         part = patch.read.slices
-        gallery.add(patch, reference[part], [layer[part] for layer in maps])
+        seen = None if photo is None else photo[part]
+        gallery.add(patch, reference[part], [layer[part] for layer in maps], seen)
 
 
 @settings(deadline=None, max_examples=40)
@@ -24,12 +25,14 @@ def test_a_picture_is_every_so_many_th_pixel_however_the_scene_is_cut(height, wi
     rng = np.random.default_rng(height * 100 + width)
     layers = [rng.integers(0, 200, (height, width)).astype(np.uint8) for _ in range(3)]
     gallery = Gallery(side=side)
-    show(gallery, layers[0], layers[1:], side=cut)
+    photo = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    show(gallery, layers[0], layers[1:], side=cut, photo=photo)
     picture = gallery.pictures[0]
     for found, whole in zip((picture.reference, *picture.maps), layers, strict=True):
         np.testing.assert_array_equal(found, whole[:: picture.step, :: picture.step])
         assert min(found.shape) >= 1
         assert max(found.shape) <= side
+    np.testing.assert_array_equal(picture.photo, photo[:: picture.step, :: picture.step])
     assert picture.step == 1 or max(height, width) > side
 
 
