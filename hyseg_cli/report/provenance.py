@@ -15,6 +15,9 @@ from hyseg_cli.geo.scene import open_scene
 
 Row = tuple[str, str]
 
+OUTPUTS = frozenset({"csv", "report", "overwrite"})
+"""Settings that say where results go, not how they were found."""
+
 MAP_TAGS = {
     "HYSEG_MODEL": "Model",
     "HYSEG_VERSION": "Made by hyseg",
@@ -60,7 +63,8 @@ def changed_settings(settings: Any) -> tuple[Row, ...]:
     found = []
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if field.default is MISSING or value != field.default:
+        is_changed = field.default is MISSING or value != field.default
+        if is_changed and field.name not in OUTPUTS:
             parts = value if isinstance(value, tuple) else (value,)
             found.append((field.name.replace("_", "-"), ", ".join(str(part) for part in parts)))
     return tuple(found)

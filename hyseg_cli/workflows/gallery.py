@@ -81,12 +81,12 @@ class Gallery:
     side: int = PICTURE_SIDE
     most_pictures: int = MOST_PICTURES
     most_places: int = MOST_PLACES
-    scenes: int = 0
+    scenes: int = field(default=0, init=False)
     """Scenes begun."""
-    pictures: list[Picture] = field(default_factory=list)
-    _current: Picture | None = None
-    _places: list[tuple[int, int, WorstPlace]] = field(default_factory=list)
-    _order: count[int] = field(default_factory=count)
+    pictures: list[Picture] = field(default_factory=list, init=False)
+    _current: Picture | None = field(default=None, init=False)
+    _places: list[tuple[int, int, WorstPlace]] = field(default_factory=list, init=False)
+    _order: count[int] = field(default_factory=count, init=False)
 
     def begin(
         self,
