@@ -46,6 +46,13 @@ class Provenance:
     sources: tuple[Source, ...]
     settings: tuple[Row, ...]
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Digests of the models that made what is reported, as far as the files tell."""
+        return tuple(
+            value for source in self.sources for name, value in source.rows if name == "Model"
+        )
+
     @classmethod
     def of(cls, settings: Any, sources: tuple[Source, ...]) -> Provenance:
         """With this version, now.

@@ -100,7 +100,7 @@ def test_a_report_shows_all_numbers(out, pair, evaluate):
     require_numbers(page, values)
     assert "boundaries of 3 px" in page.text
     assert "Pontius" in page.text
-    assert "0123456789abcdef" in page.text
+    assert "; model 0123456789abcdef" in page.text
 
 
 def test_a_report_of_two_maps_shows_both_and_their_differences(out, pair, write_map, evaluate):
