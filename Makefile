@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-packaging bench lint format clean
+.PHONY: help install demo test test-slow test-browser test-packaging bench lint format clean
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
 	@echo "make demo SCENE=x.tif   map your own scene with the built-in model"
 	@echo "make test               the tests that take about a minute"
 	@echo "make test-slow          the tests that take many minutes"
+	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-packaging     install from source, editable and from an sdist"
 	@echo "make bench              print benchmarks"
 	@echo "make lint               ruff, mypy, import directions"
@@ -33,6 +34,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser
 
 test-packaging: $(INSTALLED)
 	$(BIN)/python -m pytest -m packaging --timeout 1200

@@ -93,6 +93,9 @@ def test_the_package_works_from_another_folder(fresh_environment, tmp_path, scen
     scene = scene_folder / "images" / "east.tif"
     execute(hyseg, "predict", scene, "--out", "landcover.tif", cwd=elsewhere)
     assert (elsewhere / "landcover.tif").exists()
+    itself = ("landcover.tif", "--reference", "landcover.tif")
+    execute(hyseg, "evaluate", *itself, "--report", "report.html", cwd=elsewhere)
+    assert (elsewhere / "report.html").exists()
 
 
 def test_the_wheel_holds_the_packages_and_the_model_only(tmp_path):
@@ -117,5 +120,7 @@ def test_the_wheel_holds_the_packages_and_the_model_only(tmp_path):
         "hyseg_cli/py.typed",
         "hyseg_models/py.typed",
         "hyseg_cli/weights/default.safetensors",
+        "hyseg_cli/report/templates/base.html.j2",
+        "hyseg_cli/report/templates/page.css",
     ):
         assert needed in names

@@ -38,11 +38,20 @@ ALLOWED = {
         "hyseg_cli.learn",
         "hyseg_models",
     },
+    "hyseg_cli.report": {
+        "hyseg_cli",
+        "hyseg_cli.legend",
+        "hyseg_cli.settings",
+        "hyseg_cli.geo",
+        "hyseg_cli.learn",
+        "hyseg_cli.workflows",
+    },
     "hyseg_cli.options": {"hyseg_cli.errors"},
     "hyseg_cli.commands": {
         "hyseg_cli.console",
         "hyseg_cli.errors",
         "hyseg_cli.options",
+        "hyseg_cli.report",
         "hyseg_cli.settings",
         "hyseg_cli.workflows",
     },
@@ -62,6 +71,7 @@ FORBIDDEN = {
     "hyseg_cli.geo": {"torch", "click"},
     "hyseg_cli.learn": {"click"},
     "hyseg_cli.workflows": {"click"},
+    "hyseg_cli.report": {"click"},
 }
 
 

@@ -108,6 +108,12 @@ from hyseg_cli.settings import EvaluateSettings
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--csv", type=FILE, help="Also write all scores to a table.")
+@click.option(
+    "--report",
+    type=FILE,
+    metavar="HTML",
+    help="Also write a page with scores, charts, pictures and the worst places.",
+)
 @sample_options
 @calibration_options
 @overwrite_option
@@ -124,18 +130,28 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
             from hyseg_cli.workflows import evaluate_samples
 
             estimates = evaluate_samples.run(samples, report)
+            if samples.report is not None:
+                from hyseg_cli.report.evaluation import write_samples
+
+                write_samples(samples.report, samples, estimates)
             print_result(json.dumps(estimates.to_dict()) if as_json else estimates.to_table())
             return
         from hyseg_cli.workflows import evaluate as workflow
         from hyseg_cli.workflows import evaluation_tables as tables
+        from hyseg_cli.workflows.gallery import Gallery
 
         settings = EvaluateSettings(**options)
-        result = workflow.run(settings, report)
+        gallery = None if settings.report is None else Gallery()
+        result = workflow.run(settings, report, gallery)
         calibration = None
         if probabilities is not None:
             from hyseg_cli.workflows import calibrate
 
             calibration = calibrate.run(probabilities, report)
+    if settings.report is not None and gallery is not None:
+        from hyseg_cli.report.evaluation import write_evaluation
+
+        write_evaluation(settings.report, settings, result, gallery, calibration)
     if settings.csv is not None:
         tables.write_csv(settings.csv, result, kappa=settings.kappa)
     if as_json:

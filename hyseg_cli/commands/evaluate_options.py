@@ -52,7 +52,8 @@ def take_sample_options(options: dict[str, Any]) -> SampleEvaluationSettings | N
             "samples are held against one map, without a reference",
             hint="Type hyseg evaluate MAP --samples points.gpkg, and leave out --reference.",
         )
-    return SampleEvaluationSettings(map=options["maps"][0], legend=options["legend"], **taken)
+    shared = {name: options[name] for name in ("legend", "report", "overwrite")}
+    return SampleEvaluationSettings(map=options["maps"][0], **shared, **taken)
 
 
 def calibration_options(function: _Function) -> _Function:

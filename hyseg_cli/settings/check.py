@@ -20,3 +20,9 @@ def check_suffix(path: Path, suffixes: tuple[str, ...], hint: str, flag: str = "
         f"{flag} {path} does not end in {' or '.join(suffixes)}",
         hint,
     )
+
+
+def check_report(path: Path | None) -> None:
+    """Raise a UsageProblemError unless a report, if there is one, is a page."""
+    if path is not None:
+        check_suffix(path, (".html", ".htm"), "Reports end in .html.", "--report")

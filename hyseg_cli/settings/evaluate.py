@@ -8,7 +8,7 @@ from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.settings.check import check, check_report, check_suffix
 from hyseg_cli.settings.tiles import overlap_of
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
@@ -110,6 +110,8 @@ class EvaluateSettings:
     """Scores that must be reached, such as miou=0.6 or iou.road=0.4."""
     csv: Path | None = None
     """Where to write all scores as a table."""
+    report: Path | None = None
+    """Where to write all scores, pictures and settings as a page."""
     overwrite: bool = False
 
     @property
@@ -177,3 +179,4 @@ class EvaluateSettings:
             )
         if self.csv is not None:
             check_suffix(self.csv, (".csv",), "Tables end in .csv.", "--csv")
+        check_report(self.report)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.settings.check import check, check_report, check_suffix
 
 EXPECTED_ACCURACY = 0.8
 """User's accuracy of a class of which nothing else is expected."""
@@ -97,3 +97,9 @@ class SampleEvaluationSettings:
     """The design's file, stratified (by the map's classes) or random; None for the file beside
     the points."""
     legend: Path | None = None
+    report: Path | None = None
+    """Where to write the estimates as a page."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_report(self.report)

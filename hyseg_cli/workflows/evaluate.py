@@ -17,29 +17,39 @@ from hyseg_cli.learn.tally import Tally, count_patch
 from hyseg_cli.settings import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluation_protocol import patches_of, warn_of
+from hyseg_cli.workflows.gallery import Gallery
 from hyseg_cli.workflows.outputs import require_free
 
 GDAL_CACHE_MB = 256
 """Patches of neighbouring rows share blocks; this holds those of a map 200,000 pixels wide."""
 
 
-def run(settings: EvaluateSettings, report: Report) -> Evaluation | Comparison:
+def run(
+    settings: EvaluateSettings, report: Report, gallery: Gallery | None = None
+) -> Evaluation | Comparison:
     """Measure one map, two maps against each other, or a model.
+
+    Args:
+        settings: What to measure, and how.
+        report: Where messages go.
+        gallery: Gets pictures of what is compared; None to keep none.
 
     Raises:
         HysegError: If a file is damaged, or map and reference have no place or class in common.
     """
     if settings.csv is not None:
         require_free(settings.csv, overwrite=settings.overwrite, flag="--csv")
+    if settings.report is not None:
+        require_free(settings.report, overwrite=settings.overwrite, flag="--report")
     if not settings.maps:
         # Only this way needs torch, which takes seconds and 300 MiB to load.
         from hyseg_cli.workflows.evaluated_model import evaluate_model
 
-        return evaluate_model(settings, report)
+        return evaluate_model(settings, report, gallery)
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB))
         maps = open_maps(settings, stack)
-        tallies = _count(maps, report)
+        tallies = _count(maps, report, gallery)
     warn_of(maps.reference.strangers, report)
     evaluations = [
         Evaluation.of(
@@ -64,17 +74,22 @@ def run(settings: EvaluateSettings, report: Report) -> Evaluation | Comparison:
     return comparison
 
 
-def _count(maps: EvaluatedMaps, report: Report) -> list[Tally]:
+def _count(maps: EvaluatedMaps, report: Report, gallery: Gallery | None) -> list[Tally]:
     """Read all patches once; with several maps, only pixels that all of them know count."""
     protocol, classes = maps.protocol, len(maps.reference.crosswalk.legend)
     tallies = [Tally(classes) for _ in maps.sources]
-    patches = patches_of(maps.scene.height, maps.scene.width, protocol)
+    scene = maps.scene
+    patches = patches_of(scene.height, scene.width, protocol)
+    if gallery is not None:
+        gallery.begin(scene.path, scene.height, scene.width, maps=len(tallies), scene=scene)
     for done, patch in enumerate(patches, 1):
         found = [source.read(patch.read) for source in maps.sources]
         known = maps.reference.read(patch)
         keep_common(found)
         for tally, channels, lines in zip(tallies, found, maps.lines, strict=True):
             tally.add(count_patch(patch, known, channels, classes, disc=protocol.disc, lines=lines))
+        if gallery is not None:
+            gallery.add(patch, known, found)
         report.advance("comparing", done, len(patches))
     return tallies
 

@@ -19,6 +19,7 @@ from hyseg_cli.learn.design import SampleDesign
 from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import SampleEvaluationSettings
+from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.sample import GDAL_CACHE_MB, M2_PER_HA, warn_of_areas
 from hyseg_cli.workflows.sample_units import (
     SampleUnits,
@@ -51,7 +52,7 @@ class SampleEvaluation:
             name: {
                 "users_accuracy": _estimate(of_class.users_accuracy),
                 "producers_accuracy": _estimate(of_class.producers_accuracy),
-                "area_ha": _estimate(_in_ha(of_class.area_m2)),
+                "area_ha": _estimate(in_ha(of_class.area_m2)),
                 "mapped_ha": self.mapped_ha[k],
                 "points_mapped": int(self.counts[k].sum()),
                 "points_reference": int(self.counts[:, k].sum()),
@@ -86,7 +87,7 @@ class SampleEvaluation:
             lines.append(
                 f"{name:<20} {_cell(of_class.users_accuracy, 3):>15} "
                 f"{_cell(of_class.producers_accuracy, 3):>15} "
-                f"{_cell(_in_ha(of_class.area_m2), 2):>27} {self.mapped_ha[k]:>13.2f}"
+                f"{_cell(in_ha(of_class.area_m2), 2):>27} {self.mapped_ha[k]:>13.2f}"
             )
         lines.append(f"{'overall accuracy':<20} {_cell(self.estimates.overall_accuracy, 3):>15}")
         lines += ["", "share of the area by map class (row) and reference class (column)"]
@@ -108,6 +109,8 @@ def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
             of a stratum are labelled.
         HysegError: One of its kinds, if a file cannot be used.
     """
+    if settings.report is not None:
+        require_free(settings.report, overwrite=settings.overwrite, flag="--report")
     scene = open_scene(settings.map)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
@@ -198,7 +201,8 @@ def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, report: Rep
         )
 
 
-def _in_ha(area_m2: Estimate) -> Estimate:
+def in_ha(area_m2: Estimate) -> Estimate:
+    """An area and its standard error in hectares."""
     return Estimate(area_m2.value / M2_PER_HA, area_m2.se / M2_PER_HA, area_m2.most / M2_PER_HA)
 
 

@@ -13,7 +13,7 @@ from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.reading import Pixels
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.benchmarks import BENCHMARKS
@@ -37,12 +37,22 @@ from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import own_legend
 from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of
+from hyseg_cli.workflows.gallery import Gallery
 
 Channels = npt.NDArray[np.uint8]
 
+COLORS = ("red", "green", "blue")
 
-def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
+
+def evaluate_model(
+    settings: EvaluateSettings, report: Report, gallery: Gallery | None = None
+) -> Evaluation:
     """Map every labelled scene with a model and count all of them together.
+
+    Args:
+        settings: What to measure, and how.
+        report: Where messages go.
+        gallery: Gets pictures of the scenes; None to keep none.
 
     Raises:
         HysegError: If no scene can be used, or labels and model have no class in common.
@@ -56,9 +66,14 @@ def evaluate_model(settings: EvaluateSettings, report: Report) -> Evaluation:
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
     strangers, names = Strangers(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, report)):
-        drawn = _draw(scene, _noise_origin(pair), classify, settings)
+        place = _place_of(pair)
+        origin = (0, 0) if place is None else place.noise_origin
+        drawn = _draw(scene, origin, classify, settings)
         reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
+        if gallery is not None:
+            known = crosswalk.reference[drawn.labels]
+            _show(gallery, scene, place, (known, mapped), protocol, model.card)
         for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
             tally.add(count)
         strangers = strangers.joined(reference.strangers)
@@ -98,6 +113,27 @@ def _count(
             lines=lines,
             scene=index,
         )
+
+
+def _show(
+    gallery: Gallery,
+    scene: LabelledScene,
+    place: Scene | None,
+    rasters: tuple[Channels, Channels],
+    protocol: Protocol,
+    card: ModelCard,
+) -> None:
+    """Keep pictures of a scene: reference, map and, where a screen can show it, the image."""
+    known, mapped = rasters
+    has_photo = card.dtype == "uint8" and set(COLORS) <= set(card.bands)
+    colors = [card.bands.index(color) for color in COLORS] if has_photo else []
+    gallery.begin(scene.name, scene.height, scene.width, scene=place, has_photo=has_photo)
+    for patch in patches_of(scene.height, scene.width, protocol):
+        part = patch.read.slices
+        photo = None
+        if has_photo:
+            photo = np.moveaxis(scene.read(patch.read).image[colors], 0, -1)
+        gallery.add(patch, known[part], [mapped[part]], photo)
 
 
 @dataclass(frozen=True)
@@ -218,10 +254,11 @@ def _open_one(
     return scene
 
 
-def _noise_origin(pair: ScenePair) -> tuple[int, int]:
+def _place_of(pair: ScenePair) -> Scene | None:
+    """Where an image lies; pictures have no place."""
     if pair.image.suffix.lower() in PICTURE_SUFFIXES:
-        return 0, 0
-    return open_scene(pair.image).noise_origin
+        return None
+    return open_scene(pair.image)
 
 
 def _draw(

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.comparison import Comparison, Difference
 from hyseg_cli.learn.evaluation import Evaluation
 from hyseg_cli.learn.seams import SeamScores
 from hyseg_cli.learn.structure import StructureScores
+from hyseg_cli.workflows.outputs import write_text
 
 KAPPA_NOTE = (
     "kappa compares with a chance that no mapping follows; overall accuracy and both "
@@ -51,10 +51,9 @@ def to_text(result: Result, *, kappa: bool = False) -> str:
         if evaluation.structure is not None:
             blocks.append("\n".join(_form_lines(evaluation, evaluation.structure)))
         if evaluation.seams is not None:
-            blocks.append(_seam_line(evaluation.seams))
+            blocks.append(seam_line(evaluation.seams))
         if evaluation.overlap_disagreement is not None:
-            share = 100.0 * evaluation.overlap_disagreement
-            blocks.append(f"overlapping tiles disagree on {share:.2f} % of their pixels")
+            blocks.append(overlap_line(evaluation.overlap_disagreement))
     if isinstance(result, Comparison):
         blocks.append("\n".join(_difference_lines(result)))
     return "\n\n".join(blocks)
@@ -66,16 +65,16 @@ def _agreement_lines(evaluation: Evaluation, *, kappa: bool) -> Iterator[str]:
     for channel, name in enumerate(evaluation.legend.names):
         mark = "" if scores.averaged[channel] else " *"
         columns = (scores.iou, scores.f1, scores.precision, scores.recall)
-        yield _line(name + mark, *(_cell(values[channel]) for values in columns))
-    yield _line("mean", _cell(scores.mean_iou), _cell(scores.mean_f1))
+        yield _line(name + mark, *(format_score(values[channel]) for values in columns))
+    yield _line("mean", format_score(scores.mean_iou), format_score(scores.mean_f1))
     if not scores.averaged.all():
         yield "* not in the means"
-    yield _line("overall accuracy", _cell(scores.overall_accuracy))
-    yield _line("freq.-weighted IoU", _cell(scores.frequency_weighted_iou))
-    yield _line("quantity disagreement", _cell(scores.quantity_disagreement))
-    yield _line("allocation disagreement", _cell(scores.allocation_disagreement))
+    yield _line("overall accuracy", format_score(scores.overall_accuracy))
+    yield _line("freq.-weighted IoU", format_score(scores.frequency_weighted_iou))
+    yield _line("quantity disagreement", format_score(scores.quantity_disagreement))
+    yield _line("allocation disagreement", format_score(scores.allocation_disagreement))
     if kappa:
-        yield _line("kappa", _cell(scores.kappa))
+        yield _line("kappa", format_score(scores.kappa))
         yield KAPPA_NOTE
     yield _line("pixels compared", str(scores.pixels))
     if evaluation.strangers.pixels:
@@ -85,24 +84,36 @@ def _agreement_lines(evaluation: Evaluation, *, kappa: bool) -> Iterator[str]:
 def _form_lines(evaluation: Evaluation, form: StructureScores) -> Iterator[str]:
     yield _line("class", *FORM_COLUMNS.values())
     for name, scores in evaluation.by_class().items():
-        yield _line(name, *(_cell(scores[column]) for column in FORM_COLUMNS))
+        yield _line(name, *(format_score(scores[column]) for column in FORM_COLUMNS))
     overall = evaluation.overall()
-    yield _line("mean, sum of pieces", *(_cell(overall[column]) for column in FORM_COLUMNS))
+    yield _line("mean, sum of pieces", *(format_score(overall[column]) for column in FORM_COLUMNS))
     means = (form.mean_cl_dice, form.mean_b0_error, form.mean_b1_error)
-    yield _line("standard error", *(_cell(float(mean.standard_error)) for mean in means))
+    yield _line("standard error", *(format_score(float(mean.standard_error)) for mean in means))
+    yield form_note(form)
+
+
+def form_note(form: StructureScores) -> str:
+    """How the scores of form were counted."""
     side = f"{form.patch_px:.0f}"
-    yield (
+    return (
         f"over {form.patches} patches of {side} x {side} pixels on average, pieces 8-connected, "
         f"holes 4-connected; boundaries of {form.disc.radius:g} px"
     )
 
 
-def _seam_line(seams: SeamScores) -> str:
+def seam_line(seams: SeamScores) -> str:
+    """What tile lines do to a map, in a sentence."""
+    low, high = format_score(seams.interval.low), format_score(seams.interval.high)
     return (
         f"seams: the class changes at {100 * seams.at_lines:.2f} % of the pixel pairs across tile "
-        f"lines, {100 * seams.elsewhere:.2f} % elsewhere: {_cell(seams.ratio)} times as often "
-        f"(95 %: {_cell(seams.interval.low)} to {_cell(seams.interval.high)})"
+        f"lines, {100 * seams.elsewhere:.2f} % elsewhere: {format_score(seams.ratio)} times as "
+        f"often (95 %: {low} to {high})"
     )
+
+
+def overlap_line(share: float) -> str:
+    """How far overlapping tiles disagree, in a sentence."""
+    return f"overlapping tiles disagree on {100.0 * share:.2f} % of their pixels"
 
 
 def _difference_lines(comparison: Comparison) -> Iterator[str]:
@@ -111,8 +122,13 @@ def _difference_lines(comparison: Comparison) -> Iterator[str]:
         name = entry.metric if entry.class_name is None else f"{entry.metric}.{entry.class_name}"
         values = (entry.first, entry.second, entry.value, entry.interval.low, entry.interval.high)
         verdict = "  more than chance" if entry.interval.excludes_zero else ""
-        yield _line(name, *map(_cell, values)) + verdict
-    yield (
+        yield _line(name, *map(format_score, values)) + verdict
+    yield bootstrap_note(comparison)
+
+
+def bootstrap_note(comparison: Comparison) -> str:
+    """Where the intervals of differences come from."""
+    return (
         f"intervals by a bootstrap over {comparison.blocks} patches of nearly "
         f"{comparison.first.protocol.patch_px} pixels, on pixels that both maps know"
     )
@@ -122,7 +138,8 @@ def _line(name: str, *cells: str) -> str:
     return " ".join([f"{name:<{NAME_WIDTH}}", *(f"{cell:>{CELL_WIDTH}}" for cell in cells)])
 
 
-def _cell(value: float) -> str:
+def format_score(value: float) -> str:
+    """Three decimals, fewer of large numbers; `n/a` for NaN."""
     if math.isnan(value):
         return "n/a"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
@@ -217,15 +234,7 @@ def write_csv(path: Path, result: Result, *, kappa: bool = False) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["map", "metric", "class", "value", "low", "high"])
     writer.writerows(_rows(result, kappa=kappa))
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise HysegError(
-            f"{path} cannot be written ({error.strerror})",
-            hint="Check the folder's permissions and the free space.",
-        ) from error
+    write_text(path, text.getvalue())
 
 
 def _rows(result: Result, *, kappa: bool) -> Iterator[Sequence[object]]:

@@ -1,0 +1,82 @@
+"""Class rasters as pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyseg_cli.legend import NODATA_ID, Color
+
+Channels = npt.NDArray[np.uint8]
+
+NAMED_IN_ALT = 4
+"""Classes that the description of a picture names."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One picture of a place, to be laid over others of the same size."""
+
+    title: str
+    alt: str
+    """What it shows, for those who do not see it."""
+    uri: str
+    """PNG or JPEG as a data URI; classes are transparent where there is none."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Names and colours of the values of a raster."""
+
+    names: tuple[str, ...]
+    colors: tuple[Color, ...]
+
+
+def draw_layer(title: str, channels: Channels, palette: Palette) -> Layer:
+    """Draw channels (height, width), 255 where there is nothing to show."""
+    height, width = channels.shape
+    return Layer(
+        title, _describe(title, channels, palette), _png(channels, palette.colors), height, width
+    )
+
+
+def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
+    """Show an image (height, width, 3) in red, green and blue."""
+    height, width = colors.shape[:2]
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(colors)).save(file, "JPEG", quality=80)
+    return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
+
+
+def _uri(kind: str, file: io.BytesIO) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _png(channels: Channels, colors: Sequence[Color]) -> str:
+    picture = Image.fromarray(np.ascontiguousarray(channels))
+    # All 256 entries: Pillow numbers the colours of a shorter palette anew, and 255 is lost.
+    palette = np.zeros((NODATA_ID + 1, 3), np.uint8)
+    palette[: len(colors)] = colors
+    picture.putpalette(palette.tobytes())
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=9, transparency=NODATA_ID)
+    return _uri("png", file)
+
+
+def _describe(title: str, channels: Channels, palette: Palette) -> str:
+    counts = np.bincount(channels.ravel(), minlength=NODATA_ID + 1)[: len(palette.names)]
+    total = counts.sum()
+    if total == 0:
+        return f"{title}: nothing"
+    order = np.argsort(-counts, kind="stable")[:NAMED_IN_ALT]
+    shares = [f"{palette.names[i]} {100 * counts[i] / total:.0f} %" for i in order if counts[i]]
+    more = ", and others" if np.count_nonzero(counts) > NAMED_IN_ALT else ""
+    return f"{title}: {', '.join(shares)}{more}"

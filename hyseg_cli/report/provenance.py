@@ -1,0 +1,119 @@
+"""Where a report comes from: versions, files, models and settings."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyproj
+from rasterio.crs import CRS
+
+from hyseg_cli import __version__
+from hyseg_cli.geo.scene import open_scene
+
+Row = tuple[str, str]
+
+OUTPUTS = frozenset({"csv", "report", "overwrite"})
+"""Settings that say where results go, not how they were found."""
+
+MAP_TAGS = {
+    "HYSEG_MODEL": "Model",
+    "HYSEG_VERSION": "Made by hyseg",
+    "HYSEG_INPUT": "Made of",
+    "HYSEG_SETTINGS": "Made with",
+    "HYSEG_ATTRIBUTION": "Training data",
+}
+"""What maps of hyseg tell of themselves, and what to call it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that a report rests on, and what is known of it."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a report comes from."""
+
+    version: str
+    made: str
+    """Date and time, UTC."""
+    sources: tuple[Source, ...]
+    settings: tuple[Row, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Digests of the models that made what is reported, as far as the files tell."""
+        return tuple(
+            value for source in self.sources for name, value in source.rows if name == "Model"
+        )
+
+    @classmethod
+    def of(cls, settings: Any, sources: tuple[Source, ...]) -> Provenance:
+        """With this version, now.
+
+        Args:
+            settings: A dataclass; what differs from its defaults is shown.
+            sources: Files.
+        """
+        made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return cls(__version__, made, sources, changed_settings(settings))
+
+
+def changed_settings(settings: Any) -> tuple[Row, ...]:
+    """Name and value of each field that is not at its default, named as in a settings file."""
+    found = []
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        is_changed = field.default is MISSING or value != field.default
+        if is_changed and field.name not in OUTPUTS:
+            parts = value if isinstance(value, tuple) else (value,)
+            found.append((field.name.replace("_", "-"), ", ".join(str(part) for part in parts)))
+    return tuple(found)
+
+
+def describe_map(title: str, path: Path) -> Source:
+    """A raster, and what its tags tell of how it was made.
+
+    Raises:
+        HysegError: If it cannot be opened.
+    """
+    scene = open_scene(path)
+    rows = [("File", scene.path), ("Pixels", f"{scene.width:,} x {scene.height:,}")]
+    if scene.is_georeferenced and scene.crs is not None:
+        resolution = scene.resolution_m()
+        size = "" if resolution is None else f", pixels of {resolution:.3g} m"
+        rows.append(("Place", f"{crs_name(scene.crs)}{size}"))
+    told = scene.tags
+    rows += [(name, told[tag]) for tag, name in MAP_TAGS.items() if told.get(tag)]
+    return Source(title, tuple(rows))
+
+
+def crs_name(crs: CRS) -> str:
+    """What people call a CRS, such as WGS 84 / UTM zone 32N."""
+    return str(pyproj.CRS.from_wkt(crs.to_wkt()).name)
+
+
+def describe_model(path: Path) -> Source:
+    """A model file, and what its card tells.
+
+    Raises:
+        HysegError: If it is no model.
+    """
+    # torch takes seconds to load; whoever has a model has it loaded already.
+    from hyseg_cli.learn.card import digest_of, read_card
+
+    card = read_card(path)
+    rows = [
+        ("File", str(path)),
+        ("Model", digest_of(path)),
+        ("Bands", f"{', '.join(card.bands)} ({card.dtype})"),
+        ("Training data", card.data.name),
+        ("Licence of the data", card.data.licence),
+    ]
+    return Source("Model", tuple(row for row in rows if row[1]))

@@ -1,0 +1,35 @@
+"""What a report tells of where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hyseg_cli.report.provenance import changed_settings, describe_map
+from hyseg_cli.settings import EvaluateSettings
+
+
+def test_settings_are_told_where_they_differ_from_the_defaults():
+    settings = EvaluateSettings(
+        maps=(Path("a.tif"), Path("b.tif")),
+        reference=Path("r.tif"),
+        patch_size=512,
+        exclude=("road", "water"),
+        report=Path("out.html"),
+        overwrite=True,
+    )
+    assert changed_settings(settings) == (
+        ("maps", "a.tif, b.tif"),
+        ("reference", "r.tif"),
+        ("exclude", "road, water"),
+    )
+
+
+def test_a_map_tells_what_made_it(write_map, classes):
+    path = write_map(classes[0], "map.tif", HYSEG_MODEL="0123456789abcdef", HYSEG_INPUT="s.tif")
+    assert dict(describe_map("Map", path).rows) == {
+        "File": str(path),
+        "Pixels": "360 x 300",
+        "Place": "WGS 84 / UTM zone 32N, pixels of 0.5 m",
+        "Model": "0123456789abcdef",
+        "Made of": "s.tif",
+    }
