@@ -4,6 +4,7 @@ import torch
 from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.reading import Pixels
 from hyseg_cli.geo.strips import Strip
+from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.overlaps import OverlapProbe
 from hyseg_cli.learn.stitch import map_strips
 
@@ -45,7 +46,7 @@ def probe(classify, image, valid, grid):
         )
         for band in grid.bands()
     )
-    for _ in map_strips(strips, grid, found, batch_size=3):
+    for _ in map_strips(strips, grid, whole_scene(grid), found, batch_size=3):
         pass
     return found
 

@@ -652,6 +652,13 @@ def test_a_map_of_a_picture_has_no_place_and_no_warnings(tmp_path):
     assert sorted(read(out).class_id) == [0, 0, 1, 1, 1]
 
 
+# A shell may start the tests in the background, where Ctrl-C is ignored.
+TOLD_OF_SIGNALS = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from hyseg_cli.cli import cli; cli()"
+)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_nothing_half_made(tmp_path, write_raster, sign, code):
@@ -659,7 +666,7 @@ def test_a_signal_leaves_nothing_half_made(tmp_path, write_raster, sign, code):
     path = write_raster(random.integers(1, 5, (900, 900), dtype=np.uint8))
     out = tmp_path / "out" / "polygons.gpkg"
     out.parent.mkdir()
-    command = [sys.executable, "-m", "hyseg_cli", "vectorize", path, "--out", out, "-q"]
+    command = [sys.executable, "-c", TOLD_OF_SIGNALS, "vectorize", path, "--out", out, "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         half_made = out.parent / "polygons.gpkg.hyseg" / "layer" / "polygons.gpkg"
         while not half_made.exists() and running.poll() is None:
