@@ -108,10 +108,16 @@ class Console:
         self._bar.update(self._tasks[task], completed=done, total=total)
 
     def _print(self, text: str) -> None:
+        text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the console
+
+
+def printable(text: str) -> str:
+    """A text as every terminal takes it: file names may hold bytes that are no letters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _span(seconds: float) -> str:

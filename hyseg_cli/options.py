@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hyseg_cli.console import printable
 from hyseg_cli.errors import HysegError, InterruptedRunError, UsageProblemError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -122,8 +123,7 @@ def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
 
 
 def _tell(message: str, hint: str) -> None:
-    click.echo(f"Error: {message}", err=True)
-    click.echo(f"Hint: {hint}", err=True)
+    click.echo(printable(f"Error: {message}\nHint: {hint}"), err=True)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
@@ -291,4 +291,4 @@ def out_option(help_text: str) -> Callable[[_Function], _Function]:
 
 def print_result(text: str) -> None:
     """Write a result to stdout."""
-    click.echo(text, file=sys.stdout)
+    click.echo(printable(text), file=sys.stdout)

@@ -38,7 +38,7 @@ ALLOWED = {
         "hyseg_cli.learn",
         "hyseg_models",
     },
-    "hyseg_cli.options": {"hyseg_cli.errors"},
+    "hyseg_cli.options": {"hyseg_cli.console", "hyseg_cli.errors"},
     "hyseg_cli.commands": {
         "hyseg_cli.console",
         "hyseg_cli.errors",

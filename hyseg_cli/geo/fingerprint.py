@@ -17,8 +17,13 @@ def fingerprint_of_raster(path: str) -> list[str]:
     Returns:
         The fingerprints of all its files: side-cars, and the sources of a VRT.
     """
+    return [fingerprint(name) for name in files_of_raster(path)]
+
+
+def files_of_raster(path: str) -> list[str]:
+    """All files of a raster, sorted by name: itself, side-cars, and the sources of a VRT."""
     with open_dataset(path) as dataset:
-        return [fingerprint(name) for name in sorted({path, *dataset.files})]
+        return sorted({path, *dataset.files})
 
 
 def fingerprint(path: str) -> str:

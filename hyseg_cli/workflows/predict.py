@@ -9,6 +9,7 @@ import rasterio
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
@@ -18,7 +19,7 @@ from hyseg_cli.workflows.forecast import forecast
 from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.mapping import merge
 from hyseg_cli.workflows.mapping_plan import Plan
-from hyseg_cli.workflows.outputs import require_free
+from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
 from hyseg_cli.workflows.scene_context import seen_together
 from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folders
@@ -64,6 +65,7 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
         return SceneResult(job, "existed")
     _require_free(job, settings)
     plan = mapper.plan(job)
+    refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     for note in plan.inspection.notes:
         report.note(note)
     for warning in plan.inspection.warnings:
