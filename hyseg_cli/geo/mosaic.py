@@ -5,7 +5,9 @@ The end of a run is one pass of GDAL's COG driver over all shards, and a rename.
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +106,27 @@ def put_in_place(cog: Path, spec: MapSpec, out: Path) -> None:
         if not spec.shares:
             sidecar = cog.with_name(cog.name + ".aux.xml")
             sidecar.write_text(sidecar_xml(spec.legend), encoding="utf-8")
-            sidecar.replace(out.with_name(out.name + ".aux.xml"))
-        cog.replace(out)
+            _move(sidecar, out.with_name(out.name + ".aux.xml"))
+        _move(cog, out)
         sync(out.parent)
     except WRITE_ERRORS as error:
         raise unwritable(out, error) from error
+
+
+def _move(file: Path, out: Path) -> None:
+    """Rename a file; an output on another file system than the work folder is copied there."""
+    try:
+        file.replace(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = out.with_name(f".{out.name}.part")  # a run that was killed left the same name
+        try:
+            shutil.copyfile(file, copy)
+            sync(copy)
+            copy.replace(out)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _vrt_xml(spec: MapSpec, sources: list[Source], first_band: int) -> str:

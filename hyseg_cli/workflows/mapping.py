@@ -157,7 +157,7 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    work.start_finishing()
+    work.start_finishing(output.path for output in plan.outputs)
     for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
         put_in_place(cog, output.spec, output.path)
     return tally

@@ -42,7 +42,7 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     mapper = Mapper.load(settings)
     if not settings.dry_run:
         make_folders(settings)
-    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings) as placed:
+    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
         return PredictResult(tuple(_map_all(placed, mapper, settings, report)))
 
 
@@ -61,7 +61,10 @@ def _map_all(
 
 def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Report) -> SceneResult:
     work = WorkFolder(job.out)
-    if settings.skip_existing and job.out.exists() and not work.is_finishing:
+    if work.is_finished and not settings.dry_run:
+        with work.locked():
+            work.remove()
+    if settings.skip_existing and job.out.exists() and not work.own_outputs:
         return SceneResult(job, "existed")
     _require_free(job, settings)
     plan = mapper.plan(job)
@@ -76,21 +79,23 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
     with work.locked(part), _state_kept(plan, work, part, report):
         _settle(plan, work, settings, report)
         units = plan.units if settings.shard is None else share_of(plan.units, *settings.shard)
-        if not settings.merge:
-            plan.require_disk()
-            _compute(plan, work, units, mapper, settings, report)
+        missing = () if settings.merge else tuple(u for u in units if not is_done(work, u))
+        plan.require_disk(sum(unit.pixels for unit in missing), is_part=settings.shard is not None)
+        if missing:
+            _compute(plan, work, units, missing, mapper, settings, report)
         if settings.shard is not None:
             return SceneResult(job, "part", plan=plan)
         tally = merge(plan, work)
-        work.clear()
-    work.remove()
+        work.finish()
     return SceneResult(job, "done", plan=plan, tally=tally)
 
 
 def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report) -> None:
+    settled = plan.settled
     if settings.merge:
-        work.settled()
-    goes_on = work.settle(plan.settled, resume=settings.resume)
+        # A machine without a GPU may merge what others computed on theirs.
+        settled = settled | {"precision": work.settled().get("precision")}
+    goes_on = work.settle(settled, resume=settings.resume)
     if settings.shard is None:
         work.clear_temporary()
     done = sum(is_done(work, unit) for unit in plan.units)
@@ -102,19 +107,19 @@ def _compute(
     plan: Plan,
     work: WorkFolder,
     units: tuple[Unit, ...],
+    missing: tuple[Unit, ...],
     mapper: Mapper,
     settings: PredictSettings,
     report: Report,
 ) -> None:
     total = sum(unit.pixels for unit in units)
-    done = sum(unit.pixels for unit in units if is_done(work, unit))
+    done = total - sum(unit.pixels for unit in missing)
 
     def advance(pixels: int) -> None:
         nonlocal done
         done += pixels
         report.advance(f"mapping {plan.out.name}", done, total)
 
-    missing = tuple(unit for unit in units if not is_done(work, unit))
     if settings.devices > 1 and len(missing) > 1:
         map_in_processes(plan, missing, settings, advance)
     else:
@@ -139,8 +144,10 @@ def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) 
 
 
 def _require_free(job: Job, settings: PredictSettings) -> None:
-    work = WorkFolder(job.out)
+    own = WorkFolder(job.out).own_outputs
     if settings.skip_existing and job.out.exists():
         return
+    if settings.dry_run and not is_single(settings) and not settings.out.exists():
+        return  # the run itself makes the folders
     for flag, path in job.outputs.items():
-        require_free(path, overwrite=settings.overwrite or work.is_finishing, flag=flag)
+        require_free(path, overwrite=settings.overwrite or str(path.absolute()) in own, flag=flag)

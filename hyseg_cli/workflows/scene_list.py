@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.scene import is_utf8
+from hyseg_cli.geo.scene import Scene, is_utf8
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.settings.check import check, check_suffix
 from hyseg_cli.workflows.outputs import refuse_inputs
@@ -32,6 +32,8 @@ class Job:
     """A VRT of which the scene is a window, if it is seen with its neighbours."""
     window: Window | None = None
     """This window; None for a scene that is seen alone."""
+    itself: Scene | None = None
+    """The scene that the window stands for: the map lies where it lies."""
 
     @property
     def outputs(self) -> dict[str, Path]:
