@@ -29,9 +29,17 @@ def files_of_raster(path: str) -> list[str]:
 def fingerprint(path: str) -> str:
     """The name of a file and its hash, or its size and the time of its last change.
 
-    What is not a local file is told by its address alone.
+    Of a member of an archive the archive counts, too. What is not on this machine is told by its
+    address alone.
     """
-    return _line(Path(path)) if Path(path).is_file() else path
+    stored = Path(path)
+    if path.startswith("/vsi"):
+        inner = [Path(root, *Path(path).parts[2:]) for root in ("/", "")]
+        places = [place for start in inner for place in (start, *start.parents)]
+        stored = next((place for place in places if place.is_file()), stored)
+    if not stored.is_file():
+        return path
+    return _line(stored) if str(stored) == path else f"{path} in {_line(stored)}"
 
 
 def _line(path: Path) -> str:

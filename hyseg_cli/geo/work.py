@@ -56,7 +56,8 @@ class WorkFolder:
     @property
     def is_finished(self) -> bool:
         """Whether all outputs have their names, so that the folder is of no use any more."""
-        return (self.path / FINISHED).exists()
+        is_empty = self.path.is_dir() and not any(self.path.iterdir())
+        return is_empty or (self.path / FINISHED).exists()
 
     @property
     def has_shards(self) -> bool:

@@ -12,7 +12,8 @@ from affine import Affine
 
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.fingerprint import fingerprint, fingerprint_of_raster
+from hyseg_cli.geo import units as cut
+from hyseg_cli.geo.fingerprint import fingerprint_of_raster
 from hyseg_cli.geo.grid import ALIGNMENT, TileGrid, Window
 from hyseg_cli.geo.mosaic import MapSpec
 from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
@@ -161,7 +162,7 @@ def make_plan(
         area=area,
         units=units,
         outputs=outputs,
-        settled=_settled(inspection, digest, precision, window, job, columns, settings),
+        settled=_settled(inspection, digest, precision, window, area, job, columns, settings),
         working_bytes=widest * pixel_bytes + resampling,
     )
 
@@ -242,6 +243,7 @@ def _settled(
     digest: str,
     precision: str,
     window: Window,
+    area: AreaOfInterest | None,
     job: Job,
     columns: int,
     settings: PredictSettings,
@@ -261,9 +263,10 @@ def _settled(
         "noise": settings.noise,
         "tta": settings.tta,
         "window": [window.row, window.col, window.height, window.width],
-        "aoi": None if settings.aoi is None else fingerprint(str(settings.aoi)),
+        "aoi": None if area is None else area.digest,
         "outputs": list(job.outputs),
         "columns of tiles (--max-memory)": columns,
+        "pixels of a part": cut.UNIT_PIXELS,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from zlib import crc32
 
 import rasterio
 
@@ -38,6 +39,7 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     """
     jobs = list_jobs(settings)
     if is_single(settings):
+        _clear_finished(jobs[0], settings)
         _require_free(jobs[0], settings)
     mapper = Mapper.load(settings)
     if not settings.dry_run:
@@ -61,9 +63,7 @@ def _map_all(
 
 def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Report) -> SceneResult:
     work = WorkFolder(job.out)
-    if work.is_finished and not settings.dry_run:
-        with work.locked():
-            work.remove()
+    _clear_finished(job, settings)
     if settings.skip_existing and job.out.exists() and not work.own_outputs:
         return SceneResult(job, "existed")
     _require_free(job, settings)
@@ -78,7 +78,10 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
     with work.locked(part), _state_kept(plan, work, part, report):
         _settle(plan, work, settings, report)
-        units = plan.units if settings.shard is None else share_of(plan.units, *settings.shard)
+        units = plan.units
+        if settings.shard is not None:
+            # Small scenes have fewer units than there are parts: names spread them evenly.
+            units = share_of(units, *settings.shard, turn=crc32(job.out.name.encode()))
         missing = () if settings.merge else tuple(u for u in units if not is_done(work, u))
         plan.require_disk(sum(unit.pixels for unit in missing), is_part=settings.shard is not None)
         if missing:
@@ -141,6 +144,14 @@ def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) 
         elif part is None and not work.has_shards:
             work.remove()
         raise
+
+
+def _clear_finished(job: Job, settings: PredictSettings) -> None:
+    """Remove what a run left that was killed after its last output had got its name."""
+    work = WorkFolder(job.out)
+    if work.is_finished and not settings.dry_run:
+        with work.locked():
+            work.remove()
 
 
 def _require_free(job: Job, settings: PredictSettings) -> None:
