@@ -88,7 +88,8 @@ def write_cog(
     # A class number between two others means nothing: the most frequent one stands for a block.
     resampling = "AVERAGE" if spec.shares else "MODE"
     vrt = work.path / f"{name}.vrt"
-    vrt.write_text(_vrt_xml(spec, list(sources), first_band), encoding="utf-8")
+    with work.writing(vrt.name) as path:
+        path.write_text(_vrt_xml(spec, list(sources), first_band), encoding="utf-8")
     with work.writing(name) as path:
         rasterio.shutil.copy(vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS)
     return work.path / name

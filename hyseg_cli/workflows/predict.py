@@ -121,7 +121,7 @@ def _compute(
     def advance(pixels: int) -> None:
         nonlocal done
         done += pixels
-        report.advance(f"mapping {plan.out.name}", done, total)
+        report.advance(f"mapping {plan.out.name}", done, total, unit="px")
 
     if settings.devices > 1 and len(missing) > 1:
         map_in_processes(plan, missing, settings, advance)
