@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+Unit = Literal["", "px"]
+"""What a task is counted in: pixels, or whatever its name says."""
+LogFormat = Literal["text", "json"]
 
 
 class Report(Protocol):
@@ -22,7 +28,7 @@ class Report(Protocol):
         """Something the result may suffer from."""
         ...
 
-    def advance(self, task: str, done: int, total: int) -> None:
+    def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         """`done` of `total` units of a task."""
         ...
 
@@ -36,7 +42,7 @@ class Silence:
     def warn(self, text: str) -> None:
         """Ignore it."""
 
-    def advance(self, task: str, done: int, total: int) -> None:
+    def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         """Ignore it."""
 
 
@@ -45,14 +51,16 @@ class Console:
 
     Args:
         quiet: Say nothing but warnings.
+        log_format: `json` for a JSON object on each line, also on a terminal.
     """
 
     seconds_between_lines = 10.0
     share_between_lines = 0.01
     """Least part of a task between two lines: days of training must not fill a log."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, log_format: LogFormat = "text") -> None:
         self._quiet = quiet
+        self._is_json = log_format == "json"
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
@@ -73,50 +81,87 @@ class Console:
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            self._print(text)
+            self._print(json_line("info", text) if self._is_json else text)
 
     def warn(self, text: str) -> None:
-        self._print(f"Warning: {text}")
+        self._print(json_line("warning", text) if self._is_json else f"Warning: {text}")
 
-    def advance(self, task: str, done: int, total: int) -> None:
+    def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         if self._quiet:
-            return
-        if sys.stderr.isatty():
-            self._draw(task, done, total)
             return
         now = time.monotonic()
         began, first = self._begun.setdefault(task, (now, done))
+        speed = (done - first) / (now - began) if now > began else 0.0
+        if sys.stderr.isatty() and not self._is_json:
+            self._draw(task, done, total, _pace(speed) if unit == "px" else "")
+            return
         enough = done - self._told.get(task, first) >= self.share_between_lines * total
         if done == total or (enough and now - self._last_line >= self.seconds_between_lines):
             self._last_line, self._told[task] = now, done
-            left = (now - began) / max(done - first, 1) * (total - done)
-            self._print(f"{task}: {done} of {total}" + (f", {_span(left)} left" if left else ""))
+            text = _progress(task, done, total, speed, unit)
+            more: dict[str, str | int] = {"task": task, "done": done, "total": total}
+            self._print(json_line("info", text, **more) if self._is_json else text)
 
-    def _draw(self, task: str, done: int, total: int) -> None:
+    def _draw(self, task: str, done: int, total: int, pace: str) -> None:
         if self._bar is None:
             from rich.console import Console as RichConsole
-            from rich.progress import Progress, TimeElapsedColumn
+            from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
             self._bar = Progress(
                 *Progress.get_default_columns(),
+                TextColumn("{task.fields[pace]}"),
                 TimeElapsedColumn(),
                 console=RichConsole(stderr=True),
             )
             self._bar.start()
         if task not in self._tasks:
-            self._tasks[task] = self._bar.add_task(task)
-        self._bar.update(self._tasks[task], completed=done, total=total)
+            # What an earlier run did tells nothing of the speed of this one.
+            started = self._bar.add_task(task, completed=done, total=total, pace=pace)
+            self._tasks[task] = started
+        self._bar.update(self._tasks[task], completed=done, total=total, pace=pace)
 
     def _print(self, text: str) -> None:
+        text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the console
 
 
+def json_line(level: str, message: str, **more: str | int) -> str:
+    """A line of a log as a JSON object with time (ISO 8601, UTC), level, message and more."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "level": level, "message": message, **more})
+
+
+def _progress(task: str, done: int, total: int, speed: float, unit: Unit) -> str:
+    """A line of progress; the speed is in units per second, 0 if it is not known."""
+    parts = [f"{task}: {done} of {total}"]
+    if unit == "px":
+        parts = [f"{task}: {_mega(done)} of {_mega(total)} Mpx", _pace(speed)]
+    if speed and done < total:
+        parts.append(f"{_span((total - done) / speed)} left")
+    return ", ".join(part for part in parts if part)
+
+
+def _pace(speed: float) -> str:
+    return f"{_mega(speed)} Mpx/s" if speed else ""
+
+
+def _mega(pixels: float) -> str:
+    """Millions with three digits."""
+    millions = pixels / 1e6
+    return f"{millions:.0f}" if millions >= 100 else f"{millions:.3g}"
+
+
+def printable(text: str) -> str:
+    """A text as every terminal takes it: file names may hold bytes that are no letters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _span(seconds: float) -> str:
-    """Some time in the unit in which it is told: `40 s`, `12 min`, `3 h 20 min`."""
+    """Some time in the unit in which it is told: `90 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
-    if minutes < 1:
+    if minutes < 2:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

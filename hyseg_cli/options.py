@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hyseg_cli.console import Console, json_line, printable
 from hyseg_cli.errors import HysegError, InterruptedRunError, UsageProblemError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -32,7 +33,7 @@ class Terminated(BaseException):
 class HysegCommand(click.Command):
     """A command that tells an error in two lines and exits with its code.
 
-    Adds `--config`, `--quiet` and `--debug`.
+    Adds `--config`, `--quiet`, `--log-format` and `--debug`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,6 +54,16 @@ class HysegCommand(click.Command):
                 expose_value=False,
                 callback=_remember,
                 help="Print warnings and results only.",
+            ),
+            click.Option(
+                ["--log-format"],
+                type=click.Choice(["text", "json"]),
+                default="text",
+                show_default=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_remember,
+                help="Messages on stderr: for people, or a JSON object on each line.",
             ),
             click.Option(
                 ["--debug"],
@@ -96,44 +107,61 @@ def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
     try:
         return act()
     except InterruptedRunError as error:
-        click.echo(f"{error.message}; {error.hint}", err=True)
+        _tell(ctx, "warning", f"{error.message}; {error.hint}")
         ctx.exit(error.exit_code)
     except HysegError as error:
         if ctx.meta.get("debug"):
             raise
-        _tell(error.message, error.hint)
+        _tell(ctx, "error", error.message, error.hint)
         ctx.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
+        _tell(ctx, "warning", "Interrupted.")
         ctx.exit(INTERRUPTED)
     except Terminated:
-        click.echo("Terminated.", err=True)
+        _tell(ctx, "warning", "Terminated.")
         ctx.exit(TERMINATED)
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except click.ClickException as error:
+        if not _logs_json(ctx):
+            raise
+        _tell(ctx, "error", error.format_message(), f"See `{ctx.command_path} --help`.")
+        ctx.exit(error.exit_code)
+    except (click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
         if ctx.meta.get("debug"):
             raise
         _tell(
+            ctx,
+            "error",
             f"unexpected {type(error).__name__}: {error}",
             "This is a defect of hyseg; run again with --debug and report what it prints.",
         )
         ctx.exit(1)
 
 
-def _tell(message: str, hint: str) -> None:
-    click.echo(f"Error: {message}", err=True)
-    click.echo(f"Hint: {hint}", err=True)
+def _tell(ctx: click.Context, level: str, message: str, hint: str = "") -> None:
+    """How a run ended, in the format of the log."""
+    if _logs_json(ctx):
+        more = {"hint": hint} if hint else {}
+        click.echo(json_line(level, message, **more), err=True)
+        return
+    text = f"Error: {message}\nHint: {hint}" if level == "error" else message
+    click.echo(printable(text), err=True)
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+def _logs_json(ctx: click.Context) -> bool:
+    return ctx.meta.get("log_format") == "json"
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if param.name is not None:
         ctx.meta[param.name] = value
 
 
-def is_quiet() -> bool:
-    """Whether the running command was asked to be quiet."""
-    return bool(click.get_current_context().meta.get("quiet"))
+def console() -> Console:
+    """Where the running command reports to, as its options want it."""
+    meta = click.get_current_context().meta
+    return Console(quiet=bool(meta.get("quiet")), log_format=meta.get("log_format", "text"))
 
 
 def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -291,4 +319,4 @@ def out_option(help_text: str) -> Callable[[_Function], _Function]:
 
 def print_result(text: str) -> None:
     """Write a result to stdout."""
-    click.echo(text, file=sys.stdout)
+    click.echo(printable(text), file=sys.stdout)

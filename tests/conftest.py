@@ -127,7 +127,7 @@ def write_map():
                     shard.finish({})
             sources = [Source(shard_path(work, unit), unit.window) for unit in units]
             put_in_place(write_cog(work, "map.tif", spec, sources), spec, path)
-        work.remove()
+            work.finish()
 
     return write
 

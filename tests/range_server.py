@@ -1,7 +1,7 @@
-"""`python range_server.py FOLDER LIVES`: serve files by ranges; prints its port, then each range.
+"""`python range_server.py FOLDER LIVES [PORT]`: serve files by ranges.
 
-After LIVES ranges it closes every connection without an answer. A process of its own, since GDAL
-keeps the interpreter's lock while it waits for an answer.
+Prints its port, then each range. After LIVES ranges it closes every connection without an answer.
+A process of its own, since GDAL keeps the interpreter's lock while it waits for an answer.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Ranges(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
+    port = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    server = ThreadingHTTPServer(("127.0.0.1", port), Ranges)
     print(server.server_address[1], flush=True)  # noqa: T201 - what the test reads
     server.serve_forever()

@@ -212,11 +212,10 @@ def test_rational_polynomials_are_those_of_the_map(tmp_path, image, legend, pred
 def serve(tmp_path):
     processes = []
 
-    def start(lives=10**6):
+    def start(lives=10**6, port=0):
         script = Path(__file__).with_name("range_server.py")
-        process = subprocess.Popen(
-            [sys.executable, script, tmp_path, str(lives)], stdout=subprocess.PIPE, text=True
-        )
+        words = [sys.executable, script, tmp_path, str(lives), str(port)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         processes.append(process)
         return process, f"/vsicurl/http://127.0.0.1:{process.stdout.readline().strip()}"
 
@@ -258,6 +257,48 @@ def test_a_server_that_dies_is_one_error_and_nothing_is_left(
     assert re.match(r"Error: .*far\.tif: rows \d+ to \d+ cannot be read", lines[0])
     assert lines[1].startswith("Hint: The server or the network failed")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_scene_whose_server_died_goes_on_when_it_is_back(tmp_path, write_raster, legend, serve):
+    """Each run is a process of its own: GDAL remembers what it has read, and what it could not."""
+    large_scene(write_raster)
+    model = tmp_path / "tiny.safetensors"
+    card = make_card(legend, resolution_m=None)
+    save_model(model, build(card.config), card)
+    out = tmp_path / "map.tif"
+    program = (
+        "from hyseg_cli.geo import units; units.UNIT_PIXELS = 50_000; import torch; "
+        "torch.set_num_threads(1); from hyseg_cli.cli import cli; cli()"
+    )
+
+    def predict(out):
+        words = ["predict", f"{address}/far.tif", "--out", out, "-m", model]
+        words += ["--tile-size", "128", "--collar", "none"]  # a collar is looked for everywhere
+        return subprocess.run(
+            [sys.executable, "-c", program, *words], check=False, capture_output=True, text=True
+        )
+
+    server, address = serve()
+    assert predict(tmp_path / "expected.tif").returncode == 0
+    server.kill()
+    lives, port = len(server.stdout.readlines()) * 3 // 4, int(address.rpartition(":")[2])
+    server.wait()
+    server, _ = serve(lives, port)
+    died = predict(out)
+    assert died.returncode == 1, died.stderr
+    assert sum(line.startswith("Error: ") for line in died.stderr.splitlines()) == 1
+    assert "cannot be read" in died.stderr
+    assert "kept in" in died.stderr
+    shards = {path: path.stat().st_mtime_ns for path in tmp_path.glob("map.tif.hyseg/row*.tif")}
+    assert shards
+    server.kill()
+    server.wait()
+    serve(port=port)
+    again = predict(out)
+    assert again.returncode == 0, again.stderr
+    assert f"going on: {len(shards)} of" in again.stderr
+    assert out.read_bytes() == (tmp_path / "expected.tif").read_bytes()
+    assert not out.with_name("map.tif.hyseg").exists()
 
 
 def test_a_scene_that_a_server_does_not_have_is_one_error(predict, serve):

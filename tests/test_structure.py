@@ -46,7 +46,7 @@ ALLOWED = {
         "hyseg_cli.learn",
         "hyseg_cli.workflows",
     },
-    "hyseg_cli.options": {"hyseg_cli.errors"},
+    "hyseg_cli.options": {"hyseg_cli.console", "hyseg_cli.errors"},
     "hyseg_cli.commands": {
         "hyseg_cli.console",
         "hyseg_cli.errors",

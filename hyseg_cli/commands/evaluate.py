@@ -13,14 +13,13 @@ from hyseg_cli.commands.evaluate_options import (
     take_calibration_options,
     take_sample_options,
 )
-from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
     bands_option,
+    console,
     default_of,
     device_option,
-    is_quiet,
     overwrite_option,
     print_result,
 )
@@ -125,7 +124,7 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
     """
     probabilities = take_calibration_options(options)
     samples = take_sample_options(options)
-    with Console(quiet=is_quiet()) as report:
+    with console() as report:
         if samples is not None:
             from hyseg_cli.workflows import evaluate_samples
 

@@ -7,16 +7,15 @@ from typing import Any
 
 import click
 
-from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     Bounds,
     HysegCommand,
     Part,
     bands_option,
+    console,
     default_of,
     device_option,
-    is_quiet,
     out_option,
     overwrite_option,
     print_result,
@@ -145,7 +144,7 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     from hyseg_cli.workflows import predict as workflow
 
     settings = PredictSettings(**options)
-    with Console(quiet=is_quiet()) as report:
+    with console() as report:
         result = workflow.run(settings, report)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if result.failed:

@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 
-from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
+    console,
     default_of,
-    is_quiet,
     out_option,
     overwrite_option,
     print_result,
@@ -70,6 +69,6 @@ def sample(*, as_json: bool, **options: Any) -> None:
     from hyseg_cli.workflows import sample as workflow
 
     settings = SampleSettings(**options)
-    with Console(quiet=is_quiet()) as report:
+    with console() as report:
         result = workflow.run(settings, report)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_table())

@@ -6,15 +6,14 @@ from typing import Any
 
 import click
 
-from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
     NumberList,
     bands_option,
+    console,
     default_of,
     device_option,
-    is_quiet,
     out_option,
     overwrite_option,
     print_result,
@@ -197,7 +196,7 @@ def train(**options: Any) -> None:
     from hyseg_cli.workflows.train_plan import plan
 
     settings = TrainSettings(**options)
-    with Console(quiet=is_quiet()) as report:
+    with console() as report:
         if settings.dry_run:
             print_result(plan(settings, report).to_text())
             return

@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 
-from hyseg_cli.console import Console
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
+    console,
     default_of,
-    is_quiet,
     out_option,
     overwrite_option,
     print_result,
@@ -100,7 +99,7 @@ def vectorize(*, as_json: bool, **options: Any) -> None:
     from hyseg_cli.workflows import vectorize as workflow
 
     settings = VectorizeSettings(**options)
-    with Console(quiet=is_quiet()) as report:
+    with console() as report:
         result = workflow.run(settings, report)
     if as_json:
         print_result(json.dumps(result.to_dict()))

@@ -5,7 +5,10 @@ The end of a run is one pass of GDAL's COG driver over all shards, and a rename.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +18,21 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
 
+from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.control import GroundControl
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.scene import open_dataset
 from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table, sidecar_xml
 from hyseg_cli.geo.work import WRITE_ERRORS, WorkFolder, sync, unwritable
 from hyseg_cli.legend import NODATA_ID, Legend
 
 STALE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 """Side-cars of an overwritten map that would describe the new one wrongly."""
+BLOCK = 512
+"""Side of the blocks of maps."""
 COG_OPTIONS = {
     "COMPRESS": "DEFLATE",
-    "BLOCKSIZE": "512",
+    "BLOCKSIZE": str(BLOCK),
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": "ALL_CPUS",
 }
@@ -86,10 +93,34 @@ def write_cog(
     # A class number between two others means nothing: the most frequent one stands for a block.
     resampling = "AVERAGE" if spec.shares else "MODE"
     vrt = work.path / f"{name}.vrt"
-    vrt.write_text(_vrt_xml(spec, list(sources), first_band), encoding="utf-8")
+    with work.writing(vrt.name) as path:
+        path.write_text(_vrt_xml(spec, list(sources), first_band), encoding="utf-8")
     with work.writing(name) as path:
         rasterio.shutil.copy(vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS)
+        if not _is_whole(path):
+            raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")
     return work.path / name
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all blocks of a COG lie in it; GDAL closes files on a full disk without an error."""
+    size = path.stat().st_size
+    try:
+        dataset = open_dataset(str(path))
+    except UnusableFileError:
+        return False
+    with dataset as cog:
+        levels = [(None, 1), *enumerate(cog.overviews(1))]
+        for level, factor in levels:
+            rows, cols = (range(-(-side // (factor * BLOCK))) for side in cog.shape)
+            for row, col in itertools.product(rows, cols):
+                start, length = (
+                    int(cog.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", 1, level) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if not 0 < start <= size - length:
+                    return False
+    return True
 
 
 def put_in_place(cog: Path, spec: MapSpec, out: Path) -> None:
@@ -104,11 +135,27 @@ def put_in_place(cog: Path, spec: MapSpec, out: Path) -> None:
         if not spec.shares:
             sidecar = cog.with_name(cog.name + ".aux.xml")
             sidecar.write_text(sidecar_xml(spec.legend), encoding="utf-8")
-            sidecar.replace(out.with_name(out.name + ".aux.xml"))
-        cog.replace(out)
+            _move(sidecar, out.with_name(out.name + ".aux.xml"))
+        _move(cog, out)
         sync(out.parent)
     except WRITE_ERRORS as error:
         raise unwritable(out, error) from error
+
+
+def _move(file: Path, out: Path) -> None:
+    """Rename a file; an output on another file system than the work folder is copied there."""
+    try:
+        file.replace(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = out.with_name(f".{out.name}.part")  # a run that was killed left the same name
+        try:
+            shutil.copyfile(file, copy)
+            sync(copy)
+            copy.replace(out)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _vrt_xml(spec: MapSpec, sources: list[Source], first_band: int) -> str:

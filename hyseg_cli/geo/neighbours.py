@@ -2,6 +2,9 @@
 
 A scene that is mapped alone ends at its edge, and the network sees a reflection there. Seen as
 a window of the VRT it is mapped as its part of the whole: the same tiles, the same pixels.
+
+Files that were cut apart by several tools are often shifted by a part of a pixel. Each is laid on
+the nearest whole pixel then: half a pixel is less than what resampling would blur.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from affine import Affine
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.mosaic import srs_element
-from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.scene import Scene
 
 GDAL_TYPES = {
     "uint8": "Byte",
@@ -27,11 +30,11 @@ GDAL_TYPES = {
     "int16": "Int16",
     "uint32": "UInt32",
     "int32": "Int32",
+    "int64": "Int64",
+    "uint64": "UInt64",
     "float32": "Float32",
     "float64": "Float64",
 }
-TOLERANCE = 0.01
-"""Pixels by which a scene may lie off the grid."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Neighbourhood:
     """Where each lies in the whole."""
     transform: Affine
     """Of the whole."""
+    shift: float
+    """Pixels by which a scene lies off the grid of the first, at most; 0.5 is the largest."""
 
     @property
     def height(self) -> int:
@@ -55,14 +60,12 @@ class Neighbourhood:
         return max(window.col_stop for window in self.windows)
 
 
-def find_neighbourhood(paths: Sequence[str]) -> Neighbourhood:
-    """Lay scenes out on their common grid.
+def find_neighbourhood(scenes: Sequence[Scene]) -> Neighbourhood:
+    """Lay scenes out on the grid of the first.
 
     Raises:
-        UsageProblemError: If they do not share one.
-        UnusableFileError: If one cannot be opened.
+        UsageProblemError: If they do not share one, but for shifts.
     """
-    scenes = tuple(open_scene(path) for path in paths)
     first = scenes[0]
     for scene in scenes:
         difference = _difference(first, scene)
@@ -71,21 +74,20 @@ def find_neighbourhood(paths: Sequence[str]) -> Neighbourhood:
                 f"{scene.path} and {first.path} are not parts of one grid: {difference}",
                 hint="Leave out --context, or map them in runs of their own.",
             )
-    corners = np.round([_corner(first, scene) for scene in scenes]).astype(int)
+    exact = np.array([_corner(first, scene) for scene in scenes])
+    corners = np.round(exact).astype(int)
     top, left = (int(value) for value in corners.min(axis=0))
     windows = tuple(
         Window(int(row) - top, int(col) - left, scene.height, scene.width)
         for (row, col), scene in zip(corners, scenes, strict=True)
     )
-    return Neighbourhood(scenes, windows, first.transform @ Affine.translation(left, top))
+    transform = first.transform @ Affine.translation(left, top)
+    shift = float(np.abs(exact - corners).max())
+    return Neighbourhood(tuple(scenes), windows, transform, shift)
 
 
 def vrt_of(neighbourhood: Neighbourhood) -> str:
-    """The text of the VRT; where scenes overlap, the later ones lie on top.
-
-    Raises:
-        UnusableFileError: If a scene cannot be opened.
-    """
+    """The text of the VRT; where scenes overlap, the data of the later ones lies on top."""
     first = neighbourhood.scenes[0]
     size = {"rasterXSize": str(neighbourhood.width), "rasterYSize": str(neighbourhood.height)}
     root = ET.Element("VRTDataset", size)
@@ -98,18 +100,30 @@ def vrt_of(neighbourhood: Neighbourhood) -> str:
         ET.SubElement(band, "ColorInterp").text = first.colors[index - 1].capitalize()
         if first.nodata is not None:
             ET.SubElement(band, "NoDataValue").text = repr(first.nodata)
-        _add_sources(band, neighbourhood, str(index), first.nodata)
+        # Alpha has no mask of its own: where it is 0, what lies below shows.
+        is_alpha = first.colors[index - 1] == "alpha"
+        nodata = 0 if is_alpha and first.nodata is None else first.nodata
+        _add_sources(band, neighbourhood, str(index), nodata)
     if first.nodata is None and "alpha" not in first.colors:
         # Without it, what no scene covers would be black ground.
         mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
-        _add_sources(mask, neighbourhood, "mask,1", None)
+        _add_sources(mask, neighbourhood, "mask,1", 0)
     return ET.tostring(root, encoding="unicode")
 
 
 def _add_sources(
     band: ET.Element, neighbourhood: Neighbourhood, source_band: str, nodata: float | None
 ) -> None:
-    kind = "SimpleSource" if nodata is None else "ComplexSource"
+    """Lay a band of all scenes into one of the VRT.
+
+    Args:
+        band: The band of the VRT.
+        neighbourhood: The scenes.
+        source_band: Which band of theirs.
+        nodata: What shows what lies below; None to ask their masks, if they have any.
+    """
+    has_masks = any(scene.declares_validity for scene in neighbourhood.scenes)
+    kind = "ComplexSource" if nodata is not None or has_masks else "SimpleSource"
     for scene, window in zip(neighbourhood.scenes, neighbourhood.windows, strict=True):
         source = ET.SubElement(band, kind)
         path = scene.path if scene.path.startswith("/vsi") else str(Path(scene.path).absolute())
@@ -120,6 +134,8 @@ def _add_sources(
         ET.SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **size})
         if nodata is not None:
             ET.SubElement(source, "NODATA").text = repr(nodata)
+        elif has_masks:
+            ET.SubElement(source, "UseMaskBand").text = "true"
 
 
 def _difference(one: Scene, other: Scene) -> str:
@@ -128,14 +144,14 @@ def _difference(one: Scene, other: Scene) -> str:
         return "one has no place on earth"
     if one.crs != other.crs:
         return "their CRS differ"
-    if (one.dtypes, one.colors, one.nodata) != (other.dtypes, other.colors, other.nodata):
+    # As text, since NaN is not equal to itself.
+    if repr((one.dtypes, one.colors, one.nodata)) != repr(
+        (other.dtypes, other.colors, other.nodata)
+    ):
         return "their bands, data types or nodata values differ"
     shape, others = (np.array(scene.transform[:6])[[0, 1, 3, 4]] for scene in (one, other))
     if not np.allclose(shape, others, rtol=1e-9, atol=0.0):
         return "their pixels differ in size"
-    corner = _corner(one, other)
-    if np.abs(corner - np.round(corner)).max() > TOLERANCE:
-        return "they are shifted by a part of a pixel"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from rasterio.features import geometry_mask
+from rasterio.warp import transform_bounds
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.geo.grid import Window
@@ -61,6 +63,8 @@ class AreaOfInterest:
     def __init__(self, path: Path, scene: Scene) -> None:
         self._transform: Affine = scene.transform
         self._shapes = _read_polygons(path, scene)
+        self.digest = hashlib.sha256(b"".join(self._shapes.to_wkb())).hexdigest()[:16]
+        """Tells the polygons from others, wherever they are stored."""
         self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"--aoi {path}")
 
     def __call__(self, window: Window) -> npt.NDArray[np.bool_]:
@@ -91,7 +95,7 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
             f"--aoi {path} cannot be read ({' '.join(str(error).split())})",
             hint="Give a vector file such as a GeoPackage or GeoJSON.",
         ) from error
-    shapes = found.geometry[found.geometry.notna()]
+    shapes = found.geometry[[shape is not None and not shape.is_empty for shape in found.geometry]]
     shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
     if shapes.empty:
         raise UsageProblemError(f"--aoi {path} holds no polygons", hint="Draw one around the area.")
@@ -99,4 +103,21 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
         raise UsageProblemError(
             f"--aoi {path} does not tell its CRS", hint="Assign one, for example in QGIS."
         )
-    return shapes.to_crs(scene.crs.to_wkt() if scene.crs else None)
+    # A projection means nothing far from its place: the poles are somewhere in UTM, but not there.
+    near = shapes.clip_by_rect(*_surroundings(scene, shapes.crs.to_wkt()))
+    placed = near[~near.is_empty].to_crs(scene.crs.to_wkt() if scene.crs else None)
+    if placed.empty:
+        raise UsageProblemError(
+            f"--aoi {path} lies beside {scene.path}", hint="Check its CRS, for example in QGIS."
+        )
+    return placed
+
+
+def _surroundings(scene: Scene, crs: str) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top in a CRS of a scene and a tenth of its size around it."""
+    cols, rows = np.array([-0.1, 1.1, 1.1, -0.1]), np.array([-0.1, -0.1, 1.1, 1.1])
+    x, y = to_map(scene.transform, cols * scene.width, rows * scene.height)
+    found: tuple[float, float, float, float] = transform_bounds(
+        scene.crs, crs, x.min(), y.min(), x.max(), y.max()
+    )
+    return found

@@ -163,6 +163,10 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
         UsageProblemError: If there is no such file.
         UnusableFileError: If GDAL cannot open it.
     """
+    if not is_utf8(name):
+        raise UnusableFileError(
+            f"{name}: the name is not in UTF-8, so GDAL cannot open it", hint="Rename the file."
+        )
     try:
         with warnings.catch_warnings():
             # `Scene.is_georeferenced` tells; each workflow says it once, in its own words.
@@ -181,6 +185,11 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
 
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z0-9_+]{2,}:")
 """What is no path: a virtual file system, a URL, a subdataset such as NETCDF:file:variable."""
+
+
+def is_utf8(name: str) -> bool:
+    """Whether GDAL can be told this name; file systems on Linux have names of any bytes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def is_remote(name: str) -> bool:

@@ -1,17 +1,20 @@
 """Shards: finished parts of a mosaic, one small GeoTIFF each.
 
 A GeoTIFF that is open when its process is killed reads back as zeros without an error. So a
-shard gets its name only when it is closed and on the disk: that it is there means it is done.
+shard gets its name only when it is closed, on the disk and read back: that it is there means it is
+done. Reading back is needed since a disk that is full when a GeoTIFF is closed raises no error.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +26,7 @@ from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 
 BLOCK = 512
-"""Side of the blocks of shards and maps."""
+"""Side of the blocks of shards."""
 SUMMARY_TAG = "HYSEG_SUMMARY"
 
 
@@ -36,6 +39,8 @@ class ShardWriter:
         self._waiting: list[npt.NDArray[np.uint8]] = []
         self._next_row = 0
         self._writing: Future[None] | None = None
+        self.written: list[tuple[RasterWindow, int]] = []
+        """Windows that were written, and the CRC-32 of their values."""
 
     def append(self, rows: npt.NDArray[np.uint8]) -> None:
         """Add rows (bands, n, width)."""
@@ -64,6 +69,7 @@ class ShardWriter:
         self._waiting = [rows[:, count:]]
         place = RasterWindow(0, self._next_row, rows.shape[2], count)
         self._wait()
+        self.written.append((place, crc32(np.ascontiguousarray(rows[:, :count]).data)))
         self._writing = self._thread.submit(self._dataset.write, rows[:, :count], window=place)
         self._next_row += count
 
@@ -80,30 +86,41 @@ def writing_shard(work: WorkFolder, unit: Unit, bands: int) -> Iterator[ShardWri
     Raises:
         HysegError: If the system refuses.
     """
-    with (
-        work.writing(_name(unit)) as path,
-        rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            width=unit.window.width,
-            height=unit.window.height,
-            count=bands,
-            dtype="uint8",
-            interleave="band",
-            tiled=True,
-            blockxsize=BLOCK,
-            blockysize=BLOCK,
-            compress="zstd",
-            zstd_level=1,
-            bigtiff="if_safer",
-            # The mosaic knows the place; any transform but the identity keeps rasterio quiet.
-            transform=Affine.scale(2.0),
-        ) as dataset,
-        # Innermost: nothing may be closed while the thread writes to it.
-        ThreadPoolExecutor(max_workers=1) as thread,
-    ):
-        yield ShardWriter(dataset, thread)
+    with work.writing(_name(unit)) as path:
+        with (
+            rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                width=unit.window.width,
+                height=unit.window.height,
+                count=bands,
+                dtype="uint8",
+                interleave="band",
+                tiled=True,
+                blockxsize=BLOCK,
+                blockysize=BLOCK,
+                compress="zstd",
+                zstd_level=1,
+                bigtiff="if_safer",
+                # The mosaic knows the place; any transform but the identity keeps rasterio quiet.
+                transform=Affine.scale(2.0),
+            ) as dataset,
+            # Innermost: nothing may be closed while the thread writes to it.
+            ThreadPoolExecutor(max_workers=1) as thread,
+        ):
+            writer = ShardWriter(dataset, thread)
+            yield writer
+        _read_back(path, writer)
+
+
+def _read_back(path: Path, writer: ShardWriter) -> None:
+    with rasterio.open(path) as dataset:
+        is_whole = SUMMARY_TAG in dataset.tags() and all(
+            crc32(dataset.read(window=place).data) == expected for place, expected in writer.written
+        )
+    if not is_whole:
+        raise OSError(errno.EIO, "what was written reads back otherwise; is the disk full?")
 
 
 def is_done(work: WorkFolder, unit: Unit) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Strip:
     """As high as the band and as wide as its tiles, reflected beyond the scene's edges."""
 
 
-def read_strips(reader: SceneReader, grid: TileGrid, stretch: Stretch) -> Iterator[Strip]:
+def read_strips(reader: SceneReader, grid: TileGrid, stretch: Stretch) -> Generator[Strip]:
     """The strips of a stretch, top to bottom; the next one is read while one is in use.
 
     Two strips are held at most, so memory does not grow with the scene's height.

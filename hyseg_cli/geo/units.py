@@ -113,9 +113,17 @@ def whole_scene(grid: TileGrid) -> Stretch:
     return Stretch(cut_units(grid, window, len(grid.cols.starts)))
 
 
-def share_of(units: tuple[Unit, ...], part: int, parts: int) -> tuple[Unit, ...]:
-    """Part `part` of `parts`, counted from 1: neighbouring units, as evenly as they divide."""
-    start, stop = (len(units) * i // parts for i in (part - 1, part))
+def share_of(units: tuple[Unit, ...], part: int, parts: int, *, turn: int = 0) -> tuple[Unit, ...]:
+    """Part `part` of `parts`, counted from 1: neighbouring units, as evenly as they divide.
+
+    Args:
+        units: All of them.
+        part: Whose share.
+        parts: How many there are.
+        turn: By how many parts the shares move on, so that others get the larger ones.
+    """
+    place = (part - 1 + turn) % parts
+    start, stop = (len(units) * i // parts for i in (place, place + 1))
     return units[start:stop]
 
 

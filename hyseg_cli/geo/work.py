@@ -2,16 +2,19 @@
 
 It lies beside the output and outlives a run that is stopped or killed. Whatever is in it under
 its final name is complete: files are written under another name, synced and renamed.
+
+Its states follow each other: a manifest says what is computed; `finishing` lists the outputs that
+are about to get their names, which are the run's own from then on; `finished` says that they all
+have them, and what is left of the folder is rubbish.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,11 @@ from hyseg_cli.errors import HysegError, StateMismatchError
 
 MANIFEST = "manifest.json"
 LOCK = "run.lock"
-FINISHING = "finishing"
+SETTLE_LOCK = "settle.lock"
+FINISHING = "finishing.json"
+FINISHED = "finished"
+PATIENCE_SECONDS = 10.0
+"""How long a part waits for others that start at the same time."""
 WRITE_ERRORS = (OSError, RasterioError, CPLE_BaseError)
 """What a full disk or a missing permission may raise while a raster is written."""
 
@@ -36,26 +43,44 @@ class WorkFolder:
         self.path = out.with_name(out.name + ".hyseg")
 
     @property
-    def is_finishing(self) -> bool:
-        """Whether a run was stopped while it gave the outputs their names."""
-        return (self.path / FINISHING).exists()
+    def own_outputs(self) -> frozenset[str]:
+        """Absolute paths to which a run that was stopped was giving its outputs."""
+        if self.is_finished:
+            return frozenset()
+        try:
+            text = (self.path / FINISHING).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        return frozenset(json.loads(text))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all outputs have their names, so that the folder is of no use any more."""
+        is_empty = self.path.is_dir() and not any(self.path.iterdir())
+        return is_empty or (self.path / FINISHED).exists()
 
     @property
     def has_shards(self) -> bool:
         """Whether anything was computed, by whatever settings."""
         return any(self.path.glob("*.tif"))
 
-    def start_finishing(self) -> None:
-        """Remember that outputs which exist from now on are our own."""
+    def start_finishing(self, outputs: Iterable[Path]) -> None:
+        """Remember that these outputs, if they exist from now on, are our own."""
         with self.writing(FINISHING) as path:
+            path.write_text(json.dumps([str(out.absolute()) for out in outputs]), encoding="utf-8")
+
+    def finish(self) -> None:
+        """All outputs have their names: remove the folder; whoever holds its lock may."""
+        with self.writing(FINISHED) as path:
             path.touch()
+        self.remove()
 
     @contextmanager
     def locked(self, part: str | None = None) -> Iterator[None]:
         """Keep other runs off the output.
 
         Runs of different parts work side by side; nothing else may run beside any other. The
-        system frees the locks of a process that dies.
+        system frees the locks of a process that dies. A folder that is empty in the end goes.
 
         Args:
             part: Name of the part of the work, None for all of it.
@@ -64,15 +89,19 @@ class WorkFolder:
             StateMismatchError: If another run is at work.
         """
         self._create()
-        with ExitStack() as stack:
-            whole = self._lock(LOCK, stack)
-            if part is None:
-                for other in sorted(self.path.glob("part-*.lock")):
-                    self._lock(other.name, stack)
-            else:
-                self._lock(f"part-{part}.lock", stack)
-                whole.release()
-            yield
+        try:
+            with ExitStack() as stack:
+                whole = self._lock(LOCK, stack, patience=0.0 if part is None else PATIENCE_SECONDS)
+                if part is None:
+                    for other in sorted(self.path.glob("part-*.lock")):
+                        self._lock(other.name, stack)
+                else:
+                    self._lock(f"part-{part}.lock", stack)
+                    whole.release()
+                yield
+        finally:
+            with suppress(OSError):  # it is not empty, or gone already
+                self.path.rmdir()
 
     def settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
         """Agree on what the work in this folder is.
@@ -88,6 +117,12 @@ class WorkFolder:
         Raises:
             StateMismatchError: If the folder holds work that was settled otherwise.
         """
+        with ExitStack() as stack:
+            # Of parts that start together one writes the manifest, the others find it.
+            self._lock(SETTLE_LOCK, stack, patience=PATIENCE_SECONDS)
+            return self._settle(settled, resume=resume)
+
+    def _settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
         settled = json.loads(json.dumps(settled))
         before = self._manifest() if resume else None
         if before == settled:
@@ -151,8 +186,14 @@ class WorkFolder:
             entry.unlink()
 
     def remove(self) -> None:
-        """Remove the folder with everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove what is in the folder, which goes with its lock; only while it is locked.
+
+        What says that the work is finished is removed last: a run that is killed here leaves
+        nothing that another would go on with.
+        """
+        for entry in sorted(self.path.iterdir(), key=lambda path: path.name == FINISHED):
+            with suppress(OSError):
+                entry.unlink()
 
     def _create(self) -> None:
         try:
@@ -160,11 +201,11 @@ class WorkFolder:
         except OSError as error:
             raise unwritable(self.out, error) from error
 
-    def _lock(self, name: str, stack: ExitStack) -> FileLock:
-        lock = FileLock(self.path / name, timeout=0)
+    def _lock(self, name: str, stack: ExitStack, *, patience: float = 0.0) -> FileLock:
+        lock = FileLock(self.path / name, timeout=patience)
         try:
             lock.acquire()
-        except Timeout as error:
+        except (Timeout, FileNotFoundError) as error:  # the other may just have removed the folder
             raise StateMismatchError(
                 f"{self.out} is being written by another run",
                 hint="Wait for it to end, or choose another --out.",
@@ -177,6 +218,11 @@ class WorkFolder:
             found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise StateMismatchError(
+                f"{self.path / MANIFEST} is damaged ({error})",
+                hint="Start anew with --no-resume.",
+            ) from error
         return found
 
 

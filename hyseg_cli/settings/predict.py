@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,6 +78,11 @@ class PredictSettings:
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
         if self.bounds is not None:
             left, bottom, right, top = self.bounds
+            check(
+                all(math.isfinite(value) for value in self.bounds),
+                "--bounds are not four finite numbers",
+                "Leave --bounds out to map all of the scene.",
+            )
             check(
                 left < right and bottom < top,
                 "--bounds are not in the order left, bottom, right, top",

@@ -59,10 +59,15 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
         tiles=tiles,
         parts=len(plan.units),
         peak_memory=peak_memory() + plan.working_bytes,
-        disk=plan.disk_bytes,
-        disk_free=shutil.disk_usage(plan.out.parent).free,
+        disk=plan.disk_bytes(plan.window.height * plan.window.width),
+        disk_free=shutil.disk_usage(_nearest_folder(plan.out)).free,
         seconds=per_tile * tiles * share / mapper.settings.devices,
     )
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder of a file, or that in which it would be made."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def _tiles(plan: Plan) -> int:

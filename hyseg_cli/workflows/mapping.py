@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,19 @@ def map_units(
         ) as reader,
     ):
         for stretch in stretches(missing):
-            rows = map_strips(
-                read_strips(reader, plan.grid, stretch),
-                plan.grid,
-                stretch,
-                classify,
-                batch_size=batch_size,
-                noise_origin=plan.scene.noise_origin,
-                levels=len(plan.outputs) > 1,
-                within=plan.area,
-            )
-            _write_stretch(plan, work, stretch, rows, advance)
+            # Closed before the reader: a thread reads ahead, and its dataset has to stay open.
+            with closing(read_strips(reader, plan.grid, stretch)) as strips:
+                rows = map_strips(
+                    strips,
+                    plan.grid,
+                    stretch,
+                    classify,
+                    batch_size=batch_size,
+                    noise_origin=plan.scene.noise_origin,
+                    levels=len(plan.outputs) > 1,
+                    within=plan.area,
+                )
+                _write_stretch(plan, work, stretch, rows, advance)
 
 
 def _write_stretch(
@@ -157,7 +160,7 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    work.start_finishing()
+    work.start_finishing(output.path for output in plan.outputs)
     for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
         put_in_place(cog, output.spec, output.path)
     return tally

@@ -12,7 +12,8 @@ from affine import Affine
 
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.fingerprint import fingerprint, fingerprint_of_raster
+from hyseg_cli.geo import units as cut
+from hyseg_cli.geo.fingerprint import fingerprint_of_raster
 from hyseg_cli.geo.grid import ALIGNMENT, TileGrid, Window
 from hyseg_cli.geo.mosaic import MapSpec
 from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
@@ -33,8 +34,8 @@ from hyseg_cli.workflows.scene_list import Job
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
 BYTES_PER_SHARE_PIXEL = 0.7
-COPIES = 2.4
-"""Shards, and the final raster with overviews."""
+FINAL_COPIES = 1.4
+"""The final raster with its overviews."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +83,29 @@ class Plan:
         """Bands of a shard: of all outputs."""
         return sum(output.spec.band_count for output in self.outputs)
 
-    @property
-    def disk_bytes(self) -> int:
-        """Free space that the run needs, about."""
-        pixels = self.window.height * self.window.width
+    def disk_bytes(self, missing: int, *, is_part: bool = False) -> int:
+        """Free space that the run needs, about.
+
+        Args:
+            missing: Pixels that are not in shards yet.
+            is_part: Make shards only.
+        """
         shares = self.shard_bands - 1
         packed = BYTES_PER_CLASS_PIXEL + shares * BYTES_PER_SHARE_PIXEL
-        return int(pixels * packed * COPIES)
+        final = 0.0 if is_part else FINAL_COPIES * self.window.height * self.window.width
+        return int(packed * (missing + final))
 
-    def require_disk(self) -> None:
-        """Refuse to start what will not fit.
+    def require_disk(self, missing: int, *, is_part: bool = False) -> None:
+        """Refuse to start what will not fit; the arguments are those of `disk_bytes`.
 
         Raises:
             HysegError: If the free space is too little.
         """
         free = shutil.disk_usage(self.out.parent).free
-        if free < self.disk_bytes:
+        needed = self.disk_bytes(missing, is_part=is_part)
+        if free < needed:
             raise HysegError(
-                f"{self.out}: about {_gigabytes(self.disk_bytes)} are needed, "
-                f"{_gigabytes(free)} are free",
+                f"{self.out}: about {_gigabytes(needed)} are needed, {_gigabytes(free)} are free",
                 hint="Make space, choose another --out, or map parts of it with --bounds.",
             )
 
@@ -157,7 +162,7 @@ def make_plan(
         area=area,
         units=units,
         outputs=outputs,
-        settled=_settled(inspection, digest, precision, window, outputs, columns, settings),
+        settled=_settled(inspection, digest, precision, window, area, job, columns, settings),
         working_bytes=widest * pixel_bytes + resampling,
     )
 
@@ -210,13 +215,16 @@ def _outputs(
         "HYSEG_INPUT": Path(job.scene).name,
         "HYSEG_ATTRIBUTION": card.data.attribution,
     }
-    if "AREA_OR_POINT" in scene.tags:
-        tags["AREA_OR_POINT"] = scene.tags["AREA_OR_POINT"]
+    placed, corner = scene, window
+    if job.itself is not None and job.window is not None:
+        placed, corner = job.itself, window.seen_from(job.window)
+    if "AREA_OR_POINT" in placed.tags:
+        tags["AREA_OR_POINT"] = placed.tags["AREA_OR_POINT"]
     spec = MapSpec(
         height=window.height,
         width=window.width,
-        crs=scene.crs,
-        transform=scene.transform @ Affine.translation(window.col, window.row),
+        crs=placed.crs,
+        transform=placed.transform @ Affine.translation(corner.col, corner.row),
         control=None if scene.control is None else scene.control.seen_from(window),
         legend=card.legend,
         tags=tags,
@@ -235,7 +243,8 @@ def _settled(
     digest: str,
     precision: str,
     window: Window,
-    outputs: tuple[Output, ...],
+    area: AreaOfInterest | None,
+    job: Job,
     columns: int,
     settings: PredictSettings,
 ) -> dict[str, Any]:
@@ -254,9 +263,10 @@ def _settled(
         "noise": settings.noise,
         "tta": settings.tta,
         "window": [window.row, window.col, window.height, window.width],
-        "aoi": None if settings.aoi is None else fingerprint(str(settings.aoi)),
-        "outputs": [output.path.name for output in outputs],
+        "aoi": None if area is None else area.digest,
+        "outputs": list(job.outputs),
         "columns of tiles (--max-memory)": columns,
+        "pixels of a part": cut.UNIT_PIXELS,
     }
 
 

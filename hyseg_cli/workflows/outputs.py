@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
@@ -24,6 +26,43 @@ def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
         raise UsageProblemError(
             f"{out.parent}: no such folder", hint=f"Create it first, or correct {flag}."
         )
+    # Better now than after hours; whether it is true is seen when the file is written.
+    if not os.access(out.parent, os.W_OK):
+        raise HysegError(
+            f"{out}: the folder cannot be written to",
+            hint=f"Check its permissions, or use another {flag}.",
+        )
+
+
+def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[str]) -> None:
+    """Refuse outputs that would replace what is read, by whatever path or link.
+
+    Args:
+        outputs: By the flag that asks for them.
+        inputs: Paths; names that are no local files are passed over.
+
+    Raises:
+        UsageProblemError: If an output is an input.
+    """
+    there = {flag: found for flag, path in outputs.items() if (found := _identity(path))}
+    if not there:
+        return
+    read = {found: name for name in inputs if (found := _identity(name))}
+    for flag, found in there.items():
+        if found in read:
+            raise UsageProblemError(
+                f"{flag} {outputs[flag]} would replace the input {read[found]}",
+                hint=f"Use another {flag}.",
+            )
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What is the same for all names of a file; None if there is no such file."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def write_text(path: Path, text: str) -> None:

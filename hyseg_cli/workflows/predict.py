@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from zlib import crc32
 
 import rasterio
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
@@ -18,7 +20,7 @@ from hyseg_cli.workflows.forecast import forecast
 from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.mapping import merge
 from hyseg_cli.workflows.mapping_plan import Plan
-from hyseg_cli.workflows.outputs import require_free
+from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
 from hyseg_cli.workflows.scene_context import seen_together
 from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folders
@@ -37,11 +39,12 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     """
     jobs = list_jobs(settings)
     if is_single(settings):
+        _clear_finished(jobs[0], settings)
         _require_free(jobs[0], settings)
     mapper = Mapper.load(settings)
     if not settings.dry_run:
         make_folders(settings)
-    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings) as placed:
+    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
         return PredictResult(tuple(_map_all(placed, mapper, settings, report)))
 
 
@@ -60,10 +63,12 @@ def _map_all(
 
 def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Report) -> SceneResult:
     work = WorkFolder(job.out)
-    if settings.skip_existing and job.out.exists() and not work.is_finishing:
+    _clear_finished(job, settings)
+    if settings.skip_existing and job.out.exists() and not work.own_outputs:
         return SceneResult(job, "existed")
     _require_free(job, settings)
     plan = mapper.plan(job)
+    refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     for note in plan.inspection.notes:
         report.note(note)
     for warning in plan.inspection.warnings:
@@ -73,22 +78,27 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
     with work.locked(part), _state_kept(plan, work, part, report):
         _settle(plan, work, settings, report)
-        units = plan.units if settings.shard is None else share_of(plan.units, *settings.shard)
-        if not settings.merge:
-            plan.require_disk()
-            _compute(plan, work, units, mapper, settings, report)
+        units = plan.units
+        if settings.shard is not None:
+            # Small scenes have fewer units than there are parts: names spread them evenly.
+            units = share_of(units, *settings.shard, turn=crc32(job.out.name.encode()))
+        missing = () if settings.merge else tuple(u for u in units if not is_done(work, u))
+        plan.require_disk(sum(unit.pixels for unit in missing), is_part=settings.shard is not None)
+        if missing:
+            _compute(plan, work, units, missing, mapper, settings, report)
         if settings.shard is not None:
             return SceneResult(job, "part", plan=plan)
         tally = merge(plan, work)
-        work.clear()
-    work.remove()
+        work.finish()
     return SceneResult(job, "done", plan=plan, tally=tally)
 
 
 def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report) -> None:
+    settled = plan.settled
     if settings.merge:
-        work.settled()
-    goes_on = work.settle(plan.settled, resume=settings.resume)
+        # A machine without a GPU may merge what others computed on theirs.
+        settled = settled | {"precision": work.settled().get("precision")}
+    goes_on = work.settle(settled, resume=settings.resume)
     if settings.shard is None:
         work.clear_temporary()
     done = sum(is_done(work, unit) for unit in plan.units)
@@ -100,19 +110,19 @@ def _compute(
     plan: Plan,
     work: WorkFolder,
     units: tuple[Unit, ...],
+    missing: tuple[Unit, ...],
     mapper: Mapper,
     settings: PredictSettings,
     report: Report,
 ) -> None:
     total = sum(unit.pixels for unit in units)
-    done = sum(unit.pixels for unit in units if is_done(work, unit))
+    done = total - sum(unit.pixels for unit in missing)
 
     def advance(pixels: int) -> None:
         nonlocal done
         done += pixels
-        report.advance(f"mapping {plan.out.name}", done, total)
+        report.advance(f"mapping {plan.out.name}", done, total, unit="px")
 
-    missing = tuple(unit for unit in units if not is_done(work, unit))
     if settings.devices > 1 and len(missing) > 1:
         map_in_processes(plan, missing, settings, advance)
     else:
@@ -136,9 +146,19 @@ def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) 
         raise
 
 
-def _require_free(job: Job, settings: PredictSettings) -> None:
+def _clear_finished(job: Job, settings: PredictSettings) -> None:
+    """Remove what a run left that was killed after its last output had got its name."""
     work = WorkFolder(job.out)
+    if work.is_finished and not settings.dry_run:
+        with work.locked():
+            work.remove()
+
+
+def _require_free(job: Job, settings: PredictSettings) -> None:
+    own = WorkFolder(job.out).own_outputs
     if settings.skip_existing and job.out.exists():
         return
+    if settings.dry_run and not is_single(settings) and not settings.out.exists():
+        return  # the run itself makes the folders
     for flag, path in job.outputs.items():
-        require_free(path, overwrite=settings.overwrite or work.is_finishing, flag=flag)
+        require_free(path, overwrite=settings.overwrite or str(path.absolute()) in own, flag=flag)

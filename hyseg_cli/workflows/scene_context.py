@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.neighbours import find_neighbourhood, vrt_of
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.work import WRITE_ERRORS, unwritable
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.scene_list import Job
 
-VRT_NAME = ".hyseg-context.vrt"
+VRT_NAME = "context.vrt"
+SHIFT_TO_TELL = 0.01
+"""Pixels off the common grid above which the user is told."""
 
 
 @contextmanager
-def seen_together(jobs: tuple[Job, ...], settings: PredictSettings) -> Iterator[tuple[Job, ...]]:
+def seen_together(
+    jobs: tuple[Job, ...], settings: PredictSettings, report: Report
+) -> Iterator[tuple[Job, ...]]:
     """The same scenes as windows of a VRT over all of them, if that was asked for.
+
+    A scene that cannot be opened is nobody's neighbour; mapping it tells why.
 
     Raises:
         UsageProblemError: If they are not parts of one grid.
-        HysegError: If the VRT cannot be written.
+        HysegError: If the VRT cannot be written, or a scene not be opened and `on_error` is stop.
     """
     if not settings.context:
         yield jobs
@@ -33,23 +41,45 @@ def seen_together(jobs: tuple[Job, ...], settings: PredictSettings) -> Iterator[
             "--context needs neighbours, but there is one scene",
             hint="Give the folder of all scenes, or leave out --context.",
         )
-    neighbourhood = find_neighbourhood([job.scene for job in jobs])
-    vrt = settings.out / VRT_NAME
-    _write(vrt, vrt_of(neighbourhood))
-    try:
-        yield tuple(
-            replace(job, part_of=str(vrt), window=window)
-            for job, window in zip(jobs, neighbourhood.windows, strict=True)
+    # In a folder of its own: nothing is written beside the maps before they are, and processes
+    # that share the work do not meet.
+    with tempfile.TemporaryDirectory(prefix="hyseg-", ignore_cleanup_errors=True) as folder:
+        yield _laid_out(jobs, Path(folder) / VRT_NAME, settings, report)
+
+
+def _laid_out(
+    jobs: tuple[Job, ...], vrt: Path, settings: PredictSettings, report: Report
+) -> tuple[Job, ...]:
+    opened = {job.scene: scene for job in jobs if (scene := _open(job, settings)) is not None}
+    if not opened:
+        return jobs
+    neighbourhood = find_neighbourhood(list(opened.values()))
+    if neighbourhood.shift > SHIFT_TO_TELL:
+        report.warn(
+            f"the scenes are shifted against each other by up to {neighbourhood.shift:.3f} of a "
+            "pixel; each is seen at the nearest whole pixel of the first one's grid"
         )
-    finally:
-        if settings.shard is None:  # other parts may still read it
-            vrt.unlink(missing_ok=True)
+    _write(vrt, vrt_of(neighbourhood))
+    windows = dict(zip(opened, neighbourhood.windows, strict=True))
+    return tuple(
+        replace(job, part_of=str(vrt), window=windows[job.scene], itself=opened[job.scene])
+        if job.scene in opened
+        else job
+        for job in jobs
+    )
+
+
+def _open(job: Job, settings: PredictSettings) -> Scene | None:
+    try:
+        return open_scene(job.scene)
+    except HysegError:
+        if settings.on_error == "stop":
+            raise
+        return None
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        path.write_text(text, encoding="utf-8")
     except WRITE_ERRORS as error:
         raise unwritable(path, error) from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.scene import Scene, is_utf8
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.workflows.outputs import refuse_inputs
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
 """What counts as a scene in a folder."""
@@ -29,6 +32,8 @@ class Job:
     """A VRT of which the scene is a window, if it is seen with its neighbours."""
     window: Window | None = None
     """This window; None for a scene that is seen alone."""
+    itself: Scene | None = None
+    """The scene that the window stands for: the map lies where it lies."""
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -48,9 +53,11 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
     made if need be.
 
     Raises:
-        UsageProblemError: If there is no scene, two would have the same output, or a name does
-            not fit.
+        UsageProblemError: If there is no scene, two outputs would be one file, an output is a
+            scene, or a name does not fit.
+        HysegError: If a folder cannot be read.
     """
+    _require_names(settings)
     scenes = tuple(_expand(settings.inputs))
     if not scenes:
         raise UsageProblemError(
@@ -61,6 +68,7 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
         job = Job(scenes[0], settings.out, settings.confidence, settings.probabilities)
         for flag, path in job.outputs.items():
             check_suffix(path, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.", flag)
+        _require_distinct((job,))
         return (job,)
     jobs = tuple(
         Job(
@@ -111,14 +119,24 @@ def _expand(inputs: Iterable[str]) -> Iterator[str]:
         if name.startswith("@"):
             yield from _lines_of(Path(name[1:]))
         elif Path(name).is_dir():
-            yield from (str(path) for path in sorted(Path(name).iterdir()) if _is_scene(path))
+            yield from _scenes_in(Path(name))
         else:
             yield name
 
 
+def _scenes_in(folder: Path) -> Iterator[str]:
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise HysegError(
+            f"{folder} cannot be read ({error.strerror})", hint="Check the permissions."
+        ) from error
+    yield from (str(path) for path in found if _is_scene(path))
+
+
 def _lines_of(path: Path) -> Iterator[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblemError(
             f"{path} cannot be read as a list of scenes ({error})",
@@ -146,12 +164,37 @@ def _in_folder(folder: Path | None, scene: str, what: str) -> Path | None:
     return None if folder is None else folder / f"{_stem(scene)}_{what}{MAP_SUFFIX}.tif"
 
 
-def _require_distinct(jobs: tuple[Job, ...]) -> None:
-    seen: dict[Path, str] = {}
-    for job in jobs:
-        other = seen.setdefault(job.out, job.scene)
+def _require_names(settings: PredictSettings) -> None:
+    # An empty path means the folder one is in, which a forgotten shell variable does not.
+    check(
+        all(name not in ("", "@") for name in settings.inputs),
+        "the name of a scene is empty",
+        "Check the variables of your script.",
+    )
+    for path in (settings.out, settings.confidence, settings.probabilities):
         check(
-            other is job.scene,
-            f"{other} and {job.scene} would both be written to {job.out}",
-            "Map them in separate runs with folders of their own.",
+            path is None or is_utf8(str(path)),
+            f"{path} is no name in UTF-8, so GDAL cannot write it",
+            "Use another name.",
         )
+
+
+def _require_distinct(jobs: tuple[Job, ...]) -> None:
+    """Every file has one purpose: that of an output, or that of a scene."""
+    scenes = [job.scene for job in jobs]
+    seen: dict[str, tuple[str, Job]] = {}
+    for job in jobs:
+        for flag, path in job.outputs.items():
+            other_flag, other = seen.setdefault(os.path.realpath(path), (flag, job))
+            check(
+                other is job,
+                f"{other.scene} and {job.scene} would both be written to {path}",
+                "Map them in separate runs with folders of their own.",
+            )
+            check(
+                other_flag == flag,
+                f"{other_flag} and {flag} would both be written to {path}",
+                f"Use another {flag}.",
+            )
+    for job in jobs:
+        refuse_inputs(job.outputs, scenes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -57,8 +59,15 @@ def map_in_processes(
 
 @contextmanager
 def _running(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    for process in processes:
-        process.start()
+    # Ctrl-C reaches the whole group: this process alone answers, and ends the others.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, before)
     try:
         yield
     finally:
@@ -82,6 +91,7 @@ def _work(
     plan: Plan, units: tuple[Unit, ...], settings: PredictSettings, number: int, news: Any
 ) -> None:
     """The body of a process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,3 +104,15 @@ def _work(
         mapper.map_units(plan, WorkFolder(plan.out), units, news.put)
     except HysegError as error:
         news.put(error)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed.
+
+    Nobody holds the lock of the output any more then: another run may settle on other settings,
+    and must not find shards of these.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

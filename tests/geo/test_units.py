@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hyseg_cli.geo import units as module
 from hyseg_cli.geo.grid import TileGrid, Window
-from hyseg_cli.geo.units import cut_units, share_of, stretches
+from hyseg_cli.geo.units import cut_units, share_of, stretches, whole_scene
 
 
 @st.composite
@@ -83,3 +83,12 @@ def test_a_gap_parts_two_stretches():
         units = cut_units(grid, Window(0, 0, 4000, 100), 9)
     assert len(list(stretches(units))) == 1
     assert len(list(stretches(units[:3] + units[4:]))) == 2
+
+
+def test_parts_share_many_scenes_of_one_unit_evenly():
+    """Without turning, the last part would get them all."""
+    unit = whole_scene(TileGrid.cover(64, 64, tile=64, overlap=32)).units
+    shares = [
+        sum(len(share_of(unit, part, 4, turn=turn)) for turn in range(100)) for part in range(1, 5)
+    ]
+    assert shares == [25, 25, 25, 25]

@@ -35,6 +35,7 @@ def probe(classify, image, valid, grid):
     strips = (
         Strip(
             band,
+            0,
             Pixels(
                 np.pad(image, ((0, 0), (0, 64), (0, 64)), mode="reflect")[
                     :, band.row : band.row + band.height

@@ -24,7 +24,7 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli import cli
-from hyseg_cli.geo import units
+from hyseg_cli.geo import units, work
 from hyseg_cli.learn.card import load_model, save_model
 
 SMALL_UNITS = (
@@ -218,7 +218,8 @@ def test_a_changed_scene_does_not_go_on(tmp_path, scene, model, stopped):
     assert "scene was" in result.stderr
 
 
-def test_two_runs_on_one_output_refuse_each_other(tmp_path, scene, model):
+def test_two_runs_on_one_output_refuse_each_other(tmp_path, scene, model, monkeypatch):
+    monkeypatch.setattr(work, "PATIENCE_SECONDS", 0.1)
     folder = tmp_path / "map.tif.hyseg"
     folder.mkdir()
     with FileLock(folder / "run.lock"):
@@ -326,16 +327,6 @@ def test_a_cut_scene_maps_with_context_as_the_whole(tmp_path, scene, model, expe
     assert not list(out.glob(".*"))
 
 
-def test_context_needs_one_grid(tmp_path, scene, model, write_raster):
-    folder = tmp_path / "scenes"
-    cut(scene, folder, 1, 2)
-    with rasterio.open(folder / "part01.tif", "r+") as file:
-        file.transform = file.transform @ rasterio.Affine.translation(0.4, 0)
-    result = run(folder, "--out", tmp_path / "maps", "-m", model, "--context")
-    assert result.exit_code == 2
-    assert "part of a pixel" in result.stderr
-
-
 def test_one_bad_scene_does_not_stop_the_rest(tmp_path, scene, model):
     folder = tmp_path / "scenes"
     folder.mkdir()
@@ -414,8 +405,8 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(tmp_path, scene, model, expected):
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        work = out.with_name(f"{out.name}.hyseg")
-        while not any(work.glob("row*.tif")) and process.poll() is None:
+        folder = out.with_name(f"{out.name}.hyseg")
+        while not any(folder.glob("row*.tif")) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
         _, told = process.communicate()
@@ -427,8 +418,6 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(tmp_path, scene, model, expected):
 
 
 def test_a_full_disk_keeps_what_is_done(tmp_path, scene, model, expected, monkeypatch):
-    from hyseg_cli.geo import work
-
     synced, sync = [], work.sync
 
     def fill(path):

@@ -1,0 +1,53 @@
+"""Areas and bounds on the grid of a scene, sensible or not."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.place import AreaOfInterest
+from hyseg_cli.geo.scene import open_scene
+
+
+@pytest.fixture
+def scene(write_raster):
+    """100 x 80 pixels of half a metre, UTM 32 north."""
+    return open_scene(write_raster(np.zeros((1, 80, 100), np.uint8)))
+
+
+def area(tmp_path, shapes, crs="EPSG:32632"):
+    path = tmp_path / "area.geojson"
+    gpd.GeoDataFrame(geometry=shapes, crs=crs).to_file(path)
+    return path
+
+
+def test_an_area_of_the_whole_world_is_all_of_the_scene(tmp_path, scene):
+    """The poles have no place in UTM, nor has the other side of the earth."""
+    found = AreaOfInterest(area(tmp_path, [shapely.box(-180, -90, 180, 90)], "EPSG:4326"), scene)
+    assert found.window == Window(0, 0, 80, 100)
+    assert found(Window(0, 0, 80, 100)).all()
+
+
+def test_an_area_on_the_other_side_of_the_earth_lies_beside(tmp_path, scene):
+    with pytest.raises(UsageProblemError, match="lies beside"):
+        AreaOfInterest(area(tmp_path, [shapely.box(-175, -89, -170, -85)], "EPSG:4326"), scene)
+
+
+def test_empty_polygons_are_none(tmp_path, scene):
+    with pytest.raises(UsageProblemError, match="no polygons"):
+        AreaOfInterest(area(tmp_path, [shapely.Polygon()]), scene)
+    corner = shapely.box(500_000, 5_399_990, 500_010, 5_400_000)
+    found = AreaOfInterest(area(tmp_path, [shapely.Polygon(), corner]), scene)
+    assert found.window == Window(0, 0, 20, 20)
+
+
+def test_the_same_polygons_in_another_file_are_the_same_area(tmp_path, scene):
+    shapes = [shapely.box(500_000, 5_399_990, 500_010, 5_400_000)]
+    first = AreaOfInterest(area(tmp_path, shapes), scene)
+    gpd.GeoDataFrame({"n": [7]}, geometry=shapes, crs=32632).to_file(tmp_path / "same.gpkg")
+    assert AreaOfInterest(tmp_path / "same.gpkg", scene).digest == first.digest
+    assert AreaOfInterest(area(tmp_path, [shapes[0].buffer(1)]), scene).digest != first.digest
