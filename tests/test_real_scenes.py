@@ -78,7 +78,14 @@ def open_quietly(path):
         return rasterio.open(path)
 
 
-@pytest.mark.parametrize("name", SCENES)
+QUICK = ("netherlands", "bali_drone_rotated_footprint", "dakota_four_bands_of_2014")
+"""Scenes that are mapped in seconds; the others take minutes."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SCENES],
+)
 def test_a_real_scene_maps_in_one_command(shared, tmp_path, name):
     path, flags = SCENES[name]
     out = tmp_path / "landcover.tif"
