@@ -119,13 +119,20 @@ from hyseg_cli.settings import EvaluateSettings
 def evaluate(*, as_json: bool, **options: Any) -> None:
     """Compare MAP with a reference, or two maps with each other, on the grid of the first.
 
-    With --samples, estimate the accuracy of MAP and the area of its classes from labelled points;
+    With --samples, estimate the accuracy of MAP and the area of its classes from labelled points,
+    or test whether two maps differ at them;
     with --images and --labels, measure a model.
     """
     probabilities = take_calibration_options(options)
     samples = take_sample_options(options)
     with console() as report:
         if samples is not None:
+            if samples.other is not None:
+                from hyseg_cli.workflows.compare_samples import compare_maps
+
+                both = compare_maps(samples, samples.other, report)
+                print_result(json.dumps(both.to_dict()) if as_json else both.to_table())
+                return
             from hyseg_cli.workflows import evaluate_samples
 
             estimates = evaluate_samples.run(samples, report)

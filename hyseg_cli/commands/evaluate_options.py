@@ -42,18 +42,19 @@ def take_sample_options(options: dict[str, Any]) -> SampleEvaluationSettings | N
     """Remove the options of `sample_options`; their settings if points were given.
 
     Raises:
-        UsageProblemError: If points were given, but not one map alone.
+        UsageProblemError: If points were given, but not one or two maps alone.
     """
     taken = {name: options.pop(name) for name in ("samples", "field", "design")}
     if taken["samples"] is None:
         return None
-    if options["reference"] is not None or len(options["maps"]) != 1:
+    if options["reference"] is not None or len(options["maps"]) not in (1, 2):
         raise UsageProblemError(
-            "samples are held against one map, without a reference",
+            "samples are held against one map, or two, without a reference",
             hint="Type hyseg evaluate MAP --samples points.gpkg, and leave out --reference.",
         )
     shared = {name: options[name] for name in ("legend", "report", "overwrite")}
-    return SampleEvaluationSettings(map=options["maps"][0], **shared, **taken)
+    first, *others = options["maps"]
+    return SampleEvaluationSettings(map=first, other=next(iter(others), None), **shared, **taken)
 
 
 def calibration_options(function: _Function) -> _Function:

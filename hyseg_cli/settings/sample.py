@@ -90,6 +90,8 @@ class SampleEvaluationSettings:
     """`hyseg evaluate --samples`."""
 
     map: Path
+    other: Path | None = None
+    """A second map to hold beside the first."""
     samples: Path
     field: str = "ref_class"
     """Field of the reference class, a name or an id."""
@@ -103,3 +105,8 @@ class SampleEvaluationSettings:
 
     def __post_init__(self) -> None:
         check_report(self.report)
+        check(
+            self.other is None or self.report is None,
+            "--report with --samples shows one map",
+            "Evaluate each map with a report of its own.",
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,18 @@ def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
     """
     if settings.report is not None:
         require_free(settings.report, overwrite=settings.overwrite, flag="--report")
-    scene = open_scene(settings.map)
+    return examine(settings, settings.map, report)[0]
+
+
+def examine(
+    settings: SampleEvaluationSettings, path: Path, report: Report
+) -> tuple[SampleEvaluation, dict[int, bool]]:
+    """The estimates of one map, and whether it is right at each point that can be used.
+
+    Raises:
+        HysegError: As `run`.
+    """
+    scene = open_scene(path)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), PopulationReader(scene) as reader:
@@ -131,7 +143,9 @@ def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
     is_usable, left_out = sort_out(points, units, reference, has_class=has_class)
     _warn_of_losses(left_out, int(is_usable.sum()), report)
     found = _Labels(units.stratum[is_usable], mapped[is_usable], reference[is_usable])
-    return _evaluate(found, units, population, legend, styles, left_out, report)
+    is_right = (found.mapped == found.reference).tolist()
+    right = dict(zip(np.flatnonzero(is_usable).tolist(), is_right, strict=True))
+    return _evaluate(found, units, population, legend, styles, left_out, report), right
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import closing
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from click.testing import CliRunner
 from rasterio.transform import from_origin
 
@@ -322,6 +323,33 @@ def test_another_map_is_evaluated_with_the_same_points(
         for what in ("value", "se"):
             now, before = (v["classes"][name]["area_ha"][what] for v in (values, first))
             assert now == pytest.approx(before)
+
+
+def test_two_maps_are_compared_at_the_same_points(
+    tmp_path, points, mapped, write_raster, classes, truth, legend_file
+):
+    interpret(points, truth)
+    worse = np.where(classes == 4, 1, classes).astype(np.uint8)
+    other = write_raster(worse, "other.tif", transform=from_origin(5e5, 5.4e6, 10, 10))
+    flags = ("--samples", points, "--legend", legend_file)
+    values = json.loads(done("evaluate", mapped, other, *flags, "--json").stdout)
+    for path, found in zip((mapped, other), values["maps"], strict=True):
+        alone = json.loads(done("evaluate", path, *flags, "--json").stdout)
+        assert found == {"map": str(path), **alone}
+    frame = gpd.read_file(points)
+    with rasterio.open(mapped) as file:
+        rows, cols = rasterio.transform.rowcol(
+            file.transform, frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
+        )
+    right = [array[rows, cols] == truth[rows, cols] for array in (classes, worse)]
+    test = values["mcnemar"]
+    assert test["only_first_right"] == (right[0] & ~right[1]).sum() > 20
+    assert test["only_second_right"] == (~right[0] & right[1]).sum()
+    assert test["both_right"] + test["neither_right"] == (right[0] == right[1]).sum()
+    assert test["p_value"] < 0.001
+    same = json.loads(done("evaluate", mapped, mapped, *flags, "--json").stdout)
+    assert same["mcnemar"]["p_value"] == 1.0
+    assert "McNemar p = 0.0000" in done("evaluate", mapped, other, *flags).stdout
 
 
 def test_points_that_cannot_be_used_are_counted(points, mapped, truth, legend_file):
