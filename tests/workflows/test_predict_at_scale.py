@@ -27,7 +27,9 @@ from hyseg_cli.cli import cli
 from hyseg_cli.geo import units, work
 from hyseg_cli.learn.card import load_model, save_model
 
+# A shell may start the tests in the background, where Ctrl-C is ignored.
 SMALL_UNITS = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from hyseg_cli.geo import units; units.UNIT_PIXELS = 6000; "
     "from hyseg_cli.cli import cli; cli()"
 )
