@@ -97,6 +97,11 @@ class TrainSettings:
         return first, usual[1] if self.steps is None else self.steps
 
     def __post_init__(self) -> None:
+        self._check_amounts()
+        self._check_data()
+        self._check_stages()
+
+    def _check_amounts(self) -> None:
         size = self.chip_size
         check(
             size >= 64 and size % 32 == 0,
@@ -113,6 +118,23 @@ class TrainSettings:
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
         check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
+        check(
+            len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
+            f"--resolution {','.join(map(str, self.resolution))} is no size or range of sizes",
+            "Give metres, such as --resolution 0.5 or --resolution 0.3,1.",
+        )
+        check(
+            0 < self.min_scale <= 1 <= self.max_scale,
+            f"--min-scale {self.min_scale} and --max-scale {self.max_scale} do not enclose 1",
+            "Use a smallest magnification of at most 1 and a largest of at least 1.",
+        )
+        check(
+            self.out.suffix == ".safetensors",
+            f"--out {self.out} does not end in .safetensors",
+            "Models are safetensors files: give --out a name such as my-model.safetensors.",
+        )
+
+    def _check_data(self) -> None:
         check(
             0 <= self.val_split <= 0.5,
             f"--val-split {self.val_split} is not between 0 and 0.5",
@@ -140,6 +162,8 @@ class TrainSettings:
             "--val-images and --val-labels belong together",
             "Give both or neither.",
         )
+
+    def _check_stages(self) -> None:
         check(
             self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
             "--stage prior trains a prior, so it needs steps for one and takes none over",
@@ -154,19 +178,4 @@ class TrainSettings:
             self.start is None or self.prior is None,
             "--from takes over a whole model, its prior too",
             "Leave out --prior.",
-        )
-        check(
-            len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
-            f"--resolution {','.join(map(str, self.resolution))} is no size or range of sizes",
-            "Give metres, such as --resolution 0.5 or --resolution 0.3,1.",
-        )
-        check(
-            0 < self.min_scale <= 1 <= self.max_scale,
-            f"--min-scale {self.min_scale} and --max-scale {self.max_scale} do not enclose 1",
-            "Use a smallest magnification of at most 1 and a largest of at least 1.",
-        )
-        check(
-            self.out.suffix == ".safetensors",
-            f"--out {self.out} does not end in .safetensors",
-            "Models are safetensors files: give --out a name such as my-model.safetensors.",
         )
