@@ -18,7 +18,7 @@ from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.shards import shard_path, writing_shard
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
-from hyseg_cli.learn.card import ModelCard, save_model
+from hyseg_cli.learn.card import ModelCard, load_model, save_model
 from hyseg_cli.legend import Legend
 from hyseg_models import HySegConfig, build, preset
 
@@ -130,6 +130,18 @@ def write_map():
             work.finish()
 
     return write
+
+
+@pytest.fixture(scope="session")
+def lively_model(tmp_path_factory, tiny_model) -> Path:
+    """Random weights that see much: a map of all classes, with edges everywhere."""
+    found = load_model(tiny_model)
+    with torch.no_grad():
+        found.network.decoder.classify[2].weight.mul_(100.0)
+        found.network.decoder.classify[2].bias.zero_()
+    path = tmp_path_factory.mktemp("model") / "lively.safetensors"
+    save_model(path, found.network, found.card)
+    return path
 
 
 @pytest.fixture

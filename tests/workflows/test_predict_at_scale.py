@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-import torch
 from click.testing import CliRunner
 from filelock import FileLock
 from rasterio.windows import Window
@@ -25,7 +24,6 @@ from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli import cli
 from hyseg_cli.geo import units, work
-from hyseg_cli.learn.card import load_model, save_model
 
 # A shell may start the tests in the background, where Ctrl-C is ignored.
 SMALL_UNITS = (
@@ -69,16 +67,9 @@ def scene(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny_model):
-    """Random weights that see much: a map of all classes, with edges everywhere."""
-    found = load_model(tiny_model)
-    with torch.no_grad():
-        found.network.decoder.classify[2].weight.mul_(100.0)
-        found.network.decoder.classify[2].bias.zero_()
-    path = tmp_path_factory.mktemp("model") / "lively.safetensors"
-    save_model(path, found.network, found.card)
-    return path
+@pytest.fixture
+def model(lively_model):
+    return lively_model
 
 
 @pytest.fixture

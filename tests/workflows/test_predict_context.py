@@ -9,29 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
 from click.testing import CliRunner
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from hyseg_cli.cli import cli
-from hyseg_cli.learn.card import load_model, save_model
 
 TILES = ("--tile-size", "64", "--overlap", "32")
 PLACE = from_origin(500_000, 5_400_000, 0.5, 0.5)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny_model):
-    """Random weights that see much: edges everywhere."""
-    found = load_model(tiny_model)
-    with torch.no_grad():
-        found.network.decoder.classify[2].weight.mul_(100.0)
-        found.network.decoder.classify[2].bias.zero_()
-    path = tmp_path_factory.mktemp("model") / "lively.safetensors"
-    save_model(path, found.network, found.card)
-    return path
+@pytest.fixture
+def model(lively_model):
+    return lively_model
 
 
 @pytest.fixture
