@@ -111,6 +111,9 @@ SOME_FAILED = 6
     "--probabilities", type=FILE, help="Also write all probabilities, a band for each class."
 )
 @click.option(
+    "--style", is_flag=True, help="Also write styles beside the map: .qml (QGIS) and .sld."
+)
+@click.option(
     "--resume/--no-resume",
     default=default_of(PredictSettings, "resume"),
     show_default=True,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
@@ -24,6 +24,8 @@ from hyseg_cli.geo.units import Stretch, Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.stitch import Classify, FinishedRows, map_strips
 from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.workflows.beside import files_beside
+from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.mapping_plan import Plan
 
 GDAL_CACHE_MB = 64
@@ -31,35 +33,6 @@ GDAL_CACHE_MB = 64
 
 Advance = Callable[[int], None]
 """Told of pixels that are done."""
-
-
-@dataclass
-class Tally:
-    """Pixels and ground by class id, and the time they took; mutable."""
-
-    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1, np.int64))
-    area_m2: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1))
-    seconds: float = 0.0
-
-    def count(self, ids: npt.NDArray[np.uint8], row_areas_m2: npt.NDArray[np.float64]) -> None:
-        """Add rows of class ids, and the area of a pixel of each row."""
-        for row, area in zip(ids, row_areas_m2, strict=True):
-            counts = np.bincount(row, minlength=NODATA_ID + 1)
-            self.pixels += counts
-            self.area_m2 += counts * area
-
-    def add(self, summary: dict[str, Any]) -> None:
-        """Add what `to_dict` told of another tally."""
-        for key, (pixels, area) in summary["classes"].items():
-            self.pixels[int(key)] += pixels
-            self.area_m2[int(key)] += area
-        self.seconds += summary["seconds"]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers of the classes that occur, ready for JSON."""
-        found = np.flatnonzero(self.pixels)
-        classes = {int(i): (int(self.pixels[i]), float(self.area_m2[i])) for i in found}
-        return {"classes": classes, "seconds": self.seconds}
 
 
 def map_units(
@@ -160,7 +133,9 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    work.start_finishing(output.path for output in plan.outputs)
-    for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
-        put_in_place(cog, output.spec, output.path)
+    beside = [files_beside(plan, *pair, tally) for pair in zip(plan.outputs, cogs, strict=True)]
+    kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
+    work.start_finishing([*(output.path for output in plan.outputs), *plan.beside.values()])
+    for output, cog, texts in reversed(list(zip(plan.outputs, cogs, beside, strict=True))):
+        put_in_place(cog, output.path, texts, kept)
     return tally

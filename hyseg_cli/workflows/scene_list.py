@@ -10,6 +10,7 @@ from pathlib import Path
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import Scene, is_utf8
+from hyseg_cli.geo.stale import STAC_SUFFIX, STYLE_SUFFIXES
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.settings.check import check, check_suffix
 from hyseg_cli.workflows.outputs import refuse_inputs
@@ -34,6 +35,10 @@ class Job:
     """This window; None for a scene that is seen alone."""
     itself: Scene | None = None
     """The scene that the window stands for: the map lies where it lies."""
+    with_style: bool = False
+    """Whether styles are wanted beside the map."""
+    with_stac: bool = False
+    """Whether a STAC Item is wanted beside the map."""
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -44,6 +49,13 @@ class Job:
             "--out": self.out,
         }
         return {flag: path for flag, path in wanted.items() if path is not None}
+
+    @property
+    def beside(self) -> dict[str, Path]:
+        """Files that are wanted beside the map and named after it, by what their names end in."""
+        styles = {suffix: self.out.with_suffix(suffix) for suffix in STYLE_SUFFIXES}
+        item = {STAC_SUFFIX: self.out.with_name(self.out.name + STAC_SUFFIX)}
+        return (styles if self.with_style else {}) | (item if self.with_stac else {})
 
 
 def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
@@ -65,7 +77,14 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
             hint=f"A folder is searched for {', '.join(SUFFIXES)}.",
         )
     if is_single(settings):
-        job = Job(scenes[0], settings.out, settings.confidence, settings.probabilities)
+        job = Job(
+            scenes[0],
+            settings.out,
+            settings.confidence,
+            settings.probabilities,
+            with_style=settings.style,
+            with_stac=settings.stac,
+        )
         for flag, path in job.outputs.items():
             check_suffix(path, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.", flag)
         _require_distinct((job,))
@@ -76,6 +95,8 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
             settings.out / f"{_stem(scene)}{MAP_SUFFIX}.tif",
             _in_folder(settings.confidence, scene, "confidence"),
             _in_folder(settings.probabilities, scene, "probabilities"),
+            with_style=settings.style,
+            with_stac=settings.stac,
         )
         for scene in scenes
     )
