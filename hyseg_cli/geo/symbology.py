@@ -120,10 +120,10 @@ CREATE TABLE layer_styles (
 """The table in which QGIS looks for styles; its columns are fixed by that program."""
 
 
-def add_geopackage_style(
-    path: Path, layer: str, geometry: str, styles: Mapping[int, ClassStyle]
-) -> None:
+def add_geopackage_style(path: Path, layer: str, styles: Mapping[int, ClassStyle]) -> None:
     """Store the default style of a layer inside its GeoPackage.
+
+    QGIS takes it only if it names the geometry column, which GDAL calls as it likes.
 
     Raises:
         HysegError: If the file cannot be written.
@@ -138,8 +138,9 @@ def add_geopackage_style(
             database.execute(
                 "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name,"
                 " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description)"
-                " VALUES ('', '', ?, ?, 'land cover', ?, ?, 1, 'classes in their colours')",
-                (layer, geometry, to_qml(styles), to_sld(styles, layer)),
+                " SELECT '', '', table_name, column_name, 'land cover', ?, ?, 1,"
+                " 'classes in their colours' FROM gpkg_geometry_columns WHERE table_name = ?",
+                (to_qml(styles), to_sld(styles, layer), layer),
             )
     except sqlite3.Error as error:
         raise HysegError(
