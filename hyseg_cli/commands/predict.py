@@ -113,6 +113,7 @@ SOME_FAILED = 6
 @click.option(
     "--style", is_flag=True, help="Also write styles beside the map: .qml (QGIS) and .sld."
 )
+@click.option("--stac", is_flag=True, help="Also write a STAC Item beside the map: .tif.stac.json.")
 @click.option(
     "--resume/--no-resume",
     default=default_of(PredictSettings, "resume"),

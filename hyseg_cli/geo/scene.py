@@ -90,21 +90,26 @@ class Scene:
         Web Mercator come out right too.
         """
         row, col = self.height / 2, self.width / 2
-        cols, rows = np.array([col, col + 1, col]), np.array([row, row, row + 1])
-        place = None
-        try:
-            if self.crs is not None and self.is_georeferenced:
-                place = degrees(self.crs, *to_map(self.transform, cols, rows))
-            elif self.control is not None:
-                place = self.control.to_degrees(cols, rows)
-        except pyproj.exceptions.ProjError:
-            return None
+        place = self.to_degrees(np.array([col, col + 1, col]), np.array([row, row, row + 1]))
         if place is None:
             return None
         lon, lat = place
         geod = pyproj.Geod(ellps="WGS84")
         across, down = geod.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
         return math.sqrt(across * down)
+
+    def to_degrees(
+        self, cols: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Longitude and latitude of points at fractional columns and rows, None if not known."""
+        try:
+            if self.crs is not None and self.is_georeferenced:
+                return degrees(self.crs, *to_map(self.transform, cols, rows))
+            if self.control is not None:
+                return self.control.to_degrees(cols, rows)
+        except pyproj.exceptions.ProjError:
+            return None
+        return None
 
 
 def to_map(

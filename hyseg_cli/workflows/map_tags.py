@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from hyseg_cli import __version__
@@ -43,7 +44,8 @@ def map_tags(
         "tta": settings.tta,
         "gsd": settings.gsd,
         "collar": settings.collar,
-        "src_nodata": settings.src_nodata,
+        # JSON has no NaN.
+        "src_nodata": [v if math.isfinite(v) else str(v) for v in settings.src_nodata],
         "context": settings.context,
         "bounds": settings.bounds,
         "aoi": None if settings.aoi is None else settings.aoi.name,

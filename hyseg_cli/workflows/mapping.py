@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.shards import is_done, read_summary, shard_path, writing_shard
+from hyseg_cli.geo.stale import STAC_SUFFIX
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import Stretch, Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
@@ -26,6 +28,7 @@ from hyseg_cli.learn.stitch import Classify, FinishedRows, map_strips
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.beside import files_beside
 from hyseg_cli.workflows.class_tally import Tally
+from hyseg_cli.workflows.map_item import map_item
 from hyseg_cli.workflows.mapping_plan import Plan
 
 GDAL_CACHE_MB = 64
@@ -134,6 +137,9 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
     beside = [files_beside(plan, *pair, tally) for pair in zip(plan.outputs, cogs, strict=True)]
+    if STAC_SUFFIX in plan.beside:
+        item = json.dumps(map_item(plan, cogs, tally), indent=2, allow_nan=False)
+        beside[0][plan.beside[STAC_SUFFIX]] = item + "\n"
     kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
     work.start_finishing([*(output.path for output in plan.outputs), *plan.beside.values()])
     for output, cog, texts in reversed(list(zip(plan.outputs, cogs, beside, strict=True))):

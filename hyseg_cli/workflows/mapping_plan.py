@@ -53,6 +53,8 @@ class Output:
 class Plan:
     """How a scene is mapped."""
 
+    source: str
+    """The scene as it was named."""
     inspection: Inspection
     """The scene, and how the model reads it."""
     legend: Legend
@@ -163,6 +165,7 @@ def make_plan(
         )
     widest = max(unit.window.width for unit in units) + grid.cols.length
     return Plan(
+        source=job.scene,
         inspection=inspection,
         legend=card.legend,
         grid=grid,
