@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
+import pyproj
 
 from hyseg_cli.geo.footprint import footprint
 from hyseg_cli.geo.scene import Scene, open_dataset
@@ -74,16 +75,21 @@ def make_item(
 
 
 def projection_fields(scene: Scene) -> Json:
-    """Size, transform and CRS of a raster; the CRS in full if it has no code."""
+    """Size, transform and CRS of a raster."""
     fields: Json = {"proj:shape": [scene.height, scene.width]}
     if not scene.is_georeferenced or scene.crs is None:
         return fields
-    authority = scene.crs.to_authority(confidence_threshold=100)
-    fields["proj:code"] = None if authority is None else ":".join(authority)
-    if authority is None:
-        fields["proj:wkt2"] = scene.crs.to_wkt(version="WKT2_2019")
     fields["proj:transform"] = [float(value) for value in scene.transform[:6]]
-    return fields
+    return fields | crs_fields(scene.crs.to_wkt())
+
+
+def crs_fields(wanted: str) -> Json:
+    """The code of a CRS, given as code or WKT; all of it if it has none."""
+    crs = pyproj.CRS.from_user_input(wanted)
+    authority = crs.to_authority(min_confidence=100)
+    if authority is None:
+        return {"proj:code": None, "proj:wkt2": crs.to_wkt("WKT2_2019")}
+    return {"proj:code": ":".join(authority)}
 
 
 def file_fields(path: Path) -> Json:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import jsonschema
 import numpy as np
+import pyproj
 import pystac
 import pytest
 import rasterio
@@ -23,7 +24,7 @@ from rasterio.transform import from_origin
 from stac import read_item, require_valid
 
 from hyseg_cli.cli import cli
-from hyseg_cli.geo.stac import class_objects
+from hyseg_cli.geo.stac import class_objects, crs_fields
 from hyseg_cli.learn.card import digest_of, load_model, save_model
 from hyseg_cli.legend import Legend, format_color
 from hyseg_models.cost import measure_cost
@@ -169,6 +170,39 @@ def test_a_map_without_place_has_an_item_without_place(tmp_path, write_raster, l
     assert item.bbox is None
     assert "proj:code" not in item.properties
     assert item.properties["proj:shape"] == [64, 64]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "code"), [(".gpkg", "EPSG:32632"), (".geojson", "EPSG:4326"), (".shp", "EPSG:32632")]
+)
+def test_polygons_have_an_item_that_leads_to_their_map(mapped, tmp_path, suffix, code):
+    out = tmp_path / f"p{suffix}"
+    result = run("vectorize", mapped / "map.tif", "-o", out, "--stac", "--json", "--quiet")
+    told, path = json.loads(result.stdout), tmp_path / f"p{suffix}.stac.json"
+    assert told["out"] == [str(out), str(path)]
+    item = read_item(path)
+    asset = item.assets["polygons"]
+    assert ProjectionExtension.ext(item).code == code
+    found = FileExtension.ext(asset)
+    assert found.size == out.stat().st_size
+    assert found.checksum == "1220" + hashlib.sha256(out.read_bytes()).hexdigest()
+    assert item.datetime == datetime(2021, 7, 3, 10, 20, 30, tzinfo=UTC)
+    assert item.bbox == read_item(mapped / "map.tif.stac.json").bbox
+    assert item.properties["hyseg:polygons"] == told["polygons"]
+    assert item.properties["hyseg:classes"] == told["classes"]
+    (link,) = item.get_links("derived_from")
+    assert (tmp_path / link.href).resolve() == mapped / "map.tif"
+    # What told of polygons that are replaced goes with them.
+    run("vectorize", mapped / "map.tif", "-o", out, "--overwrite", "--quiet")
+    assert not path.exists()
+
+
+def test_a_crs_without_code_is_told_in_full():
+    assert crs_fields("EPSG:4326") == {"proj:code": "EPSG:4326"}
+    own = "+proj=laea +lat_0=47.3 +lon_0=8.1 +x_0=20 +y_0=30 +ellps=bessel +units=m"
+    told = crs_fields(own)
+    assert told["proj:code"] is None
+    assert pyproj.CRS.from_wkt(told["proj:wkt2"]) == pyproj.CRS(own)
 
 
 def test_names_of_classes_become_words_that_machines_read():
