@@ -20,7 +20,7 @@ PATH = click.Path(path_type=Path, exists=True)
 Measured = dict[str, Any]
 
 
-def _miou(run: Measured) -> float:
+def mean_iou(run: Measured) -> float:
     """Mean IoU, in points, of the pixels of all scenes that were held out."""
     confusion = sum(np.array(scene["confusion"]) for scene in run["scenes"].values())
     return 100.0 * float(Scores.of(confusion).mean_iou)
@@ -32,7 +32,7 @@ def _form(key: str, factor: float = 1.0) -> Callable[[Measured], float]:
 
 
 COLUMNS: dict[str, Callable[[Measured], float]] = {
-    "mIoU": _miou,
+    "mIoU": mean_iou,
     "clDice": _form("cldice", 100.0),
     "boundary F1": _form("boundary_f1", 100.0),
     "b0 error": _form("b0_error"),
@@ -60,7 +60,9 @@ def table(plan: Plan, folder: Path) -> Iterator[str]:
         cells = [_spread([score(done[key]) for key in keys]) for score in COLUMNS.values()]
         others = {key: (plan.against, *key[1:]) for key in keys}
         gains = [
-            _miou(done[key]) - _miou(done[other]) for key, other in others.items() if other in done
+            mean_iou(done[key]) - mean_iou(done[other])
+            for key, other in others.items()
+            if other in done
         ]
         gain = "" if row.name == plan.against or not gains else _spread(gains, sign="+")
         yield f"| {row.name} | {len(keys)} | {' | '.join(cells)} | {gain} |"
