@@ -54,12 +54,12 @@ PLANS ?= components choices
 RUNS ?= runs
 
 train-default: $(INSTALLED)
-	$(BIN)/hyseg train --images $(DATA) --labels $(DATA) --legend examples/dubai.legend.json \
+	$(BIN)/hyseg train --images "$(DATA)" --labels "$(DATA)" --legend examples/dubai.legend.json \
 	    --config examples/dubai.toml --out dubai.safetensors --resume
 
 experiments: $(INSTALLED)
 	for plan in $(PLANS); do \
-	    $(BIN)/python $(EXPERIMENTS)/run.py $(EXPERIMENTS)/$$plan.toml --data $(DATA) \
+	    $(BIN)/python $(EXPERIMENTS)/run.py $(EXPERIMENTS)/$$plan.toml --data "$(DATA)" \
 	        --legend examples/dubai.legend.json --out $(RUNS) || exit; \
 	done
 
