@@ -96,6 +96,7 @@ def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_
 
 @pytest.mark.slow
 def test_an_experiment_runs_to_its_end_and_does_nothing_twice(small, tmp_path):
+    small.write_text(SMALL.replace("seeds = [0, 1]", "seeds = [0]"))
     for name in ("east", "west"):
         for part in ("images", "labels"):
             (tmp_path / "data" / name / part).mkdir(parents=True)
@@ -109,7 +110,7 @@ def test_an_experiment_runs_to_its_end_and_does_nothing_twice(small, tmp_path):
     assert first.returncode == 0, first.stderr
     assert "all runs are done" in first.stderr
     made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.json")}
-    assert len(made) == 10
+    assert len(made) == 5
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "training" not in again.stderr
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.json")}
