@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -72,6 +73,16 @@ def test_areas_in_degrees_are_those_of_the_ellipsoid(
     # A hundred-thousandth of a degree at 47 degrees north: 1.1118 m by 0.7609 m on the ellipsoid.
     hectares = sum(row["f"][-1] for row in gdalinfo(out)["rat"]["row"])
     assert hectares * 1e4 == pytest.approx(64 * 64 * 1.11177 * 0.76088, rel=1e-3)
+
+
+def test_areas_that_a_projection_blows_up_are_warned_of(tmp_path, write_raster, lively_model):
+    image = np.random.default_rng(5).integers(1, 255, (3, 64, 64), np.uint8)
+    # At 60 degrees north Web Mercator shows all lengths twice as long.
+    place = from_origin(1_000_000, 8_399_738, 1, 1)
+    scene = write_raster(image, "s.tif", crs="EPSG:3857", transform=place, photometric="rgb")
+    result = run("predict", scene, "--out", tmp_path / "map.tif", "-m", lively_model, *TILES)
+    factor = re.search(r"the CRS of s.tif shows areas (\S+) times as large", result.stderr)
+    assert float(factor[1]) == pytest.approx(4, rel=0.02)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

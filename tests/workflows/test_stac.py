@@ -197,6 +197,22 @@ def test_polygons_have_an_item_that_leads_to_their_map(mapped, tmp_path, suffix,
     assert not path.exists()
 
 
+def test_each_scene_of_a_folder_has_its_own(tmp_path, write_raster, lively_model):
+    scenes = [make_scene(write_raster, f"{name}.tif") for name in ("a", "b")]
+    run(
+        "predict", *scenes, "-o", tmp_path / "maps", "-m", lively_model, *TILES, "--stac", "--style"
+    )
+    suffixes = (".tif", ".tif.aux.xml", ".tif.stac.json", ".qml", ".sld")
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        f"{name}_hyseg{suffix}" for name in "ab" for suffix in suffixes
+    }
+    item = read_item(tmp_path / "maps" / "b_hyseg.tif.stac.json")
+    assert item.id == "b_hyseg"
+    assert item.assets["style-qml"].href == "./b_hyseg.qml"
+    (link,) = item.get_links("derived_from")
+    assert link.href == "../b.tif"
+
+
 def test_a_crs_without_code_is_told_in_full():
     assert crs_fields("EPSG:4326") == {"proj:code": "EPSG:4326"}
     own = "+proj=laea +lat_0=47.3 +lon_0=8.1 +x_0=20 +y_0=30 +ellps=bessel +units=m"
