@@ -17,13 +17,12 @@ RASTER_MARKS = (b"<rasterrenderer", b"RasterSymbolizer")
 
 def stale_files(out: Path) -> list[Path]:
     """Files beside a raster that describe it and stop to be true when it is overwritten."""
-    candidates = [out.with_name(out.name + suffix) for suffix in OWN_SUFFIXES]
-    candidates += [out.with_suffix(suffix) for suffix in PLACE_SUFFIXES]
-    found = [path for path in candidates if path.is_file()]
-    if out.exists():  # otherwise a style of that name is somebody else's, or meant for the new one
-        styles = [out.with_suffix(suffix) for suffix in STYLE_SUFFIXES]
-        found += [path for path in styles if _is_of_raster(path)]
-    return found
+    own = [out.with_name(out.name + suffix) for suffix in OWN_SUFFIXES]
+    if not out.exists():  # what is named otherwise is somebody else's, or meant for the new one
+        return [path for path in own if path.is_file()]
+    own += [out.with_suffix(suffix) for suffix in PLACE_SUFFIXES]
+    styles = [out.with_suffix(suffix) for suffix in STYLE_SUFFIXES]
+    return [path for path in own if path.is_file()] + list(filter(_is_of_raster, styles))
 
 
 def _is_of_raster(style: Path) -> bool:

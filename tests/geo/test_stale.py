@@ -47,8 +47,9 @@ def test_styles_of_polygons_with_the_same_name_stay(folder):
     assert stale_files(folder / "map.tif") == []
 
 
-def test_a_style_made_beforehand_stays(folder):
+def test_a_style_or_place_made_beforehand_stays(folder):
     (folder / "map.tif").unlink()
+    (folder / "map.tfw").write_text("of map.tiff")
     (folder / "map.qml").write_text(to_raster_qml(STYLES))
     assert stale_files(folder / "map.tif") == []
 
