@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
+from hyseg_cli.option_types import Bounds, Part
 from hyseg_cli.options import (
     FILE,
-    Bounds,
     HysegCommand,
-    Part,
     bands_option,
     console,
     default_of,
     device_option,
+    model_option,
     out_option,
     overwrite_option,
     print_result,
@@ -29,7 +29,7 @@ SOME_FAILED = 6
 @click.command(cls=HysegCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="SCENE...")
 @out_option("The map, a cloud-optimised GeoTIFF (.tif); for several scenes, their folder.")
-@click.option("-m", "--model", type=FILE, help="Model file.  [default: the built-in model]")
+@model_option
 @bands_option
 @validity_options(PredictSettings)
 @click.option(

@@ -83,6 +83,13 @@ class Plan:
         """Bands of a shard: of all outputs."""
         return sum(output.spec.band_count for output in self.outputs)
 
+    @property
+    def tiles(self) -> int:
+        """Tiles at most; those without data are not run."""
+        bands = {index for unit in self.units for index in unit.bands}
+        columns = {index for unit in self.units for index in unit.columns}
+        return len(bands) * len(columns)
+
     def disk_bytes(self, missing: int, *, is_part: bool = False) -> int:
         """Free space that the run needs, about.
 
