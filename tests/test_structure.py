@@ -111,7 +111,8 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        *([name, "--help"] for name in ("predict", "train", "evaluate", "sample")),
+        *([name, "--help"] for name in ("predict", "train", "evaluate", "sample", "info")),
+        ["models", "list", "--help"],
         ["--help"],
         ["--version"],
     ],

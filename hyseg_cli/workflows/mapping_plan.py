@@ -271,7 +271,7 @@ def _settled(
         "tta": settings.tta,
         "window": [window.row, window.col, window.height, window.width],
         "aoi": None if area is None else area.digest,
-        "outputs": list(job.outputs),
+        "outputs": list(job.rasters),
         "columns of tiles (--max-memory)": columns,
         "pixels of a part": cut.UNIT_PIXELS,
     }
