@@ -62,6 +62,10 @@ class PredictSettings:
     """Write styles beside the map, OUT.qml and OUT.sld."""
     stac: bool = False
     """Write a STAC Item beside the map, OUT.tif.stac.json."""
+    preview: Path | None = None
+    """Where to draw the scene beside its map."""
+    report: Path | None = None
+    """Where to write a page with the map over the scene, areas and provenance."""
     resume: bool = True
     """Go on with what an unfinished run with the same settings left."""
     shard: tuple[int, int] | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hyseg_cli.geo.counts import count_rows
 from hyseg_cli.legend import NODATA_ID
 
 
@@ -21,10 +22,7 @@ class Tally:
 
     def count(self, ids: npt.NDArray[np.uint8], row_areas_m2: npt.NDArray[np.float64]) -> None:
         """Add rows of class ids, and the area of a pixel of each row."""
-        for row, area in zip(ids, row_areas_m2, strict=True):
-            counts = np.bincount(row, minlength=NODATA_ID + 1)
-            self.pixels += counts
-            self.area_m2 += counts * area
+        count_rows(ids, row_areas_m2, self.pixels, self.area_m2)
 
     def add(self, summary: dict[str, Any]) -> None:
         """Add what `to_dict` told of another tally."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hyseg_cli import __version__
 from hyseg_cli.geo.scene import Scene
-from hyseg_cli.learn.card import MODEL_TAG, ModelCard, built_in_model
+from hyseg_cli.learn.card import MODEL_TAG, ModelCard
+from hyseg_cli.learn.model_files import SUFFIX, find_model
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.inspection import Inspection
 from hyseg_cli.workflows.scene_list import Job
@@ -52,7 +53,7 @@ def map_tags(
     }
     tags = {
         "HYSEG_VERSION": __version__,
-        "HYSEG_MODEL_NAME": (settings.model or built_in_model()).stem,
+        "HYSEG_MODEL_NAME": find_model(settings.model).name.removesuffix(SUFFIX),
         MODEL_TAG: digest,
         "HYSEG_SETTINGS": json.dumps(used),
         "HYSEG_INPUT": Path(job.scene).name,

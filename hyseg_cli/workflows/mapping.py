@@ -14,6 +14,7 @@ import numpy.typing as npt
 import rasterio
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.counts import exchange
 from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.measure import GroundMeasure
@@ -36,6 +37,10 @@ GDAL_CACHE_MB = 64
 
 Advance = Callable[[int], None]
 """Told of pixels that are done."""
+
+
+Publish = Callable[[Tally, dict[Path, Path]], None]
+"""Told what was mapped, and where the raster that gets a path lies until then."""
 
 
 def map_units(
@@ -83,13 +88,16 @@ def _write_stretch(
 ) -> None:
     id_of_channel = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
     id_of_channel[: len(plan.legend)] = plan.legend.ids
+    is_same = list(plan.legend.ids) == list(range(len(plan.legend)))
     row_areas_m2 = GroundMeasure(plan.scene).row_areas_m2()
     for unit in stretch.units:
         tally, started, row = Tally(), time.perf_counter(), unit.window.row
         with writing_shard(work, unit, plan.shard_bands) as shard:
             for _ in unit.bands:
                 part = next(finished)
-                ids = id_of_channel[part.channels]
+                ids = part.channels
+                if not is_same:
+                    exchange(ids, id_of_channel)
                 shard.append(_stack(plan, ids, part.levels))
                 place = Window(row, unit.window.col, *ids.shape)
                 kept = place.intersection(plan.window)
@@ -112,11 +120,20 @@ def _stack(
             message = "shares are wanted, but no levels were computed"
             raise ValueError(message)
         parts.append(levels if output.spec.band_count > 1 else levels.max(axis=0)[None])
-    return np.concatenate(parts)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def merge(plan: Plan, work: WorkFolder) -> Tally:
+def merge(
+    plan: Plan, work: WorkFolder, also: Iterable[Path] = (), publish: Publish | None = None
+) -> Tally:
     """Make the outputs of the shards and give them their names, the map last.
+
+    Args:
+        plan: How the scene was mapped.
+        work: Where the shards are.
+        also: Files that `publish` writes.
+        publish: Told of the finished rasters before they get their names: what is made of them
+            is there once the map is.
 
     Raises:
         HysegError: If a shard is missing, or the system refuses.
@@ -141,7 +158,10 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
         item = json.dumps(map_item(plan, cogs, tally), indent=2, allow_nan=False)
         beside[0][plan.beside[STAC_SUFFIX]] = item + "\n"
     kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
-    work.start_finishing([*(output.path for output in plan.outputs), *plan.beside.values()])
-    for output, cog, texts in reversed(list(zip(plan.outputs, cogs, beside, strict=True))):
-        put_in_place(cog, output.path, texts, kept)
+    paths = [output.path for output in plan.outputs]
+    work.start_finishing([*also, *paths, *plan.beside.values()])
+    if publish is not None:
+        publish(tally, dict(zip(paths, cogs, strict=True)))
+    for path, cog, texts in reversed(list(zip(paths, cogs, beside, strict=True))):
+        put_in_place(cog, path, texts, kept)
     return tally

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.stac import (
     CLASSIFICATION,
     FILE,
@@ -16,9 +17,10 @@ from hyseg_cli.geo.stac import (
     link_to,
     make_item,
 )
-from hyseg_cli.learn.card import ModelCard, built_in_model, digest_of
-from hyseg_cli.workflows.info import ModelInfo
-from hyseg_cli.workflows.info import run as describe
+from hyseg_cli.learn.card import ModelCard, digest_of
+from hyseg_cli.learn.model_files import SUFFIX, find_model
+from hyseg_cli.settings import InfoSettings
+from hyseg_cli.workflows.info import ModelInfo, describe_model, model_meant
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 
 Json = dict[str, Any]
@@ -31,24 +33,30 @@ ALWAYS = {"start_datetime": "1900-01-01T00:00:00Z", "end_datetime": "9999-12-31T
 """Nothing ties a model to images of some years."""
 
 
-def run(path: Path | None, out: Path, *, overwrite: bool) -> ModelInfo:
+def run(settings: InfoSettings, out: Path) -> ModelInfo:
     """Write a STAC Item with the machine-learning-model extension.
 
     Args:
-        path: The model, None for the built-in one.
+        settings: What was asked for; its path names the model.
         out: Where the Item goes; it names the model file by the way from there.
-        overwrite: Replace a file that exists.
 
     Returns:
         What is known of the model.
 
     Raises:
         OutputExistsError: If there is a file already.
-        HysegError: If it cannot be written, or there is no such model.
+        UsageProblemError: If what is named is no model.
+        HysegError: If the Item cannot be written.
     """
-    require_free(out, overwrite=overwrite, flag="--stac")
-    refuse_inputs({"--stac": out}, [str(path or built_in_model())])
-    info = describe(path)
+    model = model_meant(settings.path)
+    if model is None:
+        raise UsageProblemError(
+            f"--stac: {settings.path} is no model",
+            hint="`hyseg predict` and `hyseg vectorize` write Items of their outputs, with --stac.",
+        )
+    require_free(out, overwrite=settings.overwrite, flag="--stac")
+    refuse_inputs({"--stac": out}, [str(find_model(model))])
+    info = describe_model(model)
     write_text(out, json.dumps(model_item(info, out.parent), indent=2, allow_nan=False) + "\n")
     return info
 
@@ -56,7 +64,7 @@ def run(path: Path | None, out: Path, *, overwrite: bool) -> ModelInfo:
 def model_item(info: ModelInfo, folder: Path) -> Json:
     """The Item of a model, for a folder."""
     card = info.card
-    name = re.sub(r"[^0-9A-Za-z_.-]+", "-", info.path.stem).strip("-._")
+    name = re.sub(r"[^0-9A-Za-z_.-]+", "-", info.path.name.removesuffix(SUFFIX)).strip("-._")
     asset = {
         "href": link_to(info.path, folder),
         "type": "application/octet-stream; framework=pytorch; format=safetensors",

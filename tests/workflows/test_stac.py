@@ -280,6 +280,14 @@ def test_an_item_that_exists_is_kept_unless_told_otherwise(model_item, tiny_mode
     assert model_item.read_text() == before
 
 
+def test_what_is_no_model_has_no_item_here(mapped, tmp_path):
+    words = ["info", str(mapped / "map.tif"), "--stac", str(tmp_path / "m.json")]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert "is no model" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_is_never_replaced_by_its_item(tmp_path, tiny_model):
     path = tmp_path / "model.safetensors"
     path.write_bytes(tiny_model.read_bytes())
