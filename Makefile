@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-browser test-packaging bench lint format clean \
+.PHONY: help install demo test test-slow test-browser test-qgis test-packaging bench lint format clean \
     train-default experiments evidence
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test               the tests that take about a minute"
 	@echo "make test-slow          the tests that take many minutes"
 	@echo "make test-browser       open reports in chromium, if it is installed"
+	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
 	@echo "make test-packaging     install from source, editable and from an sdist"
 	@echo "make bench              print benchmarks"
 	@echo "make train-default DATA=dubai/   train the built-in model again"
@@ -42,6 +43,9 @@ test-slow: $(INSTALLED)
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser
+
+test-qgis: $(INSTALLED)
+	PYTHON=$(BIN)/python sh tests/qgis/install_and_check.sh
 
 test-packaging: $(INSTALLED)
 	$(BIN)/python -m pytest -m packaging --timeout 1200

@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from hyseg_cli.options import (
+    FILE,
     HysegCommand,
     bands_option,
     console,
     model_option,
+    overwrite_option,
     print_result,
 )
 from hyseg_cli.settings import InfoSettings
@@ -24,6 +26,13 @@ DOES_NOT_FIT = 4
 @model_option
 @bands_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option(
+    "--stac",
+    type=FILE,
+    metavar="FILE",
+    help="Also write a STAC Item for a model, with the machine-learning-model extension.",
+)
+@overwrite_option
 @click.pass_context
 def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     """Tell what PATH is: a scene, a map or a model, found by looking into it.
@@ -37,7 +46,12 @@ def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
     settings = InfoSettings(**options)
     with console() as report:
-        result = workflow.run(settings, report)
+        if settings.stac is None:
+            result = workflow.run(settings, report)
+        else:
+            from hyseg_cli.workflows import model_item
+
+            result = model_item.run(settings, settings.stac)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if settings.model is not None and getattr(result, "misfit", None) is not None:
         ctx.exit(DOES_NOT_FIT)

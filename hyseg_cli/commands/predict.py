@@ -111,6 +111,10 @@ SOME_FAILED = 6
     "--probabilities", type=FILE, help="Also write all probabilities, a band for each class."
 )
 @click.option(
+    "--style", is_flag=True, help="Also write styles beside the map: .qml (QGIS) and .sld."
+)
+@click.option("--stac", is_flag=True, help="Also write a STAC Item beside the map: .tif.stac.json.")
+@click.option(
     "--preview",
     type=FILE,
     metavar="PNG",

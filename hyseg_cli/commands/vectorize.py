@@ -92,6 +92,9 @@ from hyseg_cli.settings import VectorizeSettings
     show_default=True,
     help="Prove that the polygons share their edges before the file gets its name.",
 )
+@click.option(
+    "--stac", is_flag=True, help="Also write a STAC Item beside the polygons: .gpkg.stac.json."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @overwrite_option
 def vectorize(*, as_json: bool, **options: Any) -> None:
