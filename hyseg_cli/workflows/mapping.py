@@ -16,6 +16,7 @@ import rasterio
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.counts import count_rows, exchange
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.heap import give_back_freed
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
@@ -125,6 +126,7 @@ def _write_stretch(
                 advance(ids.size)
             tally.seconds = time.perf_counter() - started
             shard.finish(tally.to_dict())
+        give_back_freed()
 
 
 def _stack(
