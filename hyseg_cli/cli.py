@@ -9,6 +9,7 @@ import click
 
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
+from hyseg_cli.commands.models import models
 from hyseg_cli.commands.predict import predict
 from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
@@ -48,7 +49,7 @@ def cli() -> None:
     """
 
 
-for command in (predict, vectorize, evaluate, sample, train, info):
+for command in (predict, vectorize, evaluate, sample, train, info, models):
     cli.add_command(command)
 
 

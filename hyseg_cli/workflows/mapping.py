@@ -61,6 +61,10 @@ class Tally:
         return {"classes": classes, "seconds": self.seconds}
 
 
+Publish = Callable[[Tally, dict[Path, Path]], None]
+"""Told what was mapped, and where the raster that gets a path lies until then."""
+
+
 def map_units(
     plan: Plan,
     work: WorkFolder,
@@ -142,8 +146,17 @@ def _stack(
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def merge(plan: Plan, work: WorkFolder) -> Tally:
+def merge(
+    plan: Plan, work: WorkFolder, also: Iterable[Path] = (), publish: Publish | None = None
+) -> Tally:
     """Make the outputs of the shards and give them their names, the map last.
+
+    Args:
+        plan: How the scene was mapped.
+        work: Where the shards are.
+        also: Files that `publish` writes.
+        publish: Told of the finished rasters before they get their names: what is made of them
+            is there once the map is.
 
     Raises:
         HysegError: If a shard is missing, or the system refuses.
@@ -163,7 +176,9 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    work.start_finishing(output.path for output in plan.outputs)
+    work.start_finishing([*also, *(output.path for output in plan.outputs)])
+    if publish is not None:
+        publish(tally, {output.path: cog for cog, output in zip(cogs, plan.outputs, strict=True)})
     for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
         put_in_place(cog, output.spec, output.path)
     return tally
