@@ -17,6 +17,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.counts import exchange
 from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.heap import give_back_freed
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
@@ -108,6 +109,7 @@ def _write_stretch(
                 advance(ids.size)
             tally.seconds = time.perf_counter() - started
             shard.finish(tally.to_dict())
+        give_back_freed()
 
 
 def _stack(
