@@ -8,20 +8,27 @@ from __future__ import annotations
 import click
 
 from hyseg_cli import __version__
+from hyseg_cli.commands.completion import completion
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
 from hyseg_cli.commands.predict import predict
 from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
 from hyseg_cli.commands.vectorize import vectorize
+from hyseg_cli.environment import PREFIX
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": PREFIX,
+    },
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
     "the model, 5 a check failed, 6 some scenes failed, 130 or 143 interrupted.",
 )
-@click.version_option(__version__, prog_name="hyseg")
+# HYSEG_VERSION is a name that build scripts like to give to something else.
+@click.version_option(__version__, prog_name="hyseg", allow_from_autoenv=False)
 def cli() -> None:
     r"""Land-cover maps and clean polygons from large georeferenced images.
 
@@ -34,7 +41,7 @@ def cli() -> None:
     """
 
 
-for command in (predict, vectorize, evaluate, sample, train, info):
+for command in (predict, vectorize, evaluate, sample, train, info, completion):
     cli.add_command(command)
 
 

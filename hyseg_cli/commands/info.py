@@ -16,7 +16,7 @@ from hyseg_cli.options import (
 
 @click.command(cls=HysegCommand)
 @click.argument("model", type=FILE, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def info(*, model: Path | None, as_json: bool) -> None:
     """Tell what MODEL is and what it costs: card, configuration, parameters and operations.
 
