@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-browser test-packaging bench lint format clean
+.PHONY: help install demo test test-slow test-browser test-packaging bench lint format docs man clean
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
@@ -16,6 +16,8 @@ help:
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-packaging     install from source, editable and from an sdist"
 	@echo "make bench              print benchmarks"
+	@echo "make docs               build the documentation into build/site"
+	@echo "make man                write the man pages into build/man"
 	@echo "make lint               ruff, mypy, import directions"
 
 # The pins are part of the stamp: another constraints file installs again.
@@ -44,6 +46,12 @@ test-packaging: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout 3600 -s
+
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --strict
+
+man: $(INSTALLED)
+	$(BIN)/python docs/generate/manual_pages.py build/man
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
