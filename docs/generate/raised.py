@@ -204,6 +204,8 @@ class Sources:
                 return self._joined([node.left, node.right], place, more)
             case ast.IfExp():
                 return [*self._ways(node.body, place, more), *self._ways(node.orelse, place, more)]
+            case ast.BoolOp(op=ast.Or()):
+                return [way for part in node.values for way in self._ways(part, place, more)]
             case ast.Name():
                 return self._named(node, place, more)
             case ast.Call(func=ast.Attribute(attr="join"), args=[only]):
