@@ -124,6 +124,9 @@ def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
 def _take_over_prior(network: HySeg, path: Path) -> None:
     """Copy the prior of another model, or that whole model where it is to serve as the prior."""
     donor = load_model(path).network
+    if network.prior is None and network.segmentor is None:
+        _take_over_encoder(network, donor, path)
+        return
     target: nn.Module | None = network.prior
     source: nn.Module | None = donor.prior
     same = donor.config.prior == network.config.prior
@@ -149,17 +152,34 @@ def _take_over_prior(network: HySeg, path: Path) -> None:
         network.temperature.copy_(donor.temperature)
 
 
+def _take_over_encoder(network: HySeg, donor: HySeg, path: Path) -> None:
+    """Give a network without a prior the encoder of another's, its start in fair comparisons."""
+    if not _copy_encoder(donor, network):
+        raise ModelMismatchError(
+            f"{path} has no prior whose encoder is a {network.config.host.backbone}",
+            hint="Leave out --prior, or give a model whose prior sees through this backbone.",
+        )
+
+
 def share_encoder(network: HySeg) -> None:
     """Start the host's backbone from the prior's encoder, as far as both are the same network.
 
     Without pretrained weights the host would learn from nothing what the encoder has just
-    learned. The bare host has no such start: comparisons must give it the same.
+    learned. A bare host gets the same start by `--prior`.
     """
-    if network.prior is None or network.config.prior.condition.kind != "timm":
-        return
-    if network.config.prior.condition.backbone != network.config.host.backbone:
-        return
+    if network.prior is not None:
+        _copy_encoder(network, network)
+
+
+def _copy_encoder(donor: HySeg, network: HySeg) -> bool:
+    """Copy the encoder of a prior to a host's backbone; False if they are not of one kind."""
+    condition = donor.config.prior.condition
+    if donor.prior is None or condition.kind != "timm":
+        return False
+    if condition.backbone != network.config.host.backbone:
+        return False
     target = network.backbone.state_dict()
-    learned = network.prior.condition.body.state_dict()
+    learned = donor.prior.condition.body.state_dict()
     target.update({name: value for name, value in learned.items() if name in target})
     network.backbone.load_state_dict(target)
+    return True
