@@ -25,6 +25,7 @@ import rasterio
 import shapely.geometry
 from click.testing import CliRunner
 from rasterio.features import shapes
+from test_docs import commands_in, require_options
 
 from hyseg_cli.cli import cli
 
@@ -244,6 +245,16 @@ def test_marks_and_data_of_a_page_are_sound(page):
             json.loads(block.text)
         elif block.language == "toml":
             tomllib.loads(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_what_does_not_run_here_can_be_typed(page):
+    for block in blocks_of(page):
+        if block.is_shell and block.mark.startswith(("slow", "skip")):
+            if block.mark == "skip: after merge":
+                continue
+            for line in commands_in(block.text):
+                require_options(line)
 
 
 def test_few_blocks_are_skipped():
