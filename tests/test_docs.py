@@ -1,4 +1,4 @@
-"""The commands in the examples exist, with the options they use; `test_doc_blocks` runs the pages."""
+"""The commands in the examples exist, with the options they use; pages are run elsewhere."""
 
 import re
 import shlex

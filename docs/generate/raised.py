@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,12 +300,27 @@ def _name_of(node: ast.expr) -> str:
 
 def _placeholder(node: ast.expr) -> str:
     """A value that is filled in, by the last name in its expression."""
-    while isinstance(node, ast.Call):
-        is_wrapped = isinstance(node.func, ast.Name) and node.args
-        node = node.args[0] if is_wrapped else node.func
-        if isinstance(node, ast.Attribute) and node.attr in {"strip", "join", "tolist", "lower"}:
+    while not isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.BinOp):
+            node = node.left
+        elif isinstance(node, ast.Subscript | ast.Starred):
             node = node.value
-    if isinstance(node, ast.Subscript):
-        node = node.value
+        elif isinstance(node, ast.GeneratorExp | ast.ListComp):
+            node = node.generators[0].iter
+        elif isinstance(node, ast.Call):
+            node = _called_on(node)
+        else:
+            return "<value>"
     name = _name_of(node).strip("_")
     return f"<{name.replace('_', ' ')}>" if name else "<value>"
+
+
+def _called_on(call: ast.Call) -> ast.expr:
+    """What a call is about: `sorted(names)` and `", ".join(names)` are about the names."""
+    is_method = isinstance(call.func, ast.Attribute)
+    about_argument = isinstance(call.func, ast.Name) or _name_of(call.func) == "join"
+    if call.args and about_argument:
+        return call.args[0]
+    if is_method and _name_of(call.func) in {"strip", "tolist", "lower", "items", "values"}:
+        return typing.cast("ast.Attribute", call.func).value
+    return call.func

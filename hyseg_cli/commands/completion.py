@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from hyseg_cli.options import HysegCommand, print_result
 
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
 
 @click.command(cls=HysegCommand)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, /, *, shell: str) -> None:
     r"""Print what SHELL needs to complete commands, options and files after the Tab key.
@@ -19,8 +21,5 @@ def completion(ctx: click.Context, /, *, shell: str) -> None:
       zsh:  eval "$(hyseg completion zsh)"          in ~/.zshrc, after compinit
       fish: hyseg completion fish | source          in ~/.config/fish/config.fish
     """
-    made_for = get_completion_class(shell)
-    if made_for is None:  # the choices above are click's own
-        raise click.UsageError(f"no completion for {shell}")
-    root = ctx.find_root()
-    print_result(made_for(root.command, {}, "hyseg", "_HYSEG_COMPLETE").source())
+    script = SHELLS[shell](ctx.find_root().command, {}, "hyseg", "_HYSEG_COMPLETE")
+    print_result(script.source())
