@@ -96,6 +96,7 @@ def supplies(tmp_path_factory, scene_folder, lively_model, legend):
         "scene.tif": images / "east.tif",
         "other.tif": images / "west.tif",
         "truth.tif": labels / "east.tif",
+        "other-truth.tif": labels / "west.tif",
         "legend.json": scene_folder / "legend.json",
         "my.safetensors": lively_model,
     }.items():

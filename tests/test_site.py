@@ -16,7 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from command_pages import all_commands, command_page, page_name, variable
-from error_pages import PLACEHOLDER, SUBJECTS, code, errors, fill, subject_of
+from error_pages import PLACEHOLDER, SUBJECTS, code, errors, fill, sources, subject_of
 from manual_pages import write_manual
 from raised import EXIT_CODES, Sources
 
@@ -185,7 +185,7 @@ def makers_of_errors(trees):
 
 def test_every_text_that_an_error_is_made_of_is_in_the_catalogue():
     """Another way to look: each phrase in the source that goes into an error, however it goes."""
-    trees = {k: v for k, v in Sources.of_project().trees.items() if k != "hyseg_cli.errors"}
+    trees = {k: v for k, v in sources().trees.items() if k != "hyseg_cli.errors"}
     told = "\n".join(f"{raised.message}\n{raised.hint}" for raised in errors())
     makers = makers_of_errors(trees.values())
     assert {"check", "_bad_card", "unwritable"} <= makers
@@ -283,7 +283,7 @@ def test_the_catalogue_has_a_place_for_each_group():
 
 
 def test_every_subject_is_of_modules_that_exist():
-    modules = {name.removeprefix("hyseg_cli.") for name in Sources.of_project().trees}
+    modules = {name.removeprefix("hyseg_cli.") for name in sources().trees}
     for starts in SUBJECTS.values():
         for start in starts:
             assert any(re.match(rf"{re.escape(start)}($|[._])", name) for name in modules), start

@@ -44,9 +44,15 @@ REST = "maps"
 
 
 @cache
+def sources() -> Sources:
+    """The sources of the project."""
+    return Sources.of_project()
+
+
+@cache
 def errors() -> tuple[Raised, ...]:
     """Every error of the project."""
-    return tuple(Sources.of_project().errors())
+    return tuple(sources().errors())
 
 
 def subject_of(raised: Raised) -> str:
