@@ -207,6 +207,20 @@ def run_page(page, folder, *, slow):
             continue
         code, told = run_block(block, folder)
         assert code == block.exit_code, f"{page.name}:\n{block.text}\n{told}"
+        if "hyseg sample" in block.text:
+            label_points(folder / "points.gpkg", folder)
+
+
+def label_points(path, folder):
+    """What a person does in a GIS: fill in the class of each point, here from the truth."""
+    points = gpd.read_file(path)
+    with rasterio.open(folder / "truth.tif") as file:
+        seen = file.sample(zip(points.geometry.x, points.geometry.y, strict=True))
+        found = [int(value[0]) for value in seen]
+    legend = json.loads((folder / "legend.json").read_text())
+    named = {entry["id"]: entry["name"] for entry in legend["classes"]}
+    points["ref_class"] = [named.get(value) for value in found]
+    points.to_file(path, layer="samples")
 
 
 def has(page, *, slow):
