@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import click
 
-from hyseg_cli import __version__
 from hyseg_cli.commands.completion import completion
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
+from hyseg_cli.commands.models import models
 from hyseg_cli.commands.predict import predict
 from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
 from hyseg_cli.commands.vectorize import vectorize
 from hyseg_cli.environment import PREFIX
+
+
+def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
+    if is_asked and not context.resilient_parsing:
+        from hyseg_cli import __version__
+
+        click.echo(f"hyseg, version {__version__}")
+        context.exit()
 
 
 @click.group(
@@ -27,8 +35,16 @@ from hyseg_cli.environment import PREFIX
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
     "the model, 5 a check failed, 6 some scenes failed, 130 or 143 interrupted.",
 )
-# HYSEG_VERSION is a name that build scripts like to give to something else.
-@click.version_option(__version__, prog_name="hyseg", allow_from_autoenv=False)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    # HYSEG_VERSION is a name that build scripts like to give to something else.
+    allow_from_autoenv=False,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     r"""Land-cover maps and clean polygons from large georeferenced images.
 
@@ -41,7 +57,7 @@ def cli() -> None:
     """
 
 
-for command in (predict, vectorize, evaluate, sample, train, info, completion):
+for command in (predict, vectorize, evaluate, sample, train, info, models, completion):
     cli.add_command(command)
 
 

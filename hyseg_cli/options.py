@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import click
 
 from hyseg_cli.console import Console, drop_the_rest, printable
 from hyseg_cli.ending import READER_GONE, ending_in_order, telling_errors
-from hyseg_cli.environment import take_variables
+from hyseg_cli.environment import flag_of, take_variables
 from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.option_types import BandList, NumberList
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -111,15 +113,20 @@ def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         raise UsageProblemError(
             f"--config {path} is not TOML ({error})", hint="See the examples folder for one."
         ) from error
-    known = {param.name for param in ctx.command.params if isinstance(param, click.Option)}
-    defaults = {key.replace("-", "_"): value for key, value in values.items()}
+    known = {
+        flag_of(param).removeprefix("--"): param.name
+        for param in ctx.command.params
+        if isinstance(param, click.Option) and param.name != "config"
+    }
+    defaults = {key.replace("_", "-"): value for key, value in values.items()}
     for key in defaults:
-        if key not in known or key == "config":
+        if key not in known:
             raise UsageProblemError(
                 f"--config {path}: {key!r} is not an option of {ctx.info_name}",
                 hint=f"`{ctx.command_path} --help` lists them.",
             )
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    named = {known[key]: value for key, value in defaults.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **named}
 
 
 def default_of(settings: type[Any], name: str) -> Any:
@@ -128,67 +135,15 @@ def default_of(settings: type[Any], name: str) -> Any:
     return field.default
 
 
-class BandList(click.ParamType[tuple[int, ...]]):
-    """`1,2,3` as a tuple of indexes from 1."""
-
-    name = "bands"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple | list):
-            return tuple(int(band) for band in value)
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdigit() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is not a list of band numbers such as 1,2,3", param, ctx)
-        return tuple(int(part) for part in parts)
-
-
-class Bounds(click.ParamType[tuple[float, float, float, float]]):
-    """`left,bottom,right,top` as four numbers."""
-
-    name = "bounds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float, float, float]:
-        parts = value if isinstance(value, tuple | list) else str(value).split(",")
-        try:
-            left, bottom, right, top = (float(part) for part in parts)
-        except ValueError:
-            self.fail(f"{value!r} is not left,bottom,right,top", param, ctx)
-        return left, bottom, right, top
-
-
-class Part(click.ParamType[tuple[int, int]]):
-    """`I/N` as two numbers."""
-
-    name = "part"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value[0], value[1]
-        part, slash, parts = str(value).partition("/")
-        if not (slash and part.isdigit() and parts.isdigit()):
-            self.fail(f"{value!r} is not a part such as 1/8", param, ctx)
-        return int(part), int(parts)
-
-
-class NumberList(click.ParamType[tuple[float, ...]]):
-    """`0` or `0,0,255` or `nan` as a tuple of numbers."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        parts = value if isinstance(value, tuple | list) else str(value).split(",")
-        try:
-            return tuple(float(part) for part in parts)
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 0 or 255,255,255", param, ctx)
+def model_option(function: _Function) -> _Function:
+    """`--model`: which network."""
+    return click.option(
+        "-m",
+        "--model",
+        type=FILE,
+        metavar="MODEL",
+        help="Model file, or the name of one (`hyseg models list`).  [default: the built-in model]",
+    )(function)
 
 
 def bands_option(function: _Function) -> _Function:
@@ -253,9 +208,13 @@ def out_option(help_text: str) -> Callable[[_Function], _Function]:
 
 
 def print_result(text: str) -> None:
-    """Write a result to stdout; end quietly if its reader is gone, as `head` after ten lines."""
+    """Write a result to stdout; colours stay out of files, pipes and where NO_COLOR is set.
+
+    A reader that is gone, as `head` after ten lines, ends the command quietly.
+    """
+    color = False if os.environ.get("NO_COLOR") else None
     try:
-        click.echo(printable(text), file=sys.stdout)
+        click.echo(printable(text), file=sys.stdout, color=color)
     except BrokenPipeError:
         drop_the_rest(sys.stdout)
         raise click.exceptions.Exit(READER_GONE) from None

@@ -163,6 +163,22 @@ def test_typed_wins_over_the_variable_and_the_variable_over_the_file(tmp_path, m
     assert seen == [64, 96, 128]
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [('band = "3,2,1"', "bands", (3, 2, 1)), ("json = true", "as_json", True)],
+)
+def test_settings_have_the_names_of_the_flags(tmp_path, monkeypatch, text, name, value):
+    seen = []
+    monkeypatch.setattr(HysegCommand, "invoke", lambda self, ctx: seen.append(ctx.params[name]))
+    settings = tmp_path / "run.toml"
+    settings.write_text(text)
+    words = ["predict", "x.tif", "--out", "y.tif", "--config", str(settings)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    assert seen == [value]
+    settings.write_text("as_json = true")
+    assert CliRunner().invoke(cli, words).exit_code == 2
+
+
 @pytest.mark.parametrize("name", ["HYSEG_PREDICT_TILESIZE", "HYSEG_PREDICT_AS_JSON"])
 def test_a_variable_that_is_no_option_is_an_error(name):
     done = CliRunner(env={name: "1"}).invoke(cli, ["predict", "x.tif", "--out", "y.tif"])

@@ -58,6 +58,10 @@ class PredictSettings:
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None
     """Where to write the probabilities of all classes, a band for each."""
+    preview: Path | None = None
+    """Where to draw the scene beside its map."""
+    report: Path | None = None
+    """Where to write a page with the map over the scene, areas and provenance."""
     resume: bool = True
     """Go on with what an unfinished run with the same settings left."""
     shard: tuple[int, int] | None = None

@@ -16,6 +16,7 @@ from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
 from hyseg_cli.workflows.forecast import forecast
 from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.mapping import merge
@@ -27,11 +28,18 @@ from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folde
 from hyseg_cli.workflows.sharing import map_in_processes
 
 
-def run(settings: PredictSettings, report: Report) -> PredictResult:
+def run(
+    settings: PredictSettings, report: Report, write_page: WritePage | None = None
+) -> PredictResult:
     """Map scenes.
 
     A scene that fails does not stop the others, unless `on_error` says so; it is told in the
     result. A single scene that fails raises its error.
+
+    Args:
+        settings: What to map, and how.
+        report: Where messages go.
+        write_page: Writes `settings.report` of a scene; pages know workflows, not they pages.
 
     Raises:
         HysegError: One of its kinds. What is computed stays in the work folder beside the
@@ -45,15 +53,19 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     if not settings.dry_run:
         make_folders(settings)
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
-        return PredictResult(tuple(_map_all(placed, mapper, settings, report)))
+        return PredictResult(tuple(_map_all(placed, mapper, settings, report, write_page)))
 
 
 def _map_all(
-    jobs: tuple[Job, ...], mapper: Mapper, settings: PredictSettings, report: Report
+    jobs: tuple[Job, ...],
+    mapper: Mapper,
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     for job in jobs:
         try:
-            yield _map_scene(job, mapper, settings, report)
+            yield _map_scene(job, mapper, settings, report, write_page)
         except HysegError as error:
             if is_single(settings) or settings.on_error == "stop":
                 raise
@@ -61,7 +73,13 @@ def _map_all(
             yield SceneResult(job, "failed", error=error)
 
 
-def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Report) -> SceneResult:
+def _map_scene(
+    job: Job,
+    mapper: Mapper,
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
+) -> SceneResult:
     work = WorkFolder(job.out)
     _clear_finished(job, settings)
     if settings.skip_existing and job.out.exists() and not work.own_outputs:
@@ -88,7 +106,14 @@ def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Repo
             _compute(plan, work, units, missing, mapper, settings, report)
         if settings.shard is not None:
             return SceneResult(job, "part", plan=plan)
-        tally = merge(plan, work)
+        tally = merge(
+            plan,
+            work,
+            job.documents.values(),
+            lambda tally, rasters: write_documents(
+                FinishedMap(job, plan, mapper.card, tally, rasters), settings, write_page
+            ),
+        )
         work.finish()
     return SceneResult(job, "done", plan=plan, tally=tally)
 

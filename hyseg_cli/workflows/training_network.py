@@ -11,14 +11,14 @@ from torch import nn
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.card import built_in_model, load_model, read_card
+from hyseg_cli.learn.card import load_model, read_card
+from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
 from hyseg_models.transfer import transfer_weights
 
-BUILT_IN_NAME = "default"
 RGB = ("red", "green", "blue")
 
 
@@ -67,7 +67,7 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
             hint="Train it with --stage all, or choose another --preset.",
         )
     if settings.prior is not None:
-        _take_over_prior(network, settings.prior)
+        _take_over_prior(network, find_model(settings.prior))
     elif network.segmentor is not None:
         raise UsageProblemError(
             f"--preset {settings.preset} uses another model as its prior",
@@ -82,7 +82,7 @@ def _sized(config: HySegConfig, scenes: TrainingScenes) -> HySegConfig:
 
 def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
     """A network of the donor's kind, with its weights for the classes and bands of that name."""
-    path = _start_path(settings.start or "")
+    path = find_model(settings.start)
     donor = load_model(path)
     network = build(_sized(donor.card.config, scenes))
     classes = _origins(scenes.legend.names, donor.card.legend.names)
@@ -105,14 +105,10 @@ def radiometry_for(settings: TrainSettings, scenes: TrainingScenes) -> Radiometr
     found = scenes.survey.radiometry
     if settings.start is None:
         return found
-    donor = read_card(_start_path(settings.start))
+    donor = read_card(find_model(settings.start))
     names = band_names(settings, scenes.training[0].bands)
     is_same = donor.bands == names and donor.dtype == scenes.training[0].dtype
     return donor.radiometry if is_same else found
-
-
-def _start_path(start: str) -> Path:
-    return built_in_model() if start == BUILT_IN_NAME else Path(start)
 
 
 def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
