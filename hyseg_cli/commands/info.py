@@ -22,10 +22,10 @@ DOES_NOT_FIT = 4
 
 
 @click.command(cls=HysegCommand)
-@click.argument("path", required=False)
+@click.argument("path", required=False, shell_complete=FILE.shell_complete)
 @model_option
 @bands_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--stac",
     type=FILE,

@@ -113,7 +113,7 @@ def test_a_scene_of_another_resolution_is_mapped_on_its_own_grid(tmp_path, scene
     for gsd in ("auto", "native", "0.25m"):
         out = tmp_path / f"{gsd}.tif"
         sure = tmp_path / f"{gsd}.sure.tif"
-        flags = ["--gsd", gsd, "--confidence", sure, "-q"]
+        flags = ["--gsd", gsd, "--confidence", sure]
         result = run(fine, "--out", out, "-m", tiny_model, *flags)
         assert result.exit_code == 0, result.output
         assert ("0.25 to 1.00 m" in result.stderr) == (gsd != "0.25m")
