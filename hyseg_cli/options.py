@@ -118,14 +118,15 @@ def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         for param in ctx.command.params
         if isinstance(param, click.Option) and param.name != "config"
     }
-    defaults = {key.replace("_", "-"): value for key, value in values.items()}
-    for key in defaults:
-        if key not in known:
+    named = {}
+    for key, value in values.items():
+        name = known.get(key.replace("_", "-"))
+        if name is None:
             raise UsageProblemError(
                 f"--config {path}: {key!r} is not an option of {ctx.info_name}",
                 hint=f"`{ctx.command_path} --help` lists them.",
             )
-    named = {known[key]: value for key, value in defaults.items()}
+        named[name] = value
     ctx.default_map = {**(ctx.default_map or {}), **named}
 
 

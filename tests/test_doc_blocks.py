@@ -38,7 +38,7 @@ FENCE = re.compile(
 )
 PLAIN = re.compile(r"(?P<set>(?:\w+=\S+ )*)hyseg (?P<words>[^|&;<>$`*?#]*)(?P<pipe>\|[^|].*)?")
 """What needs no shell: a command, with variables before it or a pipe behind."""
-MOST_SKIPPED = 10
+MOST_SKIPPED = 14
 
 
 @dataclass(frozen=True)
@@ -270,6 +270,15 @@ def test_what_does_not_run_here_can_be_typed(page):
                 continue
             for line in commands_in(block.text):
                 require_options(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_no_command_stands_outside_a_block_that_runs(page):
+    """Markdown takes indented lines for code, too; nothing would run them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    programs = "hyseg|python|pip|make|torchrun|srun|sbatch|ray|kubectl|PARTS"
+    found = re.findall(rf"^(?: {{4,}}|\t)(?:{programs})\b.*", text, re.MULTILINE)
+    assert found == [], "put it between ```sh and ```, with a mark if it cannot run here"
 
 
 def test_few_blocks_are_skipped():

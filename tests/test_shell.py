@@ -34,7 +34,11 @@ OWN_HELP = {
     "--seed": "what is drawn differs",
     "--resume": "maps go on by themselves, trainings when asked to",
     "--report": "what is reported differs",
+    "--workers": "of a training they prepare chips, of a cluster they map",
+    "--stac": "what it is an Item of differs",
 }
+# A map has a place beside it; a model may lie where nobody writes, so its Item gets a name.
+OWN_KIND = {"--stac"}
 
 
 def commands():
@@ -85,7 +89,8 @@ def test_a_flag_is_one_thing_in_all_commands():
         if flag != name:
             continue
         where = f"{flag} of {' '.join(one)} and of {' '.join(other)}"
-        assert make_of(first) == make_of(second), where
+        if flag not in OWN_KIND:
+            assert make_of(first) == make_of(second), where
         if flag not in OWN_HELP:
             assert first.help == second.help, where
 
