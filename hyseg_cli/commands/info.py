@@ -13,7 +13,6 @@ from hyseg_cli.options import (
     bands_option,
     console,
     model_option,
-    overwrite_option,
     print_result,
 )
 from hyseg_cli.settings import InfoSettings
@@ -26,15 +25,9 @@ DOES_NOT_FIT = 4
 @model_option
 @bands_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option(
-    "--stac",
-    type=FILE,
-    metavar="FILE",
-    help="Also write a STAC Item for a model, with the machine-learning-model extension.",
-)
-@overwrite_option
+@click.option("--stac", "as_item", is_flag=True, help="Print the STAC Item of a model, as JSON.")
 @click.pass_context
-def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def info(ctx: click.Context, /, *, as_json: bool, as_item: bool, **options: Any) -> None:
     """Tell what PATH is: a scene, a map or a model, found by looking into it.
 
     Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
@@ -46,12 +39,12 @@ def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
     settings = InfoSettings(**options)
     with console() as report:
-        if settings.stac is None:
-            result = workflow.run(settings, report)
-        else:
+        if as_item:
             from hyseg_cli.workflows import model_item
 
-            result = model_item.run(settings, settings.stac)
+            print_result(json.dumps(model_item.run(settings), indent=2, allow_nan=False))
+            return
+        result = workflow.run(settings, report)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if settings.model is not None and getattr(result, "misfit", None) is not None:
         ctx.exit(DOES_NOT_FIT)

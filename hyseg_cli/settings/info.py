@@ -16,6 +16,3 @@ class InfoSettings:
     """Model that a scene is held against; None for the built-in one."""
     bands: tuple[int, ...] = ()
     """Indexes from 1 of a scene's bands; empty to find the model's bands by name."""
-    stac: Path | None = None
-    """Where to write a STAC Item of a model."""
-    overwrite: bool = False

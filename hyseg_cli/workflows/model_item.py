@@ -1,8 +1,7 @@
-"""A STAC Item for a model file, as `hyseg info --stac` writes it."""
+"""The STAC Item of a model file."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from hyseg_cli.geo.stac import (
     make_item,
 )
 from hyseg_cli.learn.card import ModelCard, digest_of
-from hyseg_cli.learn.model_files import SUFFIX, find_model
+from hyseg_cli.learn.model_files import SUFFIX
 from hyseg_cli.settings import InfoSettings
 from hyseg_cli.workflows.info import ModelInfo, describe_model, model_meant
-from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 
 Json = dict[str, Any]
 
@@ -33,20 +31,11 @@ ALWAYS = {"start_datetime": "1900-01-01T00:00:00Z", "end_datetime": "9999-12-31T
 """Nothing ties a model to images of some years."""
 
 
-def run(settings: InfoSettings, out: Path) -> ModelInfo:
-    """Write a STAC Item with the machine-learning-model extension.
-
-    Args:
-        settings: What was asked for; its path names the model.
-        out: Where the Item goes; it names the model file by the way from there.
-
-    Returns:
-        What is known of the model.
+def run(settings: InfoSettings) -> Json:
+    """The STAC Item of a model, as it would stand beside it.
 
     Raises:
-        OutputExistsError: If there is a file already.
-        UsageProblemError: If what is named is no model.
-        HysegError: If the Item cannot be written.
+        UsageProblemError: If what the settings name is no model.
     """
     model = model_meant(settings.path)
     if model is None:
@@ -54,11 +43,8 @@ def run(settings: InfoSettings, out: Path) -> ModelInfo:
             f"--stac: {settings.path} is no model",
             hint="`hyseg predict` and `hyseg vectorize` write Items of their outputs, with --stac.",
         )
-    require_free(out, overwrite=settings.overwrite, flag="--stac")
-    refuse_inputs({"--stac": out}, [str(find_model(model))])
     info = describe_model(model)
-    write_text(out, json.dumps(model_item(info, out.parent), indent=2, allow_nan=False) + "\n")
-    return info
+    return model_item(info, info.path.parent)
 
 
 def model_item(info: ModelInfo, folder: Path) -> Json:
