@@ -243,7 +243,7 @@ RUNS = {
     "sample": "sample map.tif --out points.gpkg --count 300",
     "train": "train --images scene.tif --labels truth.tif --legend legend.json "
     "--out new.safetensors --preset cpu_smoke --prior-steps 1 --steps 1 "
-    "--batch-size 2 --chip-size 64 --val-split 0.2",
+    "--batch-size 2 --chip-size 64",
     "info": "info my.safetensors",
     "completion": "completion bash",
     "models": "models list",
