@@ -37,8 +37,6 @@ OWN_HELP = {
     "--workers": "of a training they prepare chips, of a cluster they map",
     "--stac": "what it is an Item of differs",
 }
-# A map has a place beside it; a model may lie where nobody writes, so its Item gets a name.
-OWN_KIND = {"--stac"}
 
 
 def commands():
@@ -89,8 +87,7 @@ def test_a_flag_is_one_thing_in_all_commands():
         if flag != name:
             continue
         where = f"{flag} of {' '.join(one)} and of {' '.join(other)}"
-        if flag not in OWN_KIND:
-            assert make_of(first) == make_of(second), where
+        assert make_of(first) == make_of(second), where
         if flag not in OWN_HELP:
             assert first.help == second.help, where
 
