@@ -58,6 +58,10 @@ class PredictSettings:
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None
     """Where to write the probabilities of all classes, a band for each."""
+    style: bool = False
+    """Write styles beside the map, OUT.qml and OUT.sld."""
+    stac: bool = False
+    """Write a STAC Item beside the map, OUT.tif.stac.json."""
     preview: Path | None = None
     """Where to draw the scene beside its map."""
     report: Path | None = None

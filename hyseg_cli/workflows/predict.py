@@ -69,7 +69,7 @@ def _map_all(
         except HysegError as error:
             if is_single(settings) or settings.on_error == "stop":
                 raise
-            report.warn(f"{job.scene} is left out: {error.message}. {error.hint}")
+            report.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
             yield SceneResult(job, "failed", error=error)
 
 
@@ -185,5 +185,6 @@ def _require_free(job: Job, settings: PredictSettings) -> None:
         return
     if settings.dry_run and not is_single(settings) and not settings.out.exists():
         return  # the run itself makes the folders
-    for flag, path in job.outputs.items():
+    named_by = [*job.outputs.items(), *(("--out", path) for path in job.beside.values())]
+    for flag, path in named_by:
         require_free(path, overwrite=settings.overwrite or str(path.absolute()) in own, flag=flag)
