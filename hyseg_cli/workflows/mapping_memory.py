@@ -7,13 +7,13 @@ from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shards import BLOCK
 from hyseg_cli.geo.strips import rows_of_blocks
 
-LIBRARY_BYTES = 1.2e9
+LIBRARY_BYTES = 1.3e9
 """What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
 
 
 def bytes_for_rows(memory: int) -> float:
-    """What rows in work may take of the memory: half of it at most, a quarter at least."""
-    return max(memory / 4, min(memory / 2, memory - LIBRARY_BYTES))
+    """What rows in work may take of the memory: half of it at most, a fifth at least."""
+    return max(memory / 5, min(memory / 2, memory - LIBRARY_BYTES))
 
 
 def bytes_per_column(
