@@ -25,9 +25,9 @@ DOES_NOT_FIT = 4
 @model_option
 @bands_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--stac", "as_item", is_flag=True, help="Print the STAC Item of a model, as JSON.")
+@click.option("--stac", is_flag=True, help="Print the STAC Item of a model, as JSON.")
 @click.pass_context
-def info(ctx: click.Context, /, *, as_json: bool, as_item: bool, **options: Any) -> None:
+def info(ctx: click.Context, /, *, as_json: bool, stac: bool, **options: Any) -> None:
     """Tell what PATH is: a scene, a map or a model, found by looking into it.
 
     Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
@@ -39,7 +39,7 @@ def info(ctx: click.Context, /, *, as_json: bool, as_item: bool, **options: Any)
 
     settings = InfoSettings(**options)
     with console() as report:
-        if as_item:
+        if stac:
             from hyseg_cli.workflows import model_item
 
             print_result(json.dumps(model_item.run(settings), indent=2, allow_nan=False))
