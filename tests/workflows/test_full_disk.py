@@ -77,6 +77,7 @@ def test_a_disk_that_fills_up_is_one_error_and_the_run_goes_on_when_there_is_spa
     assert f"going on: {len(kept)} of" in again.stderr
     (tmp_path / "ample").mkdir()
     assert run(tmp_path / "ample").exit_code == 0
-    for path in (tmp_path / "ample").iterdir():
+    made = sorted((tmp_path / "ample").iterdir())
+    assert [path.name for path in made] == sorted(path.name for path in small_disk.iterdir())
+    for path in made:
         assert (small_disk / path.name).read_bytes() == path.read_bytes()
-    assert len(list(small_disk.iterdir())) == 3
