@@ -10,6 +10,7 @@ have them, and what is left of the folder is rubbish.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -36,11 +37,19 @@ WRITE_ERRORS = (OSError, RasterioError, CPLE_BaseError)
 
 
 class WorkFolder:
-    """The folder `OUT.hyseg` beside an output; mutable, as files in it come and go."""
+    """The folder `OUT.hyseg` beside an output; mutable, as files in it come and go.
 
-    def __init__(self, out: Path) -> None:
+    Args:
+        out: The output.
+        mark: What `settle` found, for those who work on what another process has settled.
+    """
+
+    def __init__(self, out: Path, mark: str = "") -> None:
         self.out = out
         self.path = out.with_name(out.name + ".hyseg")
+        self.mark = mark
+        """Tells what is settled, and ends the names of shards: what a worker that nobody waits for
+        any more still writes is never taken for a part of another run."""
 
     @property
     def own_outputs(self) -> frozenset[str]:
@@ -120,10 +129,13 @@ class WorkFolder:
         with ExitStack() as stack:
             # Of parts that start together one writes the manifest, the others find it.
             self._lock(SETTLE_LOCK, stack, patience=PATIENCE_SECONDS)
-            return self._settle(settled, resume=resume)
+            settled = json.loads(json.dumps(settled))
+            goes_on = self._settle(settled, resume=resume)
+        told = json.dumps(settled, sort_keys=True)
+        self.mark = "." + hashlib.sha256(told.encode()).hexdigest()[:8]
+        return goes_on
 
     def _settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
-        settled = json.loads(json.dumps(settled))
         before = self._manifest() if resume else None
         if before == settled:
             return True
