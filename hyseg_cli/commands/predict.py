@@ -76,7 +76,24 @@ SOME_FAILED = 6
     "--devices",
     default=default_of(PredictSettings, "devices"),
     show_default=True,
-    help="Processes that share each scene, on as many GPUs or on the CPU.",
+    help="Processes that share the scenes, on as many GPUs or on the CPU.",
+)
+@click.option(
+    "--cluster",
+    metavar="ray|ray://HOST:PORT",
+    help="Share the scenes among workers of the Ray cluster of this machine, or of another one; "
+    "scenes, model and --out lie on storage that all of them share.",
+)
+@click.option(
+    "--workers",
+    type=int,
+    help="Workers of the cluster.  [default: as many as it has room for]",
+)
+@click.option(
+    "--gpus-per-worker",
+    default=default_of(PredictSettings, "gpus_per_worker"),
+    show_default=True,
+    help="GPUs of each of these workers, such as 1 or 0.5; with 0 they work on CPUs.",
 )
 @click.option(
     "--max-memory",

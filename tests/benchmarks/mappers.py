@@ -116,7 +116,7 @@ def map_with_hyseg(*, whole: bool) -> Any:
             inputs=(str(scene),), out=out, model=model, device="cpu", batch_size=BATCH
         )
         mapper = replace(Mapper.load(settings), classify=Fake())
-        plan = mapper.plan(list_jobs(settings)[0])
+        plan = mapper.planner.plan(list_jobs(settings)[0])
         work = WorkFolder(plan.out)
         with work.locked():
             mapper.map_units(plan, work, plan.units, lambda _: None)

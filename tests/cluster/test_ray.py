@@ -1,0 +1,74 @@
+"""Scenes shared by the actors of a Ray cluster."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+from cluster.conftest import SMALL_UNITS, TILES, Shards
+
+pytestmark = pytest.mark.slow
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_workers_and_machines_that_go_and_come_change_nothing(
+    tmp_path, cluster, scene, lively_model, expected
+):
+    out = tmp_path / "map.tif"
+    run = cluster.start(scene, "--out", out, "-m", lively_model, *TILES, "--workers", 2)
+    shards = Shards(out, run)
+    shards.wait_for(2)
+    cluster.workers()[0].send_signal(signal.SIGKILL)
+    shards.wait_for(2)
+    cluster.order("remove")
+    shards.wait_for(2)
+    cluster.order("add")
+    told = shards.wait_for_the_end()
+    assert run.returncode == 0, told
+    assert told[1].count("another goes on with its task") >= 1
+    assert shards.changed == []
+    assert out.read_bytes() == expected
+    assert names(tmp_path) == ["map.tif", "map.tif.aux.xml"]
+
+
+def test_a_driver_that_is_killed_is_started_again(tmp_path, cluster, scene, lively_model, expected):
+    out = tmp_path / "map.tif"
+    words = (scene, "--out", out, "-m", lively_model, *TILES)
+    first = cluster.start(*words)
+    shards = Shards(out, first)
+    shards.wait_for(3)
+    first.kill()
+    first.communicate()
+    assert not out.exists()
+    shards.process = cluster.start(*words)
+    told = shards.wait_for_the_end()
+    assert shards.process.returncode == 0, told
+    assert "going on" in told[1]
+    assert out.read_bytes() == expected
+    assert names(tmp_path) == ["map.tif", "map.tif.aux.xml"]
+
+
+def test_what_is_wrong_with_a_cluster_is_told_in_one_line(
+    tmp_path, cluster, scene, lively_model, monkeypatch
+):
+    words = (scene, "--out", tmp_path / "map.tif", "-m", lively_model, *TILES)
+    code, told = cluster.run(*words, "--gpus-per-worker", 1)
+    assert code == 2
+    assert "the cluster has 0 GPUs" in told.splitlines()[-2]
+    older = "import hyseg_cli; hyseg_cli.__version__ = '0.0.9'; " + SMALL_UNITS
+    code, told = cluster.run(*words, setting=older)
+    assert code == 1
+    assert "this is hyseg 0.0.9" in told.splitlines()[-2]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setitem(
+            cluster.environment, "RAY_ADDRESS", f"127.0.0.1:{free.getsockname()[1]}"
+        )
+        code, told = cluster.run(*words)
+    assert code == 1
+    assert "no Ray cluster answers at 127.0.0.1" in told.splitlines()[-2]
+    assert names(tmp_path) == []
