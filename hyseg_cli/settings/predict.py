@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings.check import check
+from hyseg_cli.settings.check import check, check_suffix
 from hyseg_cli.settings.tiles import overlap_of
 
 Bounds = tuple[float, float, float, float]
@@ -65,6 +65,16 @@ class PredictSettings:
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None
     """Where to write the probabilities of all classes, a band for each."""
+    manifest: Path | None = None
+    """Where to write a line of JSON for each scene as soon as it ends."""
+    mosaic: Path | None = None
+    """Where to join the maps of several scenes: a VRT over them, or a GeoTIFF of its own."""
+    mosaic_crs: str | None = None
+    """CRS of the GeoTIFF; None for that of the first scene."""
+    mosaic_resolution: float | None = None
+    """Side of its pixels in units of its CRS; None for the finest of the scenes."""
+    mosaic_resampling: Literal["nearest", "mode"] = "nearest"
+    """How classes are brought to its pixels."""
     resume: bool = True
     """Go on with what an unfinished run with the same settings left."""
     shard: tuple[int, int] | None = None
@@ -109,6 +119,7 @@ class PredictSettings:
             "Compute the parts with --shard, then run once more with --merge.",
         )
         self._check_cluster()
+        self._check_mosaic()
         check(
             self.resume or not (self.merge or self.shard is not None),
             "--no-resume throws away what other parts computed",
@@ -151,6 +162,34 @@ class PredictSettings:
             math.isfinite(self.gpus_per_worker) and self.gpus_per_worker >= 0,
             f"--gpus-per-worker {self.gpus_per_worker} is no number of GPUs",
             "Use 1, a part such as 0.5 for models that share a GPU, or 0 for the CPU.",
+        )
+
+    def _check_mosaic(self) -> None:
+        grid = (self.mosaic_crs, self.mosaic_resolution)
+        if self.mosaic is None:
+            check(
+                grid == (None, None) and self.mosaic_resampling == "nearest",
+                "--mosaic-crs, --mosaic-resolution and --mosaic-resampling need --mosaic",
+                "Add --mosaic FILE.tif.",
+            )
+            return
+        check_suffix(self.mosaic, (".vrt", ".tif", ".tiff"), "End it in .vrt or .tif.", "--mosaic")
+        check(
+            self.mosaic.suffix.lower() != ".vrt"
+            or (grid == (None, None) and self.mosaic_resampling == "nearest"),
+            "a VRT keeps the grid of the maps",
+            "Give --mosaic the name of a .tif to choose its CRS, resolution and resampling.",
+        )
+        check(
+            self.shard is None,
+            "--shard makes no maps that --mosaic could join",
+            "Give --mosaic to the run with --merge.",
+        )
+        resolution = self.mosaic_resolution
+        check(
+            resolution is None or (math.isfinite(resolution) and resolution > 0),
+            f"--mosaic-resolution {resolution} is no size",
+            "Use a number above 0, in units of the CRS.",
         )
 
     @property

@@ -15,6 +15,8 @@ from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
 from hyseg_cli.workflows.scene_context import seen_together
 from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folders
+from hyseg_cli.workflows.scene_manifest import remembered
+from hyseg_cli.workflows.scene_mosaic import make_mosaic, require_mosaic_free
 from hyseg_cli.workflows.scene_queue import map_queue
 from hyseg_cli.workflows.scene_run import (
     clear_finished,
@@ -41,9 +43,22 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
     map_all = map_queue if settings.is_shared and not settings.dry_run else _map_one_by_one
     if not settings.dry_run:
         make_folders(settings)
+        require_mosaic_free(jobs, settings)
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
-        results = {result.job.out: result for result in map_all(placed, settings, report)}
+        ended = remembered(map_all(placed, settings, report), settings.manifest)
+        results = {result.job.out: result for result in ended}
+    _join(jobs, settings, report)
     return PredictResult(tuple(results[job.out] for job in jobs))
+
+
+def _join(jobs: tuple[Job, ...], settings: PredictSettings, report: Report) -> None:
+    """Make the mosaic that was asked for, of the maps that are there."""
+    there = [job for job in jobs if job.out.exists()]
+    if settings.mosaic is None or settings.dry_run or not there:
+        return
+    if len(there) < len(jobs):
+        report.warn(f"{settings.mosaic} lacks {len(jobs) - len(there)} of {len(jobs)} scenes")
+    make_mosaic(there, settings, settings.mosaic, report)
 
 
 def _map_one_by_one(

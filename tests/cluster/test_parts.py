@@ -65,7 +65,18 @@ def test_three_parts_at_once_make_the_same_map_which_others_read(
     polygons = tmp_path / "map.fgb"
     made = CliRunner().invoke(cli, ["vectorize", str(out), "--out", str(polygons)])
     assert made.exit_code == 0, made.output
-    same = CliRunner().invoke(cli, ["evaluate", str(out), "--reference", str(polygons), "--json"])
+    same = CliRunner().invoke(
+        cli,
+        [
+            "evaluate",
+            str(out),
+            "--reference",
+            str(polygons),
+            "--class-field",
+            "class_name",
+            "--json",
+        ],
+    )
     assert same.exit_code == 0, same.output
     assert json.loads(same.stdout)["accuracy"] == 1.0
 
@@ -99,7 +110,12 @@ def test_a_slurm_array_maps_a_folder(tmp_path, scene, tiny_model):
     log = tmp_path / "log"
     done = subprocess.run(
         ["/bin/sh", EXAMPLES / "slurm.sh", scenes, tmp_path / "maps", "-m", tiny_model, *TILES],
-        env={**environment(bin_folder), "PARTS": "2", "LOG": str(log), "SBATCH_FLAGS": "--partition=gpu"},
+        env={
+            **environment(bin_folder),
+            "PARTS": "2",
+            "LOG": str(log),
+            "SBATCH_FLAGS": "--partition=gpu",
+        },
         capture_output=True,
         text=True,
         check=False,
