@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -65,8 +66,12 @@ class WorkFolder:
     @property
     def is_finished(self) -> bool:
         """Whether all outputs have their names, so that the folder is of no use any more."""
-        is_empty = self.path.is_dir() and not any(self.path.iterdir())
-        return is_empty or (self.path / FINISHED).exists()
+        return self.is_empty or (self.path / FINISHED).exists()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the folder is there with nothing in it: just made, or all but removed."""
+        return self.path.is_dir() and not any(self.path.iterdir())
 
     @property
     def has_shards(self) -> bool:
@@ -214,14 +219,19 @@ class WorkFolder:
             raise unwritable(self.out, error) from error
 
     def _lock(self, name: str, stack: ExitStack, *, patience: float = 0.0) -> FileLock:
+        end = time.monotonic() + patience
         lock = FileLock(self.path / name, timeout=patience)
-        try:
-            lock.acquire()
-        except (Timeout, FileNotFoundError) as error:  # the other may just have removed the folder
-            raise StateMismatchError(
-                f"{self.out} is being written by another run",
-                hint="Wait for it to end, or choose another --out.",
-            ) from error
+        while not lock.is_locked:
+            try:
+                lock.acquire()
+            except (Timeout, FileNotFoundError) as error:
+                if isinstance(error, FileNotFoundError) and time.monotonic() < end:
+                    self._create()  # another part may just have removed the folder
+                    continue
+                raise StateMismatchError(
+                    f"{self.out} is being written by another run",
+                    hint="Wait for it to end, or choose another --out.",
+                ) from error
         stack.callback(lock.release)
         return lock
 

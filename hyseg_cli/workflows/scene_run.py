@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from zlib import crc32
 
 from hyseg_cli.console import Report
+from hyseg_cli.errors import StateMismatchError
 from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
@@ -149,9 +150,17 @@ def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) 
 def clear_finished(job: Job, settings: PredictSettings) -> None:
     """Remove what a run left that was killed after its last output had got its name."""
     work = WorkFolder(job.out)
-    if work.is_finished and not settings.dry_run:
+    if settings.dry_run or not work.is_finished:
+        return
+    if settings.shard is not None and work.is_empty:
+        return  # another part has just made it
+    try:
         with work.locked():
             work.remove()
+    except StateMismatchError:
+        # Parts that start together all find it: one of them clears it away.
+        if settings.shard is None:
+            raise
 
 
 def require_outputs_free(job: Job, settings: PredictSettings) -> None:

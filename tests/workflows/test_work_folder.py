@@ -200,3 +200,23 @@ def test_shards_that_are_there_need_no_disk_again(predict, monkeypatch):
         usage = shutil._ntuple_diskusage(10**9, 0, int(free))
         monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
         assert predict().exit_code == code
+
+
+def test_a_part_that_starts_beside_another_takes_no_new_folder_for_an_old_one(
+    tmp_path, predict, monkeypatch
+):
+    folder = tmp_path / "maps" / "map.tif.hyseg"
+    folder.mkdir(parents=True)
+    released, held = threading.Event(), FileLock(folder / "run.lock", thread_local=False)
+    create = WorkFolder._create
+
+    def start_at_the_same_time(self):
+        create(self)
+        held.acquire()
+        threading.Timer(0.5, lambda: (held.release(), released.set())).start()
+        monkeypatch.setattr(WorkFolder, "_create", create)
+
+    # The other has made the folder, and takes the lock when this one has looked at it.
+    monkeypatch.setattr(WorkFolder, "_create", start_at_the_same_time)
+    assert predict("--shard", "1/2").exit_code == 0
+    assert released.is_set()
