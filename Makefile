@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-browser test-packaging bench lint format clean
+.PHONY: help install demo test test-slow test-browser test-packaging bench lint format clean \
+    train-default experiments evidence
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
@@ -16,6 +17,9 @@ help:
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-packaging     install from source, editable and from an sdist"
 	@echo "make bench              print benchmarks"
+	@echo "make train-default DATA=dubai/   train the built-in model again"
+	@echo "make experiments DATA=dubai/     train and measure what each part adds; days on a CPU"
+	@echo "make evidence RUNS=runs/         the tables of these experiments"
 	@echo "make lint               ruff, mypy, import directions"
 
 # The pins are part of the stamp: another constraints file installs again.
@@ -44,6 +48,25 @@ test-packaging: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout 3600 -s
+
+EXPERIMENTS := examples/experiments
+PLANS ?= components choices
+RUNS ?= runs
+
+train-default: $(INSTALLED)
+	$(BIN)/hyseg train --images "$(DATA)" --labels "$(DATA)" --legend examples/dubai.legend.json \
+	    --config examples/dubai.toml --out dubai.safetensors --resume
+
+experiments: $(INSTALLED)
+	for plan in $(PLANS); do \
+	    $(BIN)/python $(EXPERIMENTS)/run.py $(EXPERIMENTS)/$$plan.toml --data "$(DATA)" \
+	        --legend examples/dubai.legend.json --out $(RUNS) || exit; \
+	done
+
+evidence: $(INSTALLED)
+	for plan in $(PLANS); do \
+	    $(BIN)/python $(EXPERIMENTS)/tables.py $(EXPERIMENTS)/$$plan.toml --runs $(RUNS) || exit; \
+	done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -12,9 +12,8 @@ say() { printf '\n== %s\n' "$*"; }
 
 if [ $# -gt 0 ]; then
     say "Mapping $1 with the built-in model"
-    hyseg predict "$1" --out "$demo/own.tif" --overwrite
+    hyseg predict "$1" --out "$demo/own.tif" --preview "$demo/own.png" --overwrite
     hyseg vectorize "$demo/own.tif" --out "$demo/own.gpkg" --overwrite
-    python "$here/picture.py" "$1" "$demo/own.tif" "$demo/own.png"
     exit 0
 fi
 
@@ -27,9 +26,9 @@ hyseg train --images "$demo/images/east.tif" --labels "$demo/labels/east.tif" \
     --legend "$demo/legend.json" --out "$demo/small.safetensors" \
     --config "$here/quickstart.toml" --overwrite
 
-say "Mapping the western scene, which it has not seen"
+say "Mapping the western scene, which it has not seen, and drawing it beside its map"
 hyseg predict "$demo/images/west.tif" --model "$demo/small.safetensors" \
-    --out "$demo/west.tif" --overwrite
+    --out "$demo/west.tif" --preview "$demo/west.png" --overwrite
 
 say "Comparing the map with the truth"
 hyseg evaluate "$demo/west.tif" --reference "$demo/labels/west.tif"
@@ -42,8 +41,7 @@ say "Mapping the same scene with the built-in model"
 # A drawn landscape is not what that model knows: this shows the command, not its quality.
 hyseg predict "$demo/images/west.tif" --out "$demo/landcover.tif" --overwrite
 
-say "Drawing the scene beside its map, and the map beside its polygons"
-python "$here/picture.py" "$demo/images/west.tif" "$demo/west.tif" "$demo/west.png"
+say "Drawing the map beside its polygons"
 python "$here/polygons.py" "$demo/west.tif" "$demo/west.gpkg" "$demo/polygons.png"
 
 say "Everything is in $demo"

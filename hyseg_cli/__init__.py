@@ -1,8 +1,16 @@
 """hyseg: land-cover maps and clean polygons from large georeferenced images."""
 
-from importlib.metadata import PackageNotFoundError, version
+__version__: str
 
-try:
-    __version__ = version("hyseg")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
+
+def __getattr__(name: str) -> str:
+    """The version, looked up when it is asked for: most processes never ask, and it takes time."""
+    if name != "__version__":
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hyseg")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+unknown"

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import click
 
-from hyseg_cli import __version__
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
+from hyseg_cli.commands.models import models
 from hyseg_cli.commands.predict import predict
 from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
 from hyseg_cli.commands.vectorize import vectorize
+
+
+def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
+    if is_asked and not context.resilient_parsing:
+        from hyseg_cli import __version__
+
+        click.echo(f"hyseg, version {__version__}")
+        context.exit()
 
 
 @click.group(
@@ -21,7 +29,14 @@ from hyseg_cli.commands.vectorize import vectorize
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
     "the model, 5 a check failed, 6 some scenes failed, 130 or 143 interrupted.",
 )
-@click.version_option(__version__, prog_name="hyseg")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     r"""Land-cover maps and clean polygons from large georeferenced images.
 
@@ -34,7 +49,7 @@ def cli() -> None:
     """
 
 
-for command in (predict, vectorize, evaluate, sample, train, info):
+for command in (predict, vectorize, evaluate, sample, train, info, models):
     cli.add_command(command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -91,5 +92,9 @@ def test_an_error_in_a_log_of_json_is_one_object(words, code):
 
 
 def test_every_command_has_the_format_of_the_log():
-    for command in cli.commands.values():
-        assert "--log-format" in {name for param in command.params for name in param.opts}
+    commands = list(cli.commands.values())
+    for command in commands:
+        if isinstance(command, click.Group):
+            commands += command.commands.values()
+        else:
+            assert "--log-format" in {name for param in command.params for name in param.opts}

@@ -16,7 +16,8 @@ from rio_cogeo.cogeo import cog_validate
 from torch.nn.functional import one_hot
 
 from hyseg_cli.cli import cli
-from hyseg_cli.learn.card import built_in_model, read_card, save_model
+from hyseg_cli.learn.card import read_card, save_model
+from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.legend import NODATA_ID
 from hyseg_models import build
 
@@ -212,8 +213,8 @@ def require_right_map(path, out, legend):
 
 
 def test_the_built_in_model_is_small_and_says_what_it_is():
-    assert built_in_model().stat().st_size <= 40e6
-    card = read_card(built_in_model())
+    assert find_model(None).stat().st_size <= 40e6
+    card = read_card(find_model(None))
     assert card.data.attribution == "Humans in the Loop / MBRSC"
     assert card.data.licence
     assert set(card.data.training_scenes).isdisjoint(card.data.validation_scenes)

@@ -49,10 +49,12 @@ ALLOWED = {
         "hyseg_cli.learn",
         "hyseg_cli.workflows",
     },
-    "hyseg_cli.options": {"hyseg_cli.console", "hyseg_cli.errors"},
+    "hyseg_cli.option_types": set(),
+    "hyseg_cli.options": {"hyseg_cli.console", "hyseg_cli.errors", "hyseg_cli.option_types"},
     "hyseg_cli.commands": {
         "hyseg_cli.console",
         "hyseg_cli.errors",
+        "hyseg_cli.option_types",
         "hyseg_cli.options",
         "hyseg_cli.report",
         "hyseg_cli.settings",
@@ -113,7 +115,8 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        *([name, "--help"] for name in ("predict", "train", "evaluate", "sample")),
+        *([name, "--help"] for name in ("predict", "train", "evaluate", "sample", "info")),
+        ["models", "list", "--help"],
         ["--help"],
         ["--version"],
     ],

@@ -20,6 +20,7 @@ from hyseg_cli.options import (
     console,
     default_of,
     device_option,
+    model_option,
     overwrite_option,
     print_result,
 )
@@ -83,7 +84,7 @@ from hyseg_cli.settings import EvaluateSettings
     show_default=True,
     help="Part of the benchmark.",
 )
-@click.option("-m", "--model", type=FILE, help="The model.  [default: the built-in one]")
+@model_option
 @bands_option
 @click.option(
     "--tile-size",

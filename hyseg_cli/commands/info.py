@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
 import click
 
 from hyseg_cli.options import (
-    FILE,
     HysegCommand,
+    bands_option,
+    console,
+    model_option,
     print_result,
 )
+from hyseg_cli.settings import InfoSettings
+
+DOES_NOT_FIT = 4
 
 
 @click.command(cls=HysegCommand)
-@click.argument("model", type=FILE, required=False)
+@click.argument("path", required=False)
+@model_option
+@bands_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def info(*, model: Path | None, as_json: bool) -> None:
-    """Tell what MODEL is and what it costs: card, configuration, parameters and operations.
+@click.pass_context
+def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+    """Tell what PATH is: a scene, a map or a model, found by looking into it.
 
-    Without MODEL, the built-in one.
+    Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
+    --model, exit with 4 if it does not fit. Of a map: classes with their areas. Of a model, a file
+    or a name: card, legend, configuration, parameters and operations. Without PATH, the built-in
+    model.
     """
     from hyseg_cli.workflows import info as workflow
 
-    result = workflow.run(model)
+    settings = InfoSettings(**options)
+    with console() as report:
+        result = workflow.run(settings, report)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
+    if settings.model is not None and getattr(result, "misfit", None) is not None:
+        ctx.exit(DOES_NOT_FIT)

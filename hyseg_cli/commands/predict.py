@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
+from hyseg_cli.option_types import Bounds, Part
 from hyseg_cli.options import (
     FILE,
-    Bounds,
     HysegCommand,
-    Part,
     bands_option,
     console,
     default_of,
     device_option,
+    model_option,
     out_option,
     overwrite_option,
     print_result,
@@ -29,7 +29,7 @@ SOME_FAILED = 6
 @click.command(cls=HysegCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="SCENE...")
 @out_option("The map, a cloud-optimised GeoTIFF (.tif); for several scenes, their folder.")
-@click.option("-m", "--model", type=FILE, help="Model file.  [default: the built-in model]")
+@model_option
 @bands_option
 @validity_options(PredictSettings)
 @click.option(
@@ -149,6 +149,20 @@ SOME_FAILED = 6
     help="How classes are brought to its pixels: the nearest one, or the most frequent.",
 )
 @click.option(
+    "--preview",
+    type=FILE,
+    metavar="PNG",
+    help="Also draw the scene beside its map, with legend, scale and north; for several scenes, "
+    "a folder.",
+)
+@click.option(
+    "--report",
+    type=FILE,
+    metavar="HTML",
+    help="Also write a page with the map over the scene, areas and provenance; for several "
+    "scenes, a folder.",
+)
+@click.option(
     "--resume/--no-resume",
     default=default_of(PredictSettings, "resume"),
     show_default=True,
@@ -187,8 +201,13 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     from hyseg_cli.workflows import predict as workflow
 
     settings = PredictSettings(**options)
+    write_page = None
+    if settings.report is not None:
+        from hyseg_cli.report.prediction import write_prediction
+
+        write_page = write_prediction
     with console() as report:
-        result = workflow.run(settings, report)
+        result = workflow.run(settings, report, write_page)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if result.failed:
         ctx.exit(SOME_FAILED)

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from hyseg_cli.option_types import NumberList
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
-    NumberList,
     bands_option,
     console,
     default_of,
@@ -56,7 +56,7 @@ from hyseg_cli.settings import TrainSettings
     "--from",
     "start",
     metavar="MODEL",
-    help="Go on from a model file, or from `default`, the built-in one; classes may differ.",
+    help="Go on from a model, a file or a name such as `default`; classes may differ.",
 )
 @click.option(
     "--freeze",
@@ -93,7 +93,12 @@ from hyseg_cli.settings import TrainSettings
     show_default=True,
     help="Train both stages, or one of them; a model of the first serves as --prior.",
 )
-@click.option("--prior", type=FILE, help="Model whose prior is taken over instead of training one.")
+@click.option(
+    "--prior",
+    type=FILE,
+    metavar="MODEL",
+    help="Model whose prior is taken over instead of training one.",
+)
 @click.option(
     "--prior-steps",
     type=int,

@@ -48,4 +48,37 @@ def read_reflected(
     cols = reflected_positions(window.col, window.width, width)
     top, left = int(rows.min()), int(cols.min())
     found = read(Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1))
-    return tuple(array[..., (rows - top)[:, None], cols - left] for array in found)
+    inner_rows = _inside(window.row, window.height, height)
+    inner_cols = _inside(window.col, window.width, width)
+    return tuple(
+        _laid_out(_laid_out(array, rows - top, inner_rows, -2), cols - left, inner_cols, -1)
+        for array in found
+    )
+
+
+def _inside(start: int, length: int, size: int) -> slice:
+    """Which of the positions start..start+length-1 lie inside 0..size-1, counted from the first."""
+    begin = min(max(-start, 0), length)
+    return slice(begin, max(begin, min(length, size - start)))
+
+
+def _laid_out(array: Array, positions: npt.NDArray[np.int64], inner: slice, axis: int) -> Array:
+    """The entries of an array at some positions along an axis; those of `inner` follow each other.
+
+    They are nearly all of a wide window, and copied in one piece: indexing each takes far longer.
+    """
+    count = len(positions)
+    if inner == slice(0, count):
+        start = int(positions[0])
+        place: tuple[Any, ...] = (..., slice(start, start + count), *(slice(None),) * (-axis - 1))
+        return np.asarray(array[place])
+    shape = list(array.shape)
+    shape[axis] = count
+    out = np.empty(shape, array.dtype)
+    target, source = np.moveaxis(out, axis, -1), np.moveaxis(array, axis, -1)
+    if inner.stop > inner.start:
+        start = int(positions[inner.start])
+        target[..., inner] = source[..., start : start + inner.stop - inner.start]
+    for outer in (slice(0, inner.start), slice(inner.stop, count)):
+        target[..., outer] = source[..., positions[outer]]
+    return out

@@ -89,22 +89,31 @@ class Scene:
         The geometric mean of both sides, measured on the ellipsoid, so that degrees and
         Web Mercator come out right too.
         """
+        sides = self.pixel_sides_m()
+        return None if sides is None else math.sqrt(sides[0] * sides[1])
+
+    def pixel_sides_m(self) -> tuple[float, float] | None:
+        """Width and height in metres of the middle pixel, None if the place is not known."""
         row, col = self.height / 2, self.width / 2
         cols, rows = np.array([col, col + 1, col]), np.array([row, row, row + 1])
-        place = None
-        try:
-            if self.crs is not None and self.is_georeferenced:
-                place = degrees(self.crs, *to_map(self.transform, cols, rows))
-            elif self.control is not None:
-                place = self.control.to_degrees(cols, rows)
-        except pyproj.exceptions.ProjError:
-            return None
+        place = self.to_degrees(cols, rows)
         if place is None:
             return None
         lon, lat = place
         geod = pyproj.Geod(ellps="WGS84")
         across, down = geod.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
-        return math.sqrt(across * down)
+        return float(across), float(down)
+
+    def to_degrees(
+        self, col: npt.NDArray[np.float64], row: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Longitude and latitude of fractional columns and rows, None if they are not known."""
+        try:
+            if self.crs is not None and self.is_georeferenced:
+                return degrees(self.crs, *to_map(self.transform, col, row))
+            return None if self.control is None else self.control.to_degrees(col, row)
+        except pyproj.exceptions.ProjError:
+            return None
 
 
 def to_map(

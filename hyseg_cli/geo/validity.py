@@ -98,17 +98,21 @@ def valid_pixels(
         RasterioError: If a mask cannot be read.
     """
     flags = [set(dataset.mask_flag_enums[band - 1]) for band in bands]
-    by_nodata = np.array([MaskFlags.nodata in found or bool(rule.nodata) for found in flags])
-    masks = np.ones(image.shape, bool)
+    by_nodata = [MaskFlags.nodata in found or bool(rule.nodata) for found in flags]
+    masks = []
     for index, value in enumerate(rule.values_of(dataset, bands)):
-        if value is not None:
-            masks[index] = ~_equals(image[index], value)
+        mask = None if value is None else _differs(image[index], value)
         # Values of the user stand in for the raster's, also for those that GDAL keeps as a mask.
         is_replaced = rule.nodata and MaskFlags.nodata in flags[index]
         is_masked = flags[index].isdisjoint({MaskFlags.all_valid, MaskFlags.nodata})
         if not is_replaced and (is_masked or MaskFlags.per_dataset in flags[index]):
-            masks[index] &= dataset.read_masks(bands[index], window=window) > 0
-    valid = combine_masks(image, masks, by_nodata)
+            mask = _both(mask, dataset.read_masks(bands[index], window=window) > 0)
+        if image.dtype.kind == "f":
+            mask = _both(mask, np.isfinite(image[index]))
+        masks.append(mask)
+    valid = _combined(masks, by_nodata, one_is_enough=image.dtype.itemsize == 1)
+    if valid is None:
+        valid = np.ones(image.shape[1:], bool)
     # A nodata value hides alpha from GDAL's masks, and so does a type above 16 bits.
     if not all(MaskFlags.alpha in found for found in flags):
         for band, color in enumerate(dataset.colorinterp, 1):
@@ -119,30 +123,48 @@ def valid_pixels(
     return valid
 
 
-def _equals(band: npt.NDArray[Any], value: float) -> Mask:
+def _differs(band: npt.NDArray[Any], value: float) -> Mask | None:
+    """Where a band has another value; None for everywhere, as it cannot have this one."""
     if not _can_hold(band.dtype, value):
-        return np.zeros(band.shape, bool)
-    return np.asarray(np.isnan(band) if math.isnan(value) else band == band.dtype.type(value))
+        return None
+    return np.asarray(~np.isnan(band) if math.isnan(value) else band != band.dtype.type(value))
 
 
-def combine_masks(image: npt.NDArray[Any], masks: Mask, by_nodata: Mask) -> Mask:
-    """Which pixels hold data, from the masks of their bands.
+def _both(one: Mask | None, other: Mask) -> Mask:
+    return other if one is None else one & other
+
+
+def _combined(
+    masks: list[Mask | None], by_nodata: list[bool], *, one_is_enough: bool
+) -> Mask | None:
+    """Which pixels hold data, from the masks of their bands; None stands for all pixels.
 
     A pixel is empty if any band is masked or is not finite. Only with 8-bit nodata values all
     bands that have one must be masked: 0 or 255 is an ordinary dark or bright value in one band.
 
     Args:
-        image: (bands, height, width).
-        masks: bool (bands, height, width), True where the band holds data.
-        by_nodata: bool (bands), True where the mask of a band comes from a nodata value, not
-            from alpha or a mask band.
-
-    Returns:
-        bool (height, width).
+        masks: bool (height, width) of each band, True where it holds data.
+        by_nodata: By band, whether its mask comes from a nodata value, not from alpha or a mask
+            band.
+        one_is_enough: Whether data in one of the latter bands will do.
     """
-    if image.dtype.kind == "f":
-        masks = masks & np.isfinite(image)
-    if image.dtype.itemsize == 1 and by_nodata.any():
-        others = masks[~by_nodata].all(axis=0)
-        return np.asarray(masks[by_nodata].any(axis=0) & others)
-    return np.asarray(masks.all(axis=0))
+    valid: Mask | None = None
+    every = list(zip(masks, by_nodata, strict=True))
+    if one_is_enough:
+        by_value = [mask for mask, is_value in every if is_value]
+        valid = _any_of([mask for mask in by_value if mask is not None], len(by_value))
+    for mask, is_value in every:
+        if mask is not None and not (is_value and one_is_enough):
+            valid = _both(valid, mask)
+    return valid
+
+
+def _any_of(masks: list[Mask], bands: int) -> Mask | None:
+    """Where any of some bands holds data; None for everywhere, as where a band has no mask."""
+    if not masks or len(masks) < bands:
+        return None
+    found = masks[0].copy()
+    # One after the other: a reduction over a stack of masks would copy them first.
+    for mask in masks[1:]:
+        found |= mask
+    return found

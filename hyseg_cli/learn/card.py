@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.learn.model_files import require_file
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySeg, HySegConfig, build
 
 FORMAT = "hyseg-model/1"
-BUILT_IN = "weights/default.safetensors"
 MODEL_TAG = "HYSEG_MODEL"
 """TIFF tag of a raster with the digest of the model that made it."""
 _CARD_KEY = "hyseg_card"
@@ -145,11 +144,6 @@ class Model:
     """First 16 hexadecimal digits of the SHA-256 of the model file."""
 
 
-def built_in_model() -> Path:
-    """The model file inside the package."""
-    return Path(str(files("hyseg_cli").joinpath(BUILT_IN)))
-
-
 def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:
     """Write weights and card to one file, by a temporary name.
 
@@ -183,7 +177,7 @@ def digest_of(path: Path) -> str:
         UsageProblemError: If there is no such file.
         HysegError: If it cannot be read.
     """
-    _require_file(path)
+    require_file(path)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError as error:
@@ -244,15 +238,8 @@ def read_card(path: Path) -> ModelCard:
     return ModelCard.from_json(_read(path, weights=False)[0])
 
 
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise UsageProblemError(
-            f"{path}: no such model file", hint="Give --model a .safetensors file."
-        )
-
-
 def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
-    _require_file(path)
+    require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

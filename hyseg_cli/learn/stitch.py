@@ -13,9 +13,9 @@ from torch import Tensor
 
 from hyseg_cli.geo.blend import blend_weights
 from hyseg_cli.geo.grid import Band, TileGrid, Window
-from hyseg_cli.geo.mosaic import SHARE_LEVELS
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import Stretch
+from hyseg_cli.learn.sums import make_sums
 from hyseg_cli.legend import NODATA_ID
 
 
@@ -53,38 +53,30 @@ class Stitcher:
         self._grid = grid
         self._first = stretch.columns[0]
         self._cols = grid.cols.finished_by(stretch.units[0].columns)
-        self._row_weights = torch.from_numpy(blend_weights(grid.rows)).to(device)
-        self._col_weights = torch.from_numpy(blend_weights(grid.cols)).to(device)
+        self._row_weights, self._col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
         width = (len(stretch.columns) - 1) * grid.cols.step + grid.cols.length
-        self._sums = torch.zeros(classes, grid.rows.length, width, device=device)
+        self._sums = make_sums(classes, grid.rows.length, width, device)
 
     def add(self, band: Band, column: int, probabilities: Tensor) -> None:
         """Add tile number `column` of a band: probabilities (N, tile height, tile width)."""
-        weight = self._row_weights[band.index].unsqueeze(1) * self._col_weights[column]
-        start = (column - self._first) * self._grid.cols.step
-        self._sums[:, :, start : start + self._grid.cols.length].addcmul_(probabilities, weight)
+        weights = self._row_weights[band.index], self._col_weights[column]
+        self._sums.add(probabilities, *weights, (column - self._first) * self._grid.cols.step)
 
     def finish(
         self, band: Band, *, levels: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
         """Channels (rows, unit width) of the band's finished rows, and levels if asked for."""
         left = self._grid.cols.starts[self._first]
-        done = self._sums[
-            :,
-            band.finished.start - band.row : band.finished.stop - band.row,
-            self._cols.start - left : self._cols.stop - left,
-        ]
-        # max, not argmax: five times faster on the CPU in this layout.
-        channels: npt.NDArray[np.uint8] = done.max(dim=0).indices.to(torch.uint8).cpu().numpy()
-        found = (done * SHARE_LEVELS).round().to(torch.uint8).cpu().numpy() if levels else None
+        rows = slice(band.finished.start - band.row, band.finished.stop - band.row)
+        cols = slice(self._cols.start - left, self._cols.stop - left)
+        channels = self._sums.classes(rows, cols)
+        found = self._sums.levels(rows, cols) if levels else None
         self.turn()
         return channels, found
 
     def turn(self) -> None:
         """Go on to the next band: what it shares with this one becomes its first rows."""
-        overlap = self._grid.rows.overlap
-        self._sums[:, :overlap] = self._sums[:, self._sums.shape[1] - overlap :].clone()
-        self._sums[:, overlap:] = 0.0
+        self._sums.turn(self._grid.rows.overlap)
 
 
 def map_strips(
@@ -124,10 +116,11 @@ def map_strips(
             stitcher.turn()
             continue
         channels, found = stitcher.finish(band, levels=levels)
-        is_empty = ~_finished(wanted, strip, grid, stretch)
-        channels[is_empty] = NODATA_ID
-        if found is not None:
-            found[:, is_empty] = NODATA_ID
+        is_finished = _finished(wanted, strip, grid, stretch)
+        if not is_finished.all():
+            channels[~is_finished] = NODATA_ID
+            if found is not None:
+                found[:, ~is_finished] = NODATA_ID
         yield FinishedRows(channels, found)
 
 

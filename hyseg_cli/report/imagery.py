@@ -15,6 +15,14 @@ from hyseg_cli.legend import NODATA_ID, Color
 
 Channels = npt.NDArray[np.uint8]
 
+RAMP: tuple[Color, ...] = (
+    (52, 12, 84),
+    (62, 74, 137),
+    (38, 130, 142),
+    (83, 186, 110),
+    (250, 230, 60),
+)
+"""Colours of levels from the lowest to the highest; the gradient in `page.css` is the same."""
 NAMED_IN_ALT = 4
 """Classes that the description of a picture names."""
 
@@ -54,6 +62,24 @@ def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(colors)).save(file, "JPEG", quality=80)
     return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
+
+
+def draw_levels(title: str, levels: Channels) -> Layer:
+    """Show shares as levels 0 to 254 (height, width), 255 where there are none: dark is low."""
+    height, width = levels.shape
+    known = levels[levels != NODATA_ID]
+    mean = f"{100 * known.mean() / (NODATA_ID - 1):.0f} % on average" if known.size else "nothing"
+    return Layer(title, f"{title}: {mean}", _png(levels, ramp_colors()), height, width)
+
+
+def ramp_colors() -> list[Color]:
+    """A colour for each level, evenly lighter from dark violet to yellow."""
+    places = np.linspace(0, NODATA_ID - 1, len(RAMP))
+    parts = [
+        np.interp(np.arange(NODATA_ID), places, [color[part] for color in RAMP]).round()
+        for part in range(3)
+    ]
+    return [(int(red), int(green), int(blue)) for red, green, blue in zip(*parts, strict=True)]
 
 
 def _uri(kind: str, file: io.BytesIO) -> str:

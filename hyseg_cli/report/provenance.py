@@ -15,8 +15,11 @@ from hyseg_cli.geo.scene import open_scene
 
 Row = tuple[str, str]
 
-OUTPUTS = frozenset({"csv", "report", "overwrite"})
-"""Settings that say where results go, not how they were found."""
+OUTPUTS = frozenset(
+    {"csv", "report", "overwrite", "out", "preview", "confidence", "probabilities"}
+    | {"resume", "skip_existing", "on_error", "merge"}
+)
+"""Settings that say where results go and what runs do there, not how results are found."""
 
 MAP_TAGS = {
     "HYSEG_MODEL": "Model",
@@ -114,6 +117,7 @@ def describe_model(path: Path) -> Source:
         ("Model", digest_of(path)),
         ("Bands", f"{', '.join(card.bands)} ({card.dtype})"),
         ("Training data", card.data.name),
+        ("Credit", card.data.attribution),
         ("Licence of the data", card.data.licence),
     ]
     return Source("Model", tuple(row for row in rows if row[1]))

@@ -5,6 +5,7 @@ Options of the command line take their defaults from here, so there is one place
 
 from hyseg_cli.settings.calibrate import CalibrateSettings
 from hyseg_cli.settings.evaluate import EvaluateSettings
+from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings, SampleSettings
 from hyseg_cli.settings.train import TrainSettings
@@ -13,6 +14,7 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
 __all__ = [
     "CalibrateSettings",
     "EvaluateSettings",
+    "InfoSettings",
     "PredictSettings",
     "SampleEvaluationSettings",
     "SampleSettings",

@@ -75,6 +75,10 @@ class PredictSettings:
     """Side of its pixels in units of its CRS; None for the finest of the scenes."""
     mosaic_resampling: Literal["nearest", "mode"] = "nearest"
     """How classes are brought to its pixels."""
+    preview: Path | None = None
+    """Where to draw the scene beside its map."""
+    report: Path | None = None
+    """Where to write a page with the map over the scene, areas and provenance."""
     resume: bool = True
     """Go on with what an unfinished run with the same settings left."""
     shard: tuple[int, int] | None = None

@@ -27,7 +27,7 @@ class TrainSettings:
     """Column of a vector file that holds the class."""
     preset: str = "default"
     start: str | None = None
-    """Model to go on from, a path or `default` for the built-in one; it decides the network."""
+    """Model to go on from, a path or a name; it decides the network."""
     freeze: Literal["none", "backbone"] = "none"
     """Part of the network that keeps its weights in stage 2."""
     bands: tuple[int, ...] = ()

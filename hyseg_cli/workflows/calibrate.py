@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.console import Report
-from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import Scene, open_scene
@@ -26,6 +26,7 @@ from hyseg_cli.learn.calibration import (
 )
 from hyseg_cli.learn.card import MODEL_TAG, digest_of, read_card, replace_card
 from hyseg_cli.learn.labels import encode_labels
+from hyseg_cli.learn.model_files import find_model, is_built_in, is_path
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import CalibrateSettings
@@ -97,8 +98,9 @@ def run(settings: CalibrateSettings, report: Report) -> Calibration:
     shares, reference = open_scene(settings.probabilities), open_scene(settings.reference)
     legend = read_legend(settings.legend) if settings.legend else legend_of(shares)
     bands = _bands_of(shares, legend)
-    if settings.calibrate is not None:
-        _require_maker(settings.calibrate, shares)
+    model = None if settings.calibrate is None else _own_model(settings.calibrate)
+    if model is not None:
+        _require_maker(model, shares)
     _require_one_place(shares, reference)
     counts, sample = ReliabilityCounts(), PixelSample()
     for row, levels, truth, usable in _strips(shares, bands, reference, legend):
@@ -116,12 +118,21 @@ def run(settings: CalibrateSettings, report: Report) -> Calibration:
             f"{reliability.saturated:.0%} of the pixels have a probability that 8 bits do not "
             "tell from 1: the temperature is closer to 1 than it should be"
         )
-    if settings.calibrate is not None:
-        card = read_card(settings.calibrate)
-        replace_card(
-            settings.calibrate, replace(card, temperature=card.temperature * temperature.value)
+    if model is not None:
+        card = read_card(model)
+        replace_card(model, replace(card, temperature=card.temperature * temperature.value))
+    return Calibration(reliability, temperature, model)
+
+
+def _own_model(chosen: Path) -> Path:
+    """The model file that is to be changed; what a name stands for everywhere stays as it is."""
+    found = find_model(chosen)
+    if not is_path(str(chosen)) and is_built_in(found):
+        raise UsageProblemError(
+            f"--calibrate {chosen} would change the built-in model",
+            hint=f"Copy it first: cp {found} my{found.suffix}",
         )
-    return Calibration(reliability, temperature, settings.calibrate)
+    return found
 
 
 def _strips(

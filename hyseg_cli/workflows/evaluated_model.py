@@ -17,7 +17,7 @@ from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.card import Model, ModelCard, built_in_model, load_model
+from hyseg_cli.learn.card import Model, ModelCard, load_model
 from hyseg_cli.learn.class_sources import ReferenceClasses
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
@@ -26,6 +26,7 @@ from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.legends import legend_of_labels
+from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.overlaps import OverlapProbe
 from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
 from hyseg_cli.learn.scenes import open_pair
@@ -57,7 +58,7 @@ def evaluate_model(
     Raises:
         HysegError: If no scene can be used, or labels and model have no class in common.
     """
-    path = settings.model or built_in_model()
+    path = find_model(settings.model)
     model = load_model(path)
     classify = Predictor(model, choose_device(settings.device), seed=settings.seed)
     labelled = _find(settings, model.card.legend, report)

@@ -51,7 +51,7 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
     started = time.perf_counter()
     mapper.try_tile(plan)
     per_tile = (time.perf_counter() - started) / mapper.settings.batch_size
-    tiles = _tiles(plan)
+    tiles = plan.tiles
     share = 1.0 if mapper.settings.shard is None else 1.0 / mapper.settings.shard[1]
     return Forecast(
         height=plan.window.height,
@@ -68,12 +68,6 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
 def _nearest_folder(path: Path) -> Path:
     """The folder of a file, or that in which it would be made."""
     return next(folder for folder in path.absolute().parents if folder.is_dir())
-
-
-def _tiles(plan: Plan) -> int:
-    bands = {index for unit in plan.units for index in unit.bands}
-    columns = {index for unit in plan.units for index in unit.columns}
-    return len(bands) * len(columns)
 
 
 def peak_memory() -> int:

@@ -1,4 +1,4 @@
-"""`hyseg info`: what a model is and what it costs."""
+"""`hyseg info`: what a file is, found by looking into it; what a model is and what it costs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hyseg_cli.learn.card import ModelCard, built_in_model, read_card
-from hyseg_cli.legend import format_color
+from hyseg_cli.console import Report
+from hyseg_cli.geo.raster_facts import read_facts
+from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.learn.card import ModelCard, read_card
+from hyseg_cli.learn.model_files import SUFFIX, find_model, is_path, is_safetensors
+from hyseg_cli.settings import InfoSettings
+from hyseg_cli.workflows.info_map import MapInfo, describe_map, is_map, is_shares
+from hyseg_cli.workflows.info_scene import SceneInfo, describe_scene
+from hyseg_cli.workflows.legend_text import legend_line
 from hyseg_models.cost import Cost, PartCost, measure_cost
 
 SIDES = (512, 1024)
@@ -26,6 +33,7 @@ class ModelInfo:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {
+            "kind": "model",
             "path": str(self.path),
             "card": json.loads(self.card.to_json()),
             "cost": {
@@ -44,13 +52,10 @@ class ModelInfo:
 
     def _card_text(self) -> str:
         card = self.card
-        legend = [
-            f"  {entry.id:>3}  {format_color(entry.color)}  {entry.name}"
-            for entry in card.legend.classes
-        ]
+        legend = [legend_line(c.id, c.name, c.color) for c in card.legend.classes]
         resolution = card.resolution_m
         lines = {
-            "file": str(self.path),
+            "model": str(self.path),
             "bands": f"{', '.join(card.bands)} ({card.dtype})",
             "resolution": (
                 f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "not known"
@@ -84,11 +89,51 @@ class ModelInfo:
         return "configuration\n" + "\n".join(_flat_lines(self.card.config.to_dict(), "  "))
 
 
-def run(path: Path | None) -> ModelInfo:
-    """Read a model's card, the built-in one's if `path` is None, and count what it costs."""
-    path = path or built_in_model()
+def run(settings: InfoSettings, report: Report) -> ModelInfo | SceneInfo | MapInfo:
+    """Look into a file and tell what it is.
+
+    A scene that does not fit the model is no error; the result tells it.
+
+    Raises:
+        UsageProblemError: If there is no such file and no model of that name.
+        HysegError: One of its kinds, if it cannot be read.
+    """
+    model = _model_meant(settings.path)
+    if model is not None:
+        return describe_model(model)
+    facts = read_facts(open_scene(settings.path or ""))
+    if is_map(facts):
+        return describe_map(facts, report)
+    if is_shares(facts):
+        return SceneInfo(facts, None, kind="probabilities")
+    return describe_scene(facts, settings)
+
+
+def describe_model(model: Path) -> ModelInfo:
+    """Read the card of a model, chosen by path or name, and count what it costs.
+
+    Raises:
+        HysegError: One of its kinds, as `find_model` and `read_card` raise them.
+    """
+    path = find_model(model)
     card = read_card(path)
     return ModelInfo(path, card, {side: measure_cost(card.config, side) for side in SIDES})
+
+
+def _model_meant(path: str | None) -> Path | None:
+    """The model that is to be told of, None if it is something else.
+
+    What is there is known by its first bytes. The name matters only for what is not there, or
+    damaged: then the error is about a model.
+    """
+    if path is None:
+        return find_model(None)
+    file = Path(path)
+    if is_safetensors(file) or path.lower().endswith(SUFFIX):
+        return file
+    # What GDAL opens by another name than a file's has a suffix or a colon in it.
+    is_name = not (file.exists() or is_path(path) or file.suffix or ":" in path)
+    return find_model(path) if is_name else None
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.augmented import VIEWS
-from hyseg_cli.learn.card import ModelCard, built_in_model, load_model
+from hyseg_cli.learn.card import ModelCard, load_model
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import Classify
 from hyseg_cli.settings import PredictSettings
@@ -45,7 +46,7 @@ class Planner:
         Raises:
             HysegError: If the model cannot be used.
         """
-        model = load_model(settings.model or built_in_model())
+        model = load_model(find_model(settings.model))
         return cls(settings, model.card, model.digest, _precision_on(device_type))
 
     def plan(self, job: Job) -> Plan:
@@ -77,7 +78,7 @@ class Mapper:
             HysegError: If the model or the device cannot be used.
         """
         chosen = choose_device(device or settings.device)
-        model = load_model(settings.model or built_in_model())
+        model = load_model(find_model(settings.model))
         classify = Predictor(
             model, chosen, seed=settings.seed, noise=settings.noise, views=VIEWS[settings.tta]
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import rasterio
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.counts import count_rows, exchange
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
@@ -43,10 +44,7 @@ class Tally:
 
     def count(self, ids: npt.NDArray[np.uint8], row_areas_m2: npt.NDArray[np.float64]) -> None:
         """Add rows of class ids, and the area of a pixel of each row."""
-        for row, area in zip(ids, row_areas_m2, strict=True):
-            counts = np.bincount(row, minlength=NODATA_ID + 1)
-            self.pixels += counts
-            self.area_m2 += counts * area
+        count_rows(ids, row_areas_m2, self.pixels, self.area_m2)
 
     def add(self, summary: dict[str, Any]) -> None:
         """Add what `to_dict` told of another tally."""
@@ -60,6 +58,10 @@ class Tally:
         found = np.flatnonzero(self.pixels)
         classes = {int(i): (int(self.pixels[i]), float(self.area_m2[i])) for i in found}
         return {"classes": classes, "seconds": self.seconds}
+
+
+Publish = Callable[[Tally, dict[Path, Path]], None]
+"""Told what was mapped, and where the raster that gets a path lies until then."""
 
 
 def map_units(
@@ -107,13 +109,16 @@ def _write_stretch(
 ) -> None:
     id_of_channel = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
     id_of_channel[: len(plan.legend)] = plan.legend.ids
+    is_same = list(plan.legend.ids) == list(range(len(plan.legend)))
     row_areas_m2 = GroundMeasure(plan.scene).row_areas_m2()
     for unit in stretch.units:
         tally, started, row = Tally(), time.perf_counter(), unit.window.row
         with writing_shard(work, unit, plan.shard_bands) as shard:
             for _ in unit.bands:
                 part = next(finished)
-                ids = id_of_channel[part.channels]
+                ids = part.channels
+                if not is_same:
+                    exchange(ids, id_of_channel)
                 shard.append(_stack(plan, ids, part.levels))
                 place = Window(row, unit.window.col, *ids.shape)
                 kept = place.intersection(plan.window)
@@ -136,11 +141,20 @@ def _stack(
             message = "shares are wanted, but no levels were computed"
             raise ValueError(message)
         parts.append(levels if output.spec.band_count > 1 else levels.max(axis=0)[None])
-    return np.concatenate(parts)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def merge(plan: Plan, work: WorkFolder) -> Tally:
+def merge(
+    plan: Plan, work: WorkFolder, also: Iterable[Path] = (), publish: Publish | None = None
+) -> Tally:
     """Make the outputs of the shards and give them their names, the map last.
+
+    Args:
+        plan: How the scene was mapped.
+        work: Where the shards are.
+        also: Files that `publish` writes.
+        publish: Told of the finished rasters before they get their names: what is made of them
+            is there once the map is.
 
     Raises:
         HysegError: If a shard is missing, or the system refuses.
@@ -160,7 +174,9 @@ def merge(plan: Plan, work: WorkFolder) -> Tally:
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    work.start_finishing(output.path for output in plan.outputs)
+    work.start_finishing([*also, *(output.path for output in plan.outputs)])
+    if publish is not None:
+        publish(tally, {output.path: cog for cog, output in zip(cogs, plan.outputs, strict=True)})
     for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
         put_in_place(cog, output.spec, output.path)
     return tally

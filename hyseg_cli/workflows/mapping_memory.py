@@ -5,6 +5,7 @@ from __future__ import annotations
 from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shards import BLOCK
+from hyseg_cli.geo.strips import rows_of_blocks
 
 LIBRARY_BYTES = 1.2e9
 """What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
@@ -20,18 +21,18 @@ def bytes_per_column(
 ) -> int:
     """Memory that one column of the rows in work takes.
 
-    Two strips and the masks of the one that is being read, the sums of the tiles with what is
-    made of them, and the rows that wait to be written.
+    Two strips, the masks of the one that is being read and the blocks below it, the sums of the
+    tiles with what is made of them, and the rows that wait to be written.
     """
     itemsize = max(_itemsize(scene.dtypes[band - 1]) for band in bands)
-    strips = 2 * grid.rows.length * (len(bands) * itemsize + 1)
+    blocks = rows_of_blocks(scene.block[0], grid.rows.length) - 1
+    strips = (2 * grid.rows.length + blocks) * (len(bands) * itemsize + 1)
     masks = grid.rows.length * (len(bands) + 1)
     sums = 4 * classes * grid.rows.length
-    # The largest share and its channel (4 + 8 bytes); the levels, before and after rounding.
-    finishing = grid.rows.step * (12 + (8 * classes if outputs > 1 else 0))
-    turning = 4 * classes * grid.rows.overlap
+    # The channels, and the levels if there are any.
+    finishing = grid.rows.step * (1 + (classes if outputs > 1 else 0))
     rows = outputs * (grid.rows.step + BLOCK)
-    return int(strips + masks + sums + max(finishing, turning) + rows)
+    return int(strips + masks + sums + finishing + rows)
 
 
 def bytes_of_resampling(grid: TileGrid, bands: int, classes: int, tiles: int) -> int:

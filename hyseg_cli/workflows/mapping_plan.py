@@ -83,6 +83,13 @@ class Plan:
         """Bands of a shard: of all outputs."""
         return sum(output.spec.band_count for output in self.outputs)
 
+    @property
+    def tiles(self) -> int:
+        """Tiles at most; those without data are not run."""
+        bands = {index for unit in self.units for index in unit.bands}
+        columns = {index for unit in self.units for index in unit.columns}
+        return len(bands) * len(columns)
+
     def disk_bytes(self, missing: int, *, is_part: bool = False) -> int:
         """Free space that the run needs, about.
 
@@ -264,7 +271,7 @@ def _settled(
         "tta": settings.tta,
         "window": [window.row, window.col, window.height, window.width],
         "aoi": None if area is None else area.digest,
-        "outputs": list(job.outputs),
+        "outputs": list(job.rasters),
         "columns of tiles (--max-memory)": columns,
         "pixels of a part": cut.UNIT_PIXELS,
     }

@@ -10,6 +10,7 @@ from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.documents import WritePage
 from hyseg_cli.workflows.forecast import forecast
 from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
@@ -26,11 +27,18 @@ from hyseg_cli.workflows.scene_run import (
 )
 
 
-def run(settings: PredictSettings, report: Report) -> PredictResult:
+def run(
+    settings: PredictSettings, report: Report, write_page: WritePage | None = None
+) -> PredictResult:
     """Map scenes.
 
     A scene that fails does not stop the others, unless `on_error` says so; it is told in the
     result. A single scene that fails raises its error.
+
+    Args:
+        settings: What to map, and how.
+        report: Where messages go.
+        write_page: Writes `settings.report` of a scene; pages know workflows, not they pages.
 
     Raises:
         HysegError: One of its kinds. What is computed stays in the work folder beside the
@@ -45,7 +53,7 @@ def run(settings: PredictSettings, report: Report) -> PredictResult:
         make_folders(settings)
         require_mosaic_free(jobs, settings)
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
-        ended = remembered(map_all(placed, settings, report), settings.manifest)
+        ended = remembered(map_all(placed, settings, report, write_page), settings.manifest)
         results = {result.job.out: result for result in ended}
     _join(jobs, settings, report)
     return PredictResult(tuple(results[job.out] for job in jobs))
@@ -62,12 +70,15 @@ def _join(jobs: tuple[Job, ...], settings: PredictSettings, report: Report) -> N
 
 
 def _map_one_by_one(
-    jobs: tuple[Job, ...], settings: PredictSettings, report: Report
+    jobs: tuple[Job, ...],
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     mapper = Mapper.load(settings)
     for job in jobs:
         try:
-            yield _map_scene(job, mapper, settings, report)
+            yield _map_scene(job, mapper, settings, report, write_page)
         except HysegError as error:
             if is_single(settings) or settings.on_error == "stop":
                 raise
@@ -75,13 +86,19 @@ def _map_one_by_one(
             yield SceneResult(job, "failed", error=error)
 
 
-def _map_scene(job: Job, mapper: Mapper, settings: PredictSettings, report: Report) -> SceneResult:
+def _map_scene(
+    job: Job,
+    mapper: Mapper,
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
+) -> SceneResult:
     found = look_at(job, mapper.planner, settings, report)
     if isinstance(found, SceneResult):
         return found
     if settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
-    with in_work(job, found, settings, report) as scene:
+    with in_work(job, found, mapper.planner, report, write_page) as scene:
         if scene.missing:
             mapper.map_units(found, scene.work, scene.missing, scene.advance)
         return scene.finish()

@@ -11,7 +11,7 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import Scene, is_utf8
 from hyseg_cli.settings import PredictSettings
-from hyseg_cli.settings.check import check, check_suffix
+from hyseg_cli.settings.check import check, check_report, check_suffix
 from hyseg_cli.workflows.outputs import refuse_inputs
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
@@ -28,6 +28,8 @@ class Job:
     out: Path
     confidence: Path | None
     probabilities: Path | None
+    preview: Path | None = None
+    report: Path | None = None
     part_of: str | None = None
     """A VRT of which the scene is a window, if it is seen with its neighbours."""
     window: Window | None = None
@@ -38,12 +40,27 @@ class Job:
     @property
     def outputs(self) -> dict[str, Path]:
         """The outputs that are wanted, by the flag that asks for them; the map comes last."""
-        wanted = {
-            "--confidence": self.confidence,
-            "--probabilities": self.probabilities,
-            "--out": self.out,
-        }
-        return {flag: path for flag, path in wanted.items() if path is not None}
+        return self.documents | self.rasters
+
+    @property
+    def documents(self) -> dict[str, Path]:
+        """Those of them that are made of the rasters, to be looked at."""
+        return _wanted({"--preview": self.preview, "--report": self.report})
+
+    @property
+    def rasters(self) -> dict[str, Path]:
+        """Those of them that are rasters; the map comes last."""
+        return _wanted(
+            {
+                "--confidence": self.confidence,
+                "--probabilities": self.probabilities,
+                "--out": self.out,
+            }
+        )
+
+
+def _wanted(outputs: dict[str, Path | None]) -> dict[str, Path]:
+    return {flag: path for flag, path in outputs.items() if path is not None}
 
 
 def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
@@ -65,17 +82,29 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
             hint=f"A folder is searched for {', '.join(SUFFIXES)}.",
         )
     if is_single(settings):
-        job = Job(scenes[0], settings.out, settings.confidence, settings.probabilities)
-        for flag, path in job.outputs.items():
+        job = Job(
+            scenes[0],
+            settings.out,
+            settings.confidence,
+            settings.probabilities,
+            settings.preview,
+            settings.report,
+        )
+        for flag, path in job.rasters.items():
             check_suffix(path, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.", flag)
+        if job.preview is not None:
+            check_suffix(job.preview, (".png",), "Previews end in .png.", "--preview")
+        check_report(job.report)
         _require_distinct((job,))
         return (job,)
     jobs = tuple(
         Job(
             scene,
             settings.out / f"{_stem(scene)}{MAP_SUFFIX}.tif",
-            _in_folder(settings.confidence, scene, "confidence"),
-            _in_folder(settings.probabilities, scene, "probabilities"),
+            _in_folder(settings.confidence, scene, "confidence.tif"),
+            _in_folder(settings.probabilities, scene, "probabilities.tif"),
+            _in_folder(settings.preview, scene, "preview.png"),
+            _in_folder(settings.report, scene, "report.html"),
         )
         for scene in scenes
     )
@@ -98,13 +127,20 @@ def make_folders(settings: PredictSettings) -> None:
     """
     if is_single(settings):
         return
-    for path in (settings.out, settings.confidence, settings.probabilities):
+    wanted = {
+        "--out": settings.out,
+        "--confidence": settings.confidence,
+        "--probabilities": settings.probabilities,
+        "--preview": settings.preview,
+        "--report": settings.report,
+    }
+    for flag, path in wanted.items():
         if path is None:
             continue
         check(
             not path.is_file(),
             f"{path} is a file, but several scenes need a folder",
-            "Give --out the name of a folder.",
+            f"Give {flag} the name of a folder.",
         )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -161,7 +197,10 @@ def _stem(scene: str) -> str:
 
 
 def _in_folder(folder: Path | None, scene: str, what: str) -> Path | None:
-    return None if folder is None else folder / f"{_stem(scene)}_{what}{MAP_SUFFIX}.tif"
+    if folder is None:
+        return None
+    name, dot, suffix = what.partition(".")
+    return folder / f"{_stem(scene)}_{name}{MAP_SUFFIX}{dot}{suffix}"
 
 
 def _require_names(settings: PredictSettings) -> None:

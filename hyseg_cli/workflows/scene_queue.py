@@ -12,14 +12,15 @@ from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.scene import open_dataset
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.documents import WritePage
 from hyseg_cli.workflows.mapper import Planner
 from hyseg_cli.workflows.predict_result import SceneResult
 from hyseg_cli.workflows.scene_list import Job, is_single
 from hyseg_cli.workflows.scene_run import SceneRun, in_work, look_at
 from hyseg_cli.workflows.sharing import MapTask, made_absolute, open_crew, tasks_of
 
-MERGES_AT_ONCE = 2
-"""Scenes whose outputs are made at the same time, beside the mapping of others."""
+MERGES_AT_ONCE = 1
+"""Scenes whose outputs are made while others are mapped; GDAL makes each of them on all cores."""
 HEADERS_AT_ONCE = 16
 """Scenes whose size is asked for at the same time; they may be on a network."""
 TASKS_LEFT = 2
@@ -28,7 +29,10 @@ all workers end at about the same time."""
 
 
 def map_queue(
-    jobs: tuple[Job, ...], settings: PredictSettings, report: Report
+    jobs: tuple[Job, ...],
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     """Map scenes, the largest first; a scene is opened when workers come free.
 
@@ -41,7 +45,7 @@ def map_queue(
     crew, planner, workers = open_crew(settings)
     # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
     with ExitStack() as scenes, ThreadPoolExecutor(MERGES_AT_ONCE) as merging, crew:
-        queue = _Queue(jobs, planner, workers, settings, report, scenes, merging)
+        queue = _Queue(jobs, planner, workers, report, write_page, scenes, merging)
         dispatch = Dispatch(
             crew,
             workers=workers,
@@ -77,16 +81,17 @@ class _Queue:
         jobs: tuple[Job, ...],
         planner: Planner,
         workers: int,
-        settings: PredictSettings,
         report: Report,
+        write_page: WritePage | None,
         scenes: ExitStack,
         merging: ThreadPoolExecutor,
     ) -> None:
         self._jobs = jobs
         self._planner = planner
         self._workers = workers
-        self._settings = settings
+        self._settings = planner.settings
         self._report = report
+        self._write_page = write_page
         self._scenes = scenes
         self._merging = merging
         self._open: dict[int, _Open] = {}
@@ -156,7 +161,9 @@ class _Queue:
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
-            run = locks.enter_context(in_work(job, found, self._settings, self._report))
+            run = locks.enter_context(
+                in_work(job, found, self._planner, self._report, self._write_page)
+            )
         except HysegError as error:
             self._give_up(number, error)
             return None

@@ -13,8 +13,9 @@ from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
 from hyseg_cli.workflows.mapper import Planner
-from hyseg_cli.workflows.mapping import merge
+from hyseg_cli.workflows.mapping import Publish, merge
 from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict_result import SceneResult
@@ -30,10 +31,17 @@ class SceneRun:
         work: Its folder, locked and settled.
         settings: What was asked for.
         report: Told of the progress.
+        publish: Makes the documents of the scene.
     """
 
     def __init__(
-        self, job: Job, plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report
+        self,
+        job: Job,
+        plan: Plan,
+        work: WorkFolder,
+        settings: PredictSettings,
+        report: Report,
+        publish: Publish,
     ) -> None:
         units = plan.units
         if settings.shard is not None:
@@ -48,6 +56,7 @@ class SceneRun:
         """Units to compute."""
         self._is_part = settings.shard is not None
         self._report = report
+        self._publish = publish
         self._total = sum(unit.pixels for unit in units)
         self._done = self._total - sum(unit.pixels for unit in self.missing)
 
@@ -74,7 +83,7 @@ class SceneRun:
         """
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
-        tally = merge(self.plan, self.work)
+        tally = merge(self.plan, self.work, self.job.documents.values(), self._publish)
         self.work.finish()
         return SceneResult(self.job, "done", plan=self.plan, tally=tally)
 
@@ -101,18 +110,36 @@ def look_at(
 
 
 @contextmanager
-def in_work(job: Job, plan: Plan, settings: PredictSettings, report: Report) -> Iterator[SceneRun]:
+def in_work(
+    job: Job, plan: Plan, planner: Planner, report: Report, write_page: WritePage | None
+) -> Iterator[SceneRun]:
     """Keep others off the outputs of a scene, and settle what is computed.
+
+    Args:
+        job: The scene.
+        plan: How it is mapped.
+        planner: Who planned it.
+        report: Where messages go.
+        write_page: Writes the page of a scene.
 
     Raises:
         StateMismatchError: If another run is at work, or left work of other settings.
         HysegError: If the disk is too small.
     """
-    work = WorkFolder(job.out)
+    work, settings = WorkFolder(job.out), planner.settings
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
     with work.locked(part), _state_kept(plan, work, part, report):
         _settle(plan, work, settings, report)
-        run = SceneRun(job, plan, work, settings, report)
+        run = SceneRun(
+            job,
+            plan,
+            work,
+            settings,
+            report,
+            lambda tally, rasters: write_documents(
+                FinishedMap(job, plan, planner.card, tally, rasters), settings, write_page
+            ),
+        )
         run.require_disk()
         yield run
 

@@ -118,7 +118,8 @@ def open_crew(settings: PredictSettings) -> tuple[Crew, Planner, int]:
 
     has_gpus = settings.gpus_per_worker > 0
     address = settings.cluster
-    settings = replace(settings, model=settings.model and settings.model.absolute())
+    if settings.model is not None:
+        settings = replace(settings, model=Path(made_absolute(str(settings.model))))
     planner = Planner.load(settings, "cuda" if has_gpus else "cpu")
     # Ray shows each worker the GPUs that are its own, and says how many threads it has.
     trade = MapTrade(settings, planner.digest, ("cuda" if has_gpus else "cpu",), None)
@@ -145,5 +146,5 @@ def _open_local(settings: PredictSettings) -> tuple[Crew, Planner, int]:
 
 
 def made_absolute(name: str) -> str:
-    """The name of a scene as other machines find it; what is no file stays as it is."""
+    """The name of a scene or model as other machines find it; what is no file stays as it is."""
     return str(Path(name).absolute()) if Path(name).exists() else name

@@ -11,14 +11,14 @@ from torch import nn
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.card import built_in_model, load_model, read_card
+from hyseg_cli.learn.card import load_model, read_card
+from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
 from hyseg_models.transfer import transfer_weights
 
-BUILT_IN_NAME = "default"
 RGB = ("red", "green", "blue")
 
 
@@ -67,7 +67,7 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
             hint="Train it with --stage all, or choose another --preset.",
         )
     if settings.prior is not None:
-        _take_over_prior(network, settings.prior)
+        _take_over_prior(network, find_model(settings.prior))
     elif network.segmentor is not None:
         raise UsageProblemError(
             f"--preset {settings.preset} uses another model as its prior",
@@ -82,7 +82,7 @@ def _sized(config: HySegConfig, scenes: TrainingScenes) -> HySegConfig:
 
 def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
     """A network of the donor's kind, with its weights for the classes and bands of that name."""
-    path = _start_path(settings.start or "")
+    path = find_model(settings.start)
     donor = load_model(path)
     network = build(_sized(donor.card.config, scenes))
     classes = _origins(scenes.legend.names, donor.card.legend.names)
@@ -105,14 +105,10 @@ def radiometry_for(settings: TrainSettings, scenes: TrainingScenes) -> Radiometr
     found = scenes.survey.radiometry
     if settings.start is None:
         return found
-    donor = read_card(_start_path(settings.start))
+    donor = read_card(find_model(settings.start))
     names = band_names(settings, scenes.training[0].bands)
     is_same = donor.bands == names and donor.dtype == scenes.training[0].dtype
     return donor.radiometry if is_same else found
-
-
-def _start_path(start: str) -> Path:
-    return built_in_model() if start == BUILT_IN_NAME else Path(start)
 
 
 def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
@@ -124,6 +120,9 @@ def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
 def _take_over_prior(network: HySeg, path: Path) -> None:
     """Copy the prior of another model, or that whole model where it is to serve as the prior."""
     donor = load_model(path).network
+    if network.prior is None and network.segmentor is None:
+        _take_over_encoder(network, donor, path)
+        return
     target: nn.Module | None = network.prior
     source: nn.Module | None = donor.prior
     same = donor.config.prior == network.config.prior
@@ -149,17 +148,34 @@ def _take_over_prior(network: HySeg, path: Path) -> None:
         network.temperature.copy_(donor.temperature)
 
 
+def _take_over_encoder(network: HySeg, donor: HySeg, path: Path) -> None:
+    """Give a network without a prior the encoder of another's, its start in fair comparisons."""
+    if not _copy_encoder(donor, network):
+        raise ModelMismatchError(
+            f"{path} has no prior whose encoder is a {network.config.host.backbone}",
+            hint="Leave out --prior, or give a model whose prior sees through this backbone.",
+        )
+
+
 def share_encoder(network: HySeg) -> None:
     """Start the host's backbone from the prior's encoder, as far as both are the same network.
 
     Without pretrained weights the host would learn from nothing what the encoder has just
-    learned. The bare host has no such start: comparisons must give it the same.
+    learned. A bare host gets the same start by `--prior`.
     """
-    if network.prior is None or network.config.prior.condition.kind != "timm":
-        return
-    if network.config.prior.condition.backbone != network.config.host.backbone:
-        return
+    if network.prior is not None:
+        _copy_encoder(network, network)
+
+
+def _copy_encoder(donor: HySeg, network: HySeg) -> bool:
+    """Copy the encoder of a prior to a host's backbone; False if they are not of one kind."""
+    condition = donor.config.prior.condition
+    if donor.prior is None or condition.kind != "timm":
+        return False
+    if condition.backbone != network.config.host.backbone:
+        return False
     target = network.backbone.state_dict()
-    learned = network.prior.condition.body.state_dict()
+    learned = donor.prior.condition.body.state_dict()
     target.update({name: value for name, value in learned.items() if name in target})
     network.backbone.load_state_dict(target)
+    return True

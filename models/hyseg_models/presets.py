@@ -34,6 +34,7 @@ _SIZES: dict[str, tuple[str, Changes]] = {
             "prior.net.blocks": 1,
             "head.dim": 32,
             "host.dim": 32,
+            "head.segmentor.dim": 32,
             "head.pyramid.channels": [16, 16, 16],
         },
     ),
@@ -171,20 +172,37 @@ _PRESETS = _SIZES | _HOSTS | _ABLATIONS
 PRESET_NAMES = tuple(_PRESETS)
 """Every preset; `NAME-host` besides is the bare host of any of them."""
 
+_BASE = "default"
+"""The preset that all but the paper's differ from."""
+
 _HOST_SUFFIX = "-host"
 
 
 def preset(name: str) -> HySegConfig:
     """The configuration called `name`, for three bands and seven classes.
 
+    Names joined by + lay what the later ones change over the first:
+    `cpu_smoke+ablation-no-p2a` is the ablation of the small network.
+
     Raises:
-        ConfigError: If there is no such preset.
+        ConfigError: If there is no such preset, or two do not go together.
     """
+    first, *others = name.split("+")
+    changes = _changes(first)
+    for other in others:
+        changes |= _changes(other, above=_BASE)
+    return HySegConfig().override(changes)
+
+
+def _changes(name: str, above: str = "") -> Changes:
+    """What a preset changes, its parents first; parents from `above` on count as given."""
+    if name == above:
+        return {}
     if name in _PRESETS:
         parent, changes = _PRESETS[name]
-        return (preset(parent) if parent else HySegConfig()).override(changes)
+        return _changes(parent, above) | changes
     stem = name.removesuffix(_HOST_SUFFIX)
     if stem != name and stem in _PRESETS:
-        return preset(stem).override({"head.kind": "none"})
+        return _changes(stem, above) | {"head.kind": "none"}
     message = f"no preset {name!r}; there are {', '.join((*_SIZES, *_HOSTS))} and the ablations"
     raise ConfigError(message)

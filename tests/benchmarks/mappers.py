@@ -111,11 +111,14 @@ def map_with_hyseg(*, whole: bool) -> Any:
         def __call__(self, image: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
             return probabilities(image.float())
 
-    def run(scene: Path, out: Path, model: Path) -> None:
-        settings = PredictSettings(
-            inputs=(str(scene),), out=out, model=model, device="cpu", batch_size=BATCH
-        )
-        mapper = replace(Mapper.load(settings), classify=Fake())
+    settings = PredictSettings(
+        inputs=(sys.argv[2],), out=Path(sys.argv[3]), model=Path(sys.argv[4]), device="cpu",
+        batch_size=BATCH,
+    )  # fmt: skip
+    # The model belongs to what the others leave out; only its card is used.
+    mapper = replace(Mapper.load(settings), classify=Fake())
+
+    def run(*_: Path) -> None:
         plan = mapper.planner.plan(list_jobs(settings)[0])
         work = WorkFolder(plan.out)
         with work.locked():

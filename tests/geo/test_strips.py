@@ -44,3 +44,30 @@ def test_every_row_is_read_once(write_raster, monkeypatch):
     beyond = grid.rows.starts[-1] + grid.rows.length - 1000
     assert len(rows_read) <= 1000 + beyond
     assert set(rows_read) == set(range(1000))
+
+
+@pytest.mark.parametrize("block", [16, 128, 256, 512])
+def test_no_block_is_decoded_twice(write_raster, monkeypatch, block):
+    array = np.random.default_rng(0).integers(0, 255, (1, 700, 40), dtype=np.uint8)
+    path = write_raster(array, tiled=True, blockxsize=16, blockysize=block)
+    scene = open_scene(path)
+    assert scene.block[0] == block
+    grid = TileGrid.cover(700, 40, tile=128, overlap=32)
+    decoded = []
+    with SceneReader(scene, (1,)) as reader:
+        inside = reader._read_inside
+
+        def noting(window):
+            decoded.extend(range(window.row // block, (window.row_stop - 1) // block + 1))
+            return inside(window)
+
+        monkeypatch.setattr(reader, "_read_inside", noting)
+        strips = list(read_strips(reader, grid, whole_scene(grid)))
+    for strip in strips:
+        rows = range(max(strip.band.row, 0), min(strip.band.row + strip.band.height, 700))
+        part = strip.pixels.image[:, rows.start - strip.band.row :][:, : len(rows)]
+        np.testing.assert_array_equal(part[:, :, :40], array[:, rows.start : rows.stop])
+    # Blocks twice as high as tiles would fill the memory; those of the last rows are read again
+    # for their reflection.
+    above = [number for number in decoded if number < 700 // block - 1]
+    assert block > 2 * 128 or len(above) == len(set(above))

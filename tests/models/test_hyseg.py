@@ -363,6 +363,19 @@ def test_weights_survive_a_round_trip_bit_for_bit():
     assert torch.equal(one(image, valid).logits, other(image, valid).logits)
 
 
+def test_presets_joined_lay_the_changes_of_the_later_over_the_first():
+    small, both = preset("cpu_smoke"), preset("cpu_smoke+ablation-no-attention")
+    assert both == small.override({"head.attention.kind": "none"})
+    assert preset("default+ablation-k3") == preset("ablation-k3")
+    assert preset("cpu_smoke+ablation-full") == small
+    # What both change is as the later one has it, parents between them included.
+    assert preset("cpu_smoke+dcswin-s").host.drop_path == 0.3
+    assert preset("cpu_smoke+dcswin-s").host.name == "dcswin"
+    assert preset("cpu_smoke+ablation-no-p2a-host") == small.override(
+        {"head.message": "prior", "head.kind": "none"}
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "key"),
     [
@@ -382,6 +395,7 @@ def test_weights_survive_a_round_trip_bit_for_bit():
             "stride",
         ),
         (lambda: preset("huge"), "huge"),
+        (lambda: preset("cpu_smoke+huge"), "huge"),
     ],
 )
 def test_impossible_configurations_name_what_is_wrong(make, key):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -11,7 +13,10 @@ import rasterio
 from click.testing import CliRunner
 
 from hyseg_cli.cli import cli
+from hyseg_cli.learn.card import load_model, save_model
+from hyseg_cli.legend import Legend
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NAMES = ('open <water> & "ice"', "land", "road", "never seen")
 COLORS = ("#2060c0", "#c0a060", "#707070", "#ff00ff")
 LEGEND = json.dumps(
@@ -96,3 +101,67 @@ def points(tmp_path, pair, classes):
     frame["ref_class"] = [None if value == 255 else NAMES[value] for value in truth]
     frame.to_file(path, layer="samples")
     return path
+
+
+@pytest.fixture(scope="session")
+def named_model(tmp_path_factory, lively_model):
+    """A model with a class whose name is no HTML."""
+    model = load_model(lively_model)
+    first, *rest = model.card.legend.classes
+    card = replace(model.card, legend=Legend((replace(first, name=NAMES[0]), *rest)))
+    path = tmp_path_factory.mktemp("named") / "named.safetensors"
+    save_model(path, model.network, card)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mapped(tmp_path_factory, scene_folder, named_model):
+    """The page of a scene, and the numbers of the run that wrote it."""
+    folder = tmp_path_factory.mktemp("mapped")
+    page = folder / "page.html"
+    scene = scene_folder / "images" / "east.tif"
+    arguments = ["predict", scene, "-m", named_model, "-o", folder / "map.tif", "--report", page]
+    more = ["--confidence", folder / "sure.tif", "--tile-size", 128, "--json"]
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments + more])
+    assert result.exit_code == 0, result.output
+    return page, json.loads(result.stdout)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed (pip install hyseg[browser])"
+    )
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as started:
+        # The sandbox needs rights that containers do not give; the page is our own.
+        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def show(browser):
+    """Open a page, and list what it complains of or asks for beside itself."""
+    contexts = []
+
+    def open_page(path, viewport, **options):
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        page, noise = context.new_page(), []
+        page.on("console", lambda message: noise.append(message.text))
+        page.on("pageerror", lambda error: noise.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("data:", path.as_uri())) or noise.append(request.url)
+            ),
+        )
+        page.goto(path.as_uri())
+        return page, noise
+
+    yield open_page
+    for context in contexts:
+        context.close()

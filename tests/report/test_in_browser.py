@@ -3,55 +3,13 @@
 from __future__ import annotations
 
 import io
-import shutil
 
 import pytest
 from PIL import Image
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is not installed (pip install hyseg[browser])"
-    )
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    with playwright.sync_playwright() as started:
-        # The sandbox needs rights that containers do not give; the page is our own.
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def show(browser):
-    """Open a page, and list what it complains of or asks for beside itself."""
-    contexts = []
-
-    def open_page(path, viewport, **options):
-        context = browser.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        page, noise = context.new_page(), []
-        page.on("console", lambda message: noise.append(message.text))
-        page.on("pageerror", lambda error: noise.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("data:", path.as_uri())) or noise.append(request.url)
-            ),
-        )
-        page.goto(path.as_uri())
-        return page, noise
-
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 @pytest.fixture
@@ -59,8 +17,10 @@ def out(tmp_path):
     return tmp_path / "report.html"
 
 
-@pytest.fixture(params=["one map", "two maps", "points"])
+@pytest.fixture(params=["one map", "two maps", "points", "a prediction"])
 def report(request, out, pair, probabilities, points, evaluate):
+    if request.param == "a prediction":
+        return request.getfixturevalue("mapped")[0]
     reference = ("--reference", pair[1], "--report", out)
     if request.param == "one map":
         evaluate(pair[0], *reference, "--structure", "--kappa", "--probabilities", probabilities)
@@ -100,7 +60,8 @@ CONTRASTS = """
     return .2126 * r + .7152 * g + .0722 * b;
   };
   const found = [];
-  const texts = "h1, h2, h3, p, th, td, small, dt, dd, li, figcaption, footer, span.value, text";
+  const texts = "h1, h2, h3, p, th, td, small, dt, dd, li, label, button, figcaption, footer, " +
+    "span.value, text";
   for (const e of document.querySelectorAll(texts)) {
     const below = [];
     for (let p = e; p; p = p.parentElement) below.unshift(getComputedStyle(p).backgroundColor);

@@ -127,6 +127,27 @@ def test_the_stages_one_after_the_other_are_both_at_once(tmp_path, scene_folder)
     assert one.card.metrics["miou"] == pytest.approx(other.card.metrics["miou"], abs=0.05)
 
 
+def test_a_bare_host_starts_from_the_encoder_of_a_prior(tmp_path, scene_folder):
+    first, bare = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert run(*train_arguments(scene_folder, first, stage="prior")).exit_code == 0
+    # At this rate one step moves nothing, and what is fixed stays as it was taken over.
+    options = {"preset": "cpu_smoke-host", "prior": first, "rate": 1e-12, "steps": 1}
+    assert run(*train_arguments(scene_folder, bare, **options)).exit_code == 0
+    learned = load_model(first).network.prior.condition.body.state_dict()
+    taken = load_model(bare).network.backbone.state_dict()
+    shared = [n for n in learned if n in taken and "running" not in n and "num" not in n]
+    assert len(shared) >= 30
+    for name in shared:
+        torch.testing.assert_close(taken[name], learned[name], atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_a_bare_host_refuses_a_prior_with_another_encoder(tmp_path, scene_folder, tiny_model):
+    options = {"preset": "cpu_smoke-host", "prior": tiny_model}
+    refused = run(*train_arguments(scene_folder, tmp_path / "m.safetensors", **options))
+    assert refused.exit_code == 4
+    assert "has no prior whose encoder is a resnet18" in refused.stderr
+
+
 def test_classes_come_from_the_training_scenes_alone(tmp_path, write_raster):
     rng = np.random.default_rng(0)
     for name, ids in (("a", (0, 1, 3)), ("b", (0, 1, 2, 3))):

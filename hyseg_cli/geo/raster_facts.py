@@ -1,0 +1,144 @@
+"""How a raster is stored: what a file tells beside the place and the bands of its scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+from rasterio.enums import MaskFlags
+
+from hyseg_cli.geo.scene import Scene, open_dataset, to_map
+
+
+@dataclass(frozen=True)
+class BandFacts:
+    """One band."""
+
+    index: int
+    """From 1."""
+    color: str
+    """Colour interpretation: red, gray, alpha, palette, undefined, ..."""
+    description: str | None
+    dtype: str
+    nodata: float | None
+    mask: str
+    """What tells where it holds data: nodata, alpha, mask, or all if nothing does."""
+
+
+@dataclass(frozen=True)
+class RasterFacts:
+    """A raster and how it is stored."""
+
+    scene: Scene
+    driver: str
+    compression: str | None
+    is_tiled: bool
+    overviews: tuple[int, ...]
+    """Factors by which they are smaller."""
+    scales: tuple[float, ...]
+    """What the values of each band are to be multiplied by."""
+    stored_bytes: int | None
+    """Size of the file; None if it is none of this machine."""
+    bands: tuple[BandFacts, ...]
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """Left, bottom, right and top in the CRS; None without a transform."""
+        scene = self.scene
+        if not scene.is_georeferenced:
+            return None
+        cols = np.array([0.0, scene.width, scene.width, 0.0])
+        rows = np.array([0.0, 0.0, scene.height, scene.height])
+        x, y = to_map(scene.transform, cols, rows)
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+    @property
+    def crs_name(self) -> str | None:
+        """Name and code of the CRS: WGS 84 / UTM zone 32N (EPSG:32632)."""
+        crs = self.scene.crs or (self.scene.control.crs if self.scene.control else None)
+        if crs is None:
+            return None
+        name = str(pyproj.CRS.from_wkt(crs.to_wkt()).name)
+        authority = crs.to_authority()
+        return name if authority is None else f"{name} ({':'.join(authority)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        scene = self.scene
+        return {
+            "path": scene.path,
+            "height": scene.height,
+            "width": scene.width,
+            "crs": self.crs_name,
+            "crs_wkt": None if scene.crs is None else scene.crs.to_wkt(),
+            "transform": list(scene.transform)[:6] if scene.is_georeferenced else None,
+            "control_points": 0 if scene.control is None else len(scene.control.points),
+            "has_rpc": scene.control is not None and bool(scene.control.rpc),
+            "bounds": self.bounds,
+            "pixel_m": scene.pixel_sides_m(),
+            "resolution_m": scene.resolution_m(),
+            "driver": self.driver,
+            "compression": self.compression,
+            "block": list(scene.block),
+            "is_tiled": self.is_tiled,
+            "overviews": list(self.overviews),
+            "bytes": self.stored_bytes,
+            "declares_validity": scene.declares_validity,
+            "bands": [
+                {
+                    "index": band.index,
+                    "color": band.color,
+                    "description": band.description,
+                    "dtype": band.dtype,
+                    # NaN and infinity are no JSON.
+                    "nodata": band.nodata
+                    if band.nodata is None or np.isfinite(band.nodata)
+                    else str(band.nodata),
+                    "mask": band.mask,
+                }
+                for band in self.bands
+            ],
+        }
+
+
+def read_facts(scene: Scene) -> RasterFacts:
+    """How a scene is stored; its pixels are not read.
+
+    Raises:
+        UnusableFileError: If it cannot be opened any more.
+    """
+    with open_dataset(scene.path) as dataset:
+        flags = dataset.mask_flag_enums
+        return RasterFacts(
+            scene=scene,
+            driver=dataset.driver,
+            compression=None if dataset.compression is None else dataset.compression.value,
+            is_tiled=dataset.block_shapes[0][1] != dataset.width,
+            overviews=tuple(dataset.overviews(1)),
+            scales=tuple(dataset.scales),
+            stored_bytes=_size_of(scene.path),
+            bands=tuple(
+                BandFacts(
+                    index,
+                    scene.colors[index - 1],
+                    scene.descriptions[index - 1],
+                    scene.dtypes[index - 1],
+                    dataset.nodatavals[index - 1],
+                    _mask_text(flags[index - 1]),
+                )
+                for index in range(1, dataset.count + 1)
+            ),
+        )
+
+
+def _mask_text(flags: list[MaskFlags]) -> str:
+    named = {MaskFlags.nodata: "nodata", MaskFlags.alpha: "alpha", MaskFlags.all_valid: "all"}
+    return next((text for flag, text in named.items() if flag in flags), "mask")
+
+
+def _size_of(path: str) -> int | None:
+    stored = Path(path)
+    return stored.stat().st_size if stored.is_file() else None

@@ -1,0 +1,121 @@
+"""Parts of rasters read small enough to look at, from overviews where there are any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.reading import REMOTE_OPTIONS
+from hyseg_cli.geo.scene import Scene, one_line, open_dataset
+
+CACHE_MB = 64
+"""Blocks that GDAL keeps: all that grows with a raster that has no overviews."""
+LEAST_SIDE = 16
+"""Pixels of the shorter side of a picture, however long the other is."""
+STRETCH = (2.0, 98.0)
+"""Percentiles that become black and white where values are no colours yet."""
+MOST_UNEQUAL = 4.0
+"""How many times as long as wide pixels may be to be shown in their shape on the ground."""
+
+Colors = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+def picture_size(scene: Scene, side: int, *, enlarge: bool = False) -> tuple[int, int]:
+    """Height and width of a picture of a raster, in the shape that it has on the ground.
+
+    Args:
+        scene: The raster.
+        side: Pixels of the longer side at most.
+        enlarge: Make the longer side that long, also of a raster that has fewer pixels.
+    """
+    across, down = scene.pixel_sides_m() or (1.0, 1.0)
+    if not 1 / MOST_UNEQUAL <= across / max(down, 1e-12) <= MOST_UNEQUAL:
+        across = down = 1.0
+    finer = min(across, down)
+    height, width = scene.height * down / finer, scene.width * across / finer
+    scale = side / max(height, width)
+    if not enlarge:
+        scale = min(scale, 1.0)
+    least = min(LEAST_SIDE, side) if enlarge else 1
+    return max(least, round(height * scale)), max(least, round(width * scale))
+
+
+def read_reduced(
+    path: str,
+    bands: tuple[int, ...],
+    size: tuple[int, int],
+    *,
+    window: Window | None = None,
+    is_classes: bool = False,
+) -> tuple[npt.NDArray[Any], Mask]:
+    """Bands of a raster at another size.
+
+    A raster without overviews is read block by block: the memory does not grow with it.
+
+    Args:
+        path: The raster.
+        bands: Indexes from 1.
+        size: Height and width to read at.
+        window: The part to read; None for all of it.
+        is_classes: Values are no quantities, so they are picked and not averaged.
+
+    Returns:
+        (bands, height, width) in the raster's data type, and bool (height, width): where it
+        declares data.
+
+    Raises:
+        UnusableFileError: If a block cannot be read.
+    """
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, **REMOTE_OPTIONS), open_dataset(path) as dataset:
+        part = window or Window(0, 0, *dataset.shape)
+        place = RasterWindow(part.col, part.row, part.width, part.height)
+        is_smaller = size[0] <= part.height and size[1] <= part.width
+        how = Resampling.average if is_smaller and not is_classes else Resampling.nearest
+        try:
+            image = dataset.read(
+                list(bands), window=place, out_shape=(len(bands), *size), resampling=how
+            )
+            masks = dataset.read_masks(list(bands), window=place, out_shape=(len(bands), *size))
+        except RasterioError as error:
+            raise UnusableFileError(
+                f"{path}: cannot be read for a picture ({one_line(error)})",
+                hint="The file is damaged or cut short: fetch or write it again.",
+            ) from error
+    valid = (masks > 0).any(axis=0)
+    if image.dtype.kind == "f":
+        valid &= np.isfinite(image).all(axis=0)
+    return image, valid
+
+
+def to_colors(image: npt.NDArray[Any], valid: Mask) -> Colors:
+    """One band or three as colours (height, width, 3); 8-bit values are taken for colours.
+
+    Other types are stretched band by band between percentiles of the pixels that are valid.
+    """
+    if len(image) not in (1, 3):
+        message = f"{len(image)} bands are no colours"
+        raise ValueError(message)
+    if image.dtype != np.uint8:
+        image = np.stack([_stretched(band, valid) for band in image])
+    colors = np.moveaxis(np.broadcast_to(image, (3, *image.shape[1:])), 0, -1)
+    return np.ascontiguousarray(colors)
+
+
+def _stretched(band: npt.NDArray[Any], valid: Mask) -> Colors:
+    known = band[valid].astype(np.float64)
+    if known.size == 0:
+        return np.zeros(band.shape, np.uint8)
+    low, high = np.percentile(known, STRETCH)
+    values = np.where(valid, band, low).astype(np.float64)
+    scaled = (values - low) / max(high - low, 1e-12) * 255.0
+    found: Colors = np.rint(scaled.clip(0.0, 255.0)).astype(np.uint8)
+    return found

@@ -1,0 +1,126 @@
+"""`hyseg info` of a map: its classes with their pixels and areas, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hyseg_cli.console import Report
+from hyseg_cli.geo.class_counts import count_classes
+from hyseg_cli.geo.names import GRAY, ClassStyle, class_styles
+from hyseg_cli.geo.population import CLASS_TYPES
+from hyseg_cli.geo.raster_facts import RasterFacts
+from hyseg_cli.geo.style import LEGEND_TAG
+from hyseg_cli.legend import format_color
+from hyseg_cli.workflows.info_scene import raster_lines, row
+from hyseg_cli.workflows.legend_text import legend_line
+
+MAP_TAGS = {
+    "HYSEG_VERSION": "made by hyseg",
+    "HYSEG_MODEL": "model",
+    "HYSEG_INPUT": "made of",
+    "HYSEG_SETTINGS": "settings",
+    "HYSEG_ATTRIBUTION": "training data",
+}
+"""What maps of hyseg tell of themselves, and what to call it."""
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """A class and how much of it there is."""
+
+    id: int
+    name: str
+    color: str
+    """As `#rrggbb`."""
+    pixels: int
+    hectares: float | None
+    """None if the map has no CRS."""
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """A map."""
+
+    facts: RasterFacts
+    styles: dict[int, ClassStyle]
+    """Of the classes listed."""
+    classes: tuple[ClassArea, ...]
+    empty: int
+    """Pixels without a class."""
+    kind: str = "map"
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where it comes from, as far as it tells."""
+        tags = self.facts.scene.tags
+        return {name: tags[tag] for tag, name in MAP_TAGS.items() if tags.get(tag)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "kind": self.kind,
+            **self.facts.to_dict(),
+            "classes": [asdict(entry) for entry in self.classes],
+            "empty_pixels": self.empty,
+            "origin": self.origin,
+        }
+
+    def to_text(self) -> str:
+        """Lines for people."""
+        lines = [row(self.kind, self.facts.scene.path), *raster_lines(self.facts)]
+        lines += [row(name, text) for name, text in self.origin.items()]
+        known = max(1, sum(entry.pixels for entry in self.classes))
+        wide = max((len(entry.name) for entry in self.classes), default=0)
+        lines.append("legend")
+        for entry in self.classes:
+            named = legend_line(entry.id, f"{entry.name:<{wide}}", self.styles[entry.id].color)
+            ground = "" if entry.hectares is None else f" {entry.hectares:>14.2f} ha"
+            share = f"{100 * entry.pixels / known:6.2f} %"
+            lines.append(f"{named} {entry.pixels:>13} px {share}{ground}")
+        lines.append(row("no class", f"{self.empty} px"))
+        return "\n".join(lines)
+
+
+def is_map(facts: RasterFacts) -> bool:
+    """Whether a raster holds classes: it says so by a legend, a palette or names of values."""
+    scene = facts.scene
+    if len(scene.data_bands) != 1 or scene.dtypes[0] not in CLASS_TYPES or is_shares(facts):
+        return False
+    return scene.colors[0] == "palette" or bool(class_styles(scene))
+
+
+def is_shares(facts: RasterFacts) -> bool:
+    """Whether a raster holds probabilities or the confidence of a map."""
+    return LEGEND_TAG in facts.scene.tags and any(scale != 1.0 for scale in facts.scales)
+
+
+def describe_map(facts: RasterFacts, report: Report) -> MapInfo:
+    """Count the classes of a map; all of it is read.
+
+    Classes of a legend that hyseg wrote are listed even if they do not occur.
+
+    Raises:
+        HysegError: If it cannot be read.
+    """
+    scene = facts.scene
+    counted, empty = count_classes(
+        scene, lambda rows: report.advance("counting classes", rows, scene.height)
+    )
+    styles = class_styles(scene)
+    own = styles if LEGEND_TAG in scene.tags else {}
+    listed = {
+        value: styles.get(value, ClassStyle(str(value), GRAY)) for value in sorted({*own, *counted})
+    }
+    has_ground = scene.crs is not None and scene.is_georeferenced
+    classes = tuple(
+        ClassArea(
+            value,
+            style.name,
+            format_color(style.color),
+            counted.get(value, (0, 0.0))[0],
+            counted.get(value, (0, 0.0))[1] / 1e4 if has_ground else None,
+        )
+        for value, style in listed.items()
+    )
+    return MapInfo(facts, listed, classes, empty)

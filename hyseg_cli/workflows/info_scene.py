@@ -1,0 +1,195 @@
+"""`hyseg info` of a scene: how it is stored, whether it fits a model, what mapping it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.geo.grid import ALIGNMENT
+from hyseg_cli.geo.raster_facts import BandFacts, RasterFacts
+from hyseg_cli.learn.card import ModelCard, digest_of, read_card
+from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.settings import InfoSettings, PredictSettings
+from hyseg_cli.workflows.inspection import inspect_scene
+from hyseg_cli.workflows.mapping_plan import Plan, make_plan
+from hyseg_cli.workflows.scene_list import Job
+
+UNSAID = "nothing says which pixels are empty"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a model makes of a scene."""
+
+    model: Path
+    card: ModelCard
+    plan: Plan | None
+    """How it would be mapped; None if it does not fit."""
+    error: HysegError | None
+    """Why not."""
+
+    @property
+    def network_pixel_m(self) -> float | None:
+        """Ground size of the pixels that the network sees."""
+        if self.plan is None:
+            return None
+        resolution = self.plan.scene.resolution_m()
+        scale = self.plan.inspection.contract.alignment / ALIGNMENT
+        return None if resolution is None else resolution * scale
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        told: dict[str, Any] = {"model": str(self.model), "fits": self.plan is not None}
+        if self.error is not None:
+            told["error"] = {"message": self.error.message, "hint": self.error.hint}
+        if self.plan is not None:
+            inspection = self.plan.inspection
+            told |= {
+                "bands": dict(zip(self.card.bands, inspection.contract.bands, strict=True)),
+                "network_pixel_m": self.network_pixel_m,
+                "distance": inspection.shift.distance if inspection.shift else None,
+                "collar_share": inspection.validity.collar.share
+                if inspection.validity.collar
+                else 0.0,
+                "warnings": list(inspection.warnings),
+                "notes": list(inspection.notes),
+                "tile_size": self.plan.grid.rows.length,
+                "tiles": self.plan.tiles,
+                "parts": len(self.plan.units),
+                "disk": self.plan.disk_bytes(self.plan.window.height * self.plan.window.width),
+            }
+        return told
+
+    def to_lines(self) -> list[str]:
+        """The same to read."""
+        if self.plan is None:
+            problem = self.error.message if self.error else ""
+            hint = self.error.hint if self.error else ""
+            return [row("model", self.model.name), row("fits", f"no: {problem}"), row("", hint)]
+        inspection = self.plan.inspection
+        pairs = zip(self.card.bands, inspection.contract.bands, strict=True)
+        named = ", ".join(f"{name} = {index}" for name, index in pairs)
+        gigabytes = self.plan.disk_bytes(self.plan.window.height * self.plan.window.width) / 1e9
+        tile = f"{self.plan.grid.rows.length} x {self.plan.grid.cols.length} px"
+        seen = self.network_pixel_m
+        return [
+            row("model", self.model.name),
+            row("fits", f"yes, with bands {named}"),
+            row("seen at", "its own resolution" if seen is None else f"{seen:.3g} m"),
+            *(row("warning", text) for text in inspection.warnings),
+            *(row("note", text) for text in inspection.notes),
+            row(
+                "mapping",
+                f"{self.plan.tiles} tiles of {tile} in {len(self.plan.units)} parts, "
+                f"about {gigabytes:.2f} GB of disk; time and memory: `hyseg predict --dry-run`",
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class SceneInfo:
+    """A scene."""
+
+    facts: RasterFacts
+    fit: Fit | None
+    """None for rasters that are no scenes, such as probabilities."""
+    kind: str = "scene"
+
+    @property
+    def misfit(self) -> HysegError | None:
+        """Why the model cannot map it."""
+        return None if self.fit is None else self.fit.error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        fit = None if self.fit is None else self.fit.to_dict()
+        return {"kind": self.kind, **self.facts.to_dict(), "fit": fit}
+
+    def to_text(self) -> str:
+        """Lines for people."""
+        lines = [row(self.kind, self.facts.scene.path), *raster_lines(self.facts)]
+        return "\n".join([*lines, *(() if self.fit is None else ("", *self.fit.to_lines()))])
+
+
+def describe_scene(facts: RasterFacts, settings: InfoSettings) -> SceneInfo:
+    """Hold a scene against a model; that it does not fit is told, not raised.
+
+    Raises:
+        HysegError: If the model or the scene cannot be read.
+    """
+    model = find_model(settings.model)
+    card, path = read_card(model), facts.scene.path
+    asked = PredictSettings(
+        inputs=(path,), out=Path("map.tif"), model=settings.model, bands=settings.bands
+    )
+    try:
+        inspection = inspect_scene(path, card, asked)
+        job = Job(path, asked.out, None, None)
+        plan = make_plan(inspection, card, digest_of(model), "float32", job, asked)
+    except ModelMismatchError as error:
+        return SceneInfo(facts, Fit(model, card, None, error))
+    return SceneInfo(facts, Fit(model, card, plan, None))
+
+
+def row(name: str, text: str) -> str:
+    """A line of a table of two columns."""
+    return f"{name:<13} {text}"
+
+
+def raster_lines(facts: RasterFacts) -> list[str]:
+    """How a raster lies and is stored, to read."""
+    scene = facts.scene
+    stored = "" if facts.stored_bytes is None else f", {facts.stored_bytes / 1e6:.2f} MB"
+    packed = f", {facts.compression.lower()}" if facts.compression else ""
+    block = " x ".join(str(side) for side in reversed(scene.block))
+    lines = [
+        row("size", f"{scene.width} x {scene.height} px"),
+        row("CRS", facts.crs_name or "none"),
+        row("pixel", _pixel_text(facts)),
+    ]
+    if facts.bounds is not None:
+        digits = 7 if scene.crs is not None and scene.crs.is_geographic else 2
+        lines.append(row("extent", ", ".join(f"{edge:.{digits}f}" for edge in facts.bounds)))
+    middle = scene.to_degrees(np.array([scene.width / 2]), np.array([scene.height / 2]))
+    if middle is not None:
+        lon, lat = float(middle[0][0]), float(middle[1][0])
+        lines.append(row("middle", f"{_degrees(lat, 'NS')}, {_degrees(lon, 'EW')}"))
+    lines += [
+        row("stored", f"{facts.driver}{packed}{stored}"),
+        row("blocks", f"{block} px{'' if facts.is_tiled else ', whole rows'}"),
+        row("overviews", ", ".join(f"1/{factor}" for factor in facts.overviews) or "none"),
+        row("empty pixels", _validity_text(facts)),
+        "bands",
+        *(_band_line(band) for band in facts.bands),
+    ]
+    return lines
+
+
+def _pixel_text(facts: RasterFacts) -> str:
+    sides = facts.scene.pixel_sides_m()
+    if sides is None:
+        return "size on the ground not known"
+    return f"{sides[0]:.4g} x {sides[1]:.4g} m on the ground"
+
+
+def _degrees(value: float, letters: str) -> str:
+    return f"{abs(value):.5f}\N{DEGREE SIGN} {letters[value < 0]}"
+
+
+def _validity_text(facts: RasterFacts) -> str:
+    if not facts.scene.declares_validity:
+        return UNSAID
+    kinds = dict.fromkeys(band.mask for band in facts.bands if band.mask != "all")
+    values = dict.fromkeys(f"{b.nodata:g}" for b in facts.bands if b.nodata is not None)
+    return " and ".join(
+        f"nodata {', '.join(values)}" if kind == "nodata" else f"told by {kind}" for kind in kinds
+    )
+
+
+def _band_line(band: BandFacts) -> str:
+    text = f"{band.index:>5}  {band.color:<10} {band.dtype:<8} {band.description or ''}"
+    return text.rstrip()

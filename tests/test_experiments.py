@@ -1,0 +1,118 @@
+"""The experiments: what they would train, and the tables of what was trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from make_scene import write_scene
+from plan import read_plan
+from tables import table
+
+FOLDER = Path(__file__).parents[1] / "examples/experiments"
+
+SMALL = """
+title = "Small"
+against = "host"
+size = "cpu_smoke"
+seeds = [0, 1]
+train = { prior-steps = 1, steps = 1, chip-size = 64, batch-size = 2, val-every = 1 }
+splits = { west = ["west"] }
+[rows]
+host = { preset = "ablation-host", prior = "encoder" }
+full = { preset = "ablation-full" }
+"no attention" = { preset = "ablation-no-attention" }
+discriminative = { preset = "control-disc" }
+"of the host" = { preset = "ablation-segmentor-prior", prior = "host" }
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_run_of_an_experiment_has_a_network_and_a_name_of_its_own(path):
+    runs = list(read_plan(path).runs())
+    assert len(runs) == len({run.name for run in runs}) >= 10
+    assert {run.row.name for run in runs} >= {runs[0].plan.against}
+
+
+def test_rows_share_the_priors_that_are_alike(small):
+    names = {run.row.name: run.prior_name for run in read_plan(small).runs() if run.seed == 0}
+    assert names["host"] == names["full"] == names["no attention"] != names["discriminative"]
+    other_seed = {run.row.name: run.prior_name for run in read_plan(small).runs() if run.seed == 1}
+    assert other_seed["full"] != names["full"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ablation-full", "ablation-fool", "no preset 'ablation-fool'"),
+        ('against = "host"', 'against = "hast"', "no row is called hast"),
+        ('prior = "host"', 'prior = "guest"', "no row is called guest"),
+        ('title = "Small"', "", "title"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused(small, old, new, message):
+    assert old in SMALL
+    small.write_text(SMALL.replace(old, new))
+    with pytest.raises(click.UsageError, match=message):
+        read_plan(small)
+
+
+def scores(hits, misses):
+    """A scene of two classes, each with as many hits and misses."""
+    confusion = [[hits, misses], [misses, hits]]
+    return {
+        "confusion": confusion,
+        "cldice": 0.5,
+        "boundary_f1": 0.25,
+        "b0_error": 3,
+        "b1_error": 1,
+    }
+
+
+def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_path):
+    # IoU is hits / (hits + 2 misses): 60 and 40 without, 80 and 50 with.
+    counts = {("host", 0): (6, 2), ("host", 1): (4, 3), ("full", 0): (8, 1), ("full", 1): (5, 2.5)}
+    for run in read_plan(small).runs():
+        if (found := counts.get((run.row.name, run.seed))) is not None:
+            values = {"scenes": {"west": scores(*found)}}
+            (tmp_path / f"{run.name}.json").write_text(json.dumps(values))
+    lines = {line.split("|")[1].strip(): line for line in table(read_plan(small), tmp_path)}
+    assert "| 2 | 50.0 ± 14.1 | 50.0 ± 0.0 | 25.0 ± 0.0 | 3.0 ± 0.0 |" in lines["host"]
+    assert "| 2 | 65.0 ± 21.2 |" in lines["full"]
+    assert lines["full"].endswith("| +15.0 ± 7.1 |")
+    assert "| 0 | not run |" in lines["discriminative"]
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_to_its_end_and_does_nothing_twice(small, tmp_path):
+    small.write_text(SMALL.replace("seeds = [0, 1]", "seeds = [0]"))
+    for name in ("east", "west"):
+        for part in ("images", "labels"):
+            (tmp_path / "data" / name / part).mkdir(parents=True)
+        write_scene(tmp_path / "made", name, seed=len(name) + ord(name[0]), size=128)
+        for part in ("images", "labels"):
+            file = tmp_path / "made" / part / f"{name}.tif"
+            file.rename(tmp_path / "data" / name / part / f"{name}.tif")
+    command = [sys.executable, FOLDER / "run.py", small, "--data", tmp_path / "data"]
+    command += ["--legend", tmp_path / "made/legend.json", "--out", tmp_path / "runs"]
+    first = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert "all runs are done" in first.stderr
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.json")}
+    assert len(made) == 5
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "training" not in again.stderr
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.json")}
+    assert after == made
+    assert not list((tmp_path / "runs").glob("*.part"))
