@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -19,8 +20,9 @@ from hyseg_cli.workflows.scene_list import Job, is_single
 from hyseg_cli.workflows.scene_run import SceneRun, in_work, look_at
 from hyseg_cli.workflows.sharing import MapTask, made_absolute, open_crew, tasks_of
 
-MERGES_AT_ONCE = 1
-"""Scenes whose outputs are made while others are mapped; GDAL makes each of them on all cores."""
+CORES_PER_MERGE = 4
+"""Of this machine, for each scene whose outputs are made while others are mapped: a part of that
+work, such as overviews, keeps one core busy, another part all of them."""
 HEADERS_AT_ONCE = 16
 """Scenes whose size is asked for at the same time; they may be on a network."""
 TASKS_LEFT = 2
@@ -43,8 +45,9 @@ def map_queue(
         HysegError: If a scene fails and the run is to stop, or nobody can work.
     """
     crew, planner, workers = open_crew(settings)
+    merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
     # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
-    with ExitStack() as scenes, ThreadPoolExecutor(MERGES_AT_ONCE) as merging, crew:
+    with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, crew:
         queue = _Queue(jobs, planner, workers, report, write_page, scenes, merging)
         dispatch = Dispatch(
             crew,
