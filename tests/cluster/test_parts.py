@@ -78,7 +78,7 @@ def test_three_parts_at_once_make_the_same_map_which_others_read(
         ],
     )
     assert same.exit_code == 0, same.output
-    assert json.loads(same.stdout)["accuracy"] == 1.0
+    assert json.loads(same.stdout)["overall_accuracy"] == 1.0
 
 
 SBATCH = """#!/bin/sh

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from cluster.conftest import SMALL_UNITS, TILES, Shards
+from workflows.test_full_disk import fill
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +73,25 @@ def test_what_is_wrong_with_a_cluster_is_told_in_one_line(
     assert code == 1
     assert "no Ray cluster answers at 127.0.0.1" in told.splitlines()[-2]
     assert names(tmp_path) == []
+
+
+def test_storage_that_is_full_ends_in_one_error_and_the_run_goes_on(
+    cluster, small_disk, scene, lively_model, expected
+):
+    out = small_disk / "map.tif"
+    filler = fill(small_disk, 40_000)
+    no_forecast = (
+        "from hyseg_cli.workflows import mapping_plan; "
+        "mapping_plan.BYTES_PER_CLASS_PIXEL = 0.0; " + SMALL_UNITS
+    )
+    words = (scene, "--out", out, "-m", lively_model, *TILES)
+    code, told = cluster.run(*words, setting=no_forecast)
+    assert code == 1, told
+    error, hint = told.splitlines()[-2:]
+    assert "the map cannot be written" in error
+    assert "free space" in hint
+    assert not out.exists()
+    filler.unlink()
+    assert cluster.run(*words)[0] == 0
+    assert out.read_bytes() == expected
+    assert names(small_disk) == ["map.tif", "map.tif.aux.xml"]
