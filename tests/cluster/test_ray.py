@@ -23,7 +23,8 @@ def test_workers_and_machines_that_go_and_come_change_nothing(
     run = cluster.start(scene, "--out", out, "-m", lively_model, *TILES, "--workers", 2)
     shards = Shards(out, run)
     shards.wait_for(2)
-    cluster.workers()[0].send_signal(signal.SIGKILL)
+    for worker in cluster.workers():
+        worker.send_signal(signal.SIGKILL)
     shards.wait_for(2)
     cluster.order("remove")
     shards.wait_for(2)
