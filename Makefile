@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-browser test-packaging bench lint format clean \
-    train-default experiments evidence
+.PHONY: help install demo test test-slow test-browser test-qgis test-packaging bench lint format docs man \
+    clean train-default experiments evidence
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
@@ -15,8 +15,11 @@ help:
 	@echo "make test               the tests that take about a minute"
 	@echo "make test-slow          the tests that take many minutes"
 	@echo "make test-browser       open reports in chromium, if it is installed"
+	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
 	@echo "make test-packaging     install from source, editable and from an sdist"
 	@echo "make bench              print benchmarks"
+	@echo "make docs               build the documentation into build/site"
+	@echo "make man                write the man pages into build/man"
 	@echo "make train-default DATA=dubai/   train the built-in model again"
 	@echo "make experiments DATA=dubai/     train and measure what each part adds; days on a CPU"
 	@echo "make evidence RUNS=runs/         the tables of these experiments"
@@ -43,11 +46,20 @@ test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser
 
+test-qgis: $(INSTALLED)
+	PYTHON=$(BIN)/python sh tests/qgis/install_and_check.sh
+
 test-packaging: $(INSTALLED)
 	$(BIN)/python -m pytest -m packaging --timeout 1200
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout 3600 -s
+
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --strict
+
+man: $(INSTALLED)
+	$(BIN)/python docs/generate/manual_pages.py build/man
 
 EXPERIMENTS := examples/experiments
 PLANS ?= components choices

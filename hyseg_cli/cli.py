@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from hyseg_cli.commands.completion import completion
 from hyseg_cli.commands.evaluate import evaluate
 from hyseg_cli.commands.info import info
 from hyseg_cli.commands.models import models
@@ -14,6 +15,7 @@ from hyseg_cli.commands.predict import predict
 from hyseg_cli.commands.sample import sample
 from hyseg_cli.commands.train import train
 from hyseg_cli.commands.vectorize import vectorize
+from hyseg_cli.environment import PREFIX
 
 
 def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
@@ -25,7 +27,11 @@ def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": PREFIX,
+    },
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 output exists, 4 input does not fit "
     "the model, 5 a check failed, 6 some scenes failed, 130 or 143 interrupted.",
 )
@@ -35,6 +41,8 @@ def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -
     expose_value=False,
     is_eager=True,
     callback=_print_version,
+    # HYSEG_VERSION is a name that build scripts like to give to something else.
+    allow_from_autoenv=False,
     help="Show the version and exit.",
 )
 def cli() -> None:
@@ -49,7 +57,7 @@ def cli() -> None:
     """
 
 
-for command in (predict, vectorize, evaluate, sample, train, info, models):
+for command in (predict, vectorize, evaluate, sample, train, info, models, completion):
     cli.add_command(command)
 
 

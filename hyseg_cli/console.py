@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,6 +29,10 @@ class Report(Protocol):
         """Something the result may suffer from."""
         ...
 
+    def fail(self, text: str) -> None:
+        """A part of the task that failed, while the rest goes on."""
+        ...
+
     def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         """`done` of `total` units of a task."""
         ...
@@ -42,6 +47,9 @@ class Silence:
     def warn(self, text: str) -> None:
         """Ignore it."""
 
+    def fail(self, text: str) -> None:
+        """Ignore it."""
+
     def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         """Ignore it."""
 
@@ -49,8 +57,10 @@ class Silence:
 class Console:
     """A report on stderr: a bar on a terminal, now and then a line elsewhere.
 
+    A reader of stderr that goes away ends nothing: what counts is the file that is being made.
+
     Args:
-        quiet: Say nothing but warnings.
+        quiet: Say nothing but what failed.
         log_format: `json` for a JSON object on each line, also on a terminal.
     """
 
@@ -84,7 +94,11 @@ class Console:
             self._print(json_line("info", text) if self._is_json else text)
 
     def warn(self, text: str) -> None:
-        self._print(json_line("warning", text) if self._is_json else f"Warning: {text}")
+        if not self._quiet:
+            self._print(json_line("warning", text) if self._is_json else f"Warning: {text}")
+
+    def fail(self, text: str) -> None:
+        self._print(json_line("error", text) if self._is_json else f"Error: {text}")
 
     def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         if self._quiet:
@@ -124,8 +138,11 @@ class Console:
         text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
+            return
+        try:
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the console
+        except BrokenPipeError:
+            drop_the_rest(sys.stderr)
 
 
 def json_line(level: str, message: str, **more: str | int) -> str:
@@ -157,6 +174,14 @@ def _mega(pixels: float) -> str:
 def printable(text: str) -> str:
     """A text as every terminal takes it: file names may hold bytes that are no letters."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def drop_the_rest(stream: TextIO) -> None:
+    """Send what is still written to a stream whose reader is gone to nowhere, without an error."""
+    # The descriptor, not the object: Python flushes what is left once more when it exits.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _span(seconds: float) -> str:

@@ -1,35 +1,27 @@
-"""Options that several commands share, and how every command reports errors."""
+"""Options that several commands share, and what all commands have in common."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import sys
-import threading
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from hyseg_cli.console import Console, json_line, printable
-from hyseg_cli.errors import HysegError, InterruptedRunError, UsageProblemError
+from hyseg_cli.console import Console, drop_the_rest, printable
+from hyseg_cli.ending import READER_GONE, ending_in_order, telling_errors
+from hyseg_cli.environment import flag_of, take_variables
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.option_types import BandList, NumberList
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 """A path as `pathlib.Path`; whether it exists is asked where it is opened."""
-
-INTERRUPTED = 130
-TERMINATED = 143
-
-
-class Terminated(BaseException):
-    """The process was asked to end (SIGTERM); what it holds is put in order first."""
 
 
 class HysegCommand(click.Command):
@@ -48,14 +40,14 @@ class HysegCommand(click.Command):
                 is_eager=True,
                 expose_value=False,
                 metavar="FILE",
-                help="TOML file with the same names as the options; options win.",
+                help="TOML file with the names of the options; what is typed wins.",
             ),
             click.Option(
                 ["-q", "--quiet"],
                 is_flag=True,
                 expose_value=False,
                 callback=_remember,
-                help="Print warnings and results only.",
+                help="Print results and errors only.",
             ),
             click.Option(
                 ["--log-format"],
@@ -78,81 +70,24 @@ class HysegCommand(click.Command):
         ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest: list[str] = _telling_errors(
-            ctx, lambda: super(HysegCommand, self).parse_args(ctx, args)
-        )
+        def parse() -> list[str]:
+            take_variables(ctx)
+            return super(HysegCommand, self).parse_args(ctx, args)
+
+        rest: list[str] = telling_errors(ctx, parse)
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ending_in_order():
-            return _telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
+        with ending_in_order():
+            return telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
 
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that it unwinds as Ctrl-C does."""
-
-    def end(*_: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may choose what a signal does
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
-    try:
-        return act()
-    except InterruptedRunError as error:
-        _tell(ctx, "warning", f"{error.message}; {error.hint}")
-        ctx.exit(error.exit_code)
-    except HysegError as error:
-        if ctx.meta.get("debug"):
-            raise
-        _tell(ctx, "error", error.message, error.hint)
-        ctx.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _tell(ctx, "warning", "Interrupted.")
-        ctx.exit(INTERRUPTED)
-    except Terminated:
-        _tell(ctx, "warning", "Terminated.")
-        ctx.exit(TERMINATED)
-    except click.ClickException as error:
-        if not _logs_json(ctx):
-            raise
-        _tell(ctx, "error", error.format_message(), f"See `{ctx.command_path} --help`.")
-        ctx.exit(error.exit_code)
-    except (click.exceptions.Exit, click.Abort):
-        raise
-    except Exception as error:
-        if ctx.meta.get("debug"):
-            raise
-        _tell(
-            ctx,
-            "error",
-            f"unexpected {type(error).__name__}: {error}",
-            "This is a defect of hyseg; run again with --debug and report what it prints.",
-        )
-        ctx.exit(1)
-
-
-def _tell(ctx: click.Context, level: str, message: str, hint: str = "") -> None:
-    """How a run ended, in the format of the log."""
-    if _logs_json(ctx):
-        more = {"hint": hint} if hint else {}
-        click.echo(json_line(level, message, **more), err=True)
-        return
-    text = f"Error: {message}\nHint: {hint}" if level == "error" else message
-    click.echo(printable(text), err=True)
-
-
-def _logs_json(ctx: click.Context) -> bool:
-    return ctx.meta.get("log_format") == "json"
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if ctx.auto_envvar_prefix is not None:
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"Variables such as {ctx.auto_envvar_prefix}_LOG_FORMAT=json set options, too."
+            )
+        super().format_epilog(ctx, formatter)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -178,15 +113,21 @@ def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         raise UsageProblemError(
             f"--config {path} is not TOML ({error})", hint="See the examples folder for one."
         ) from error
-    known = {param.name for param in ctx.command.params if isinstance(param, click.Option)}
-    defaults = {key.replace("-", "_"): value for key, value in values.items()}
-    for key in defaults:
-        if key not in known or key == "config":
+    known = {
+        flag_of(param).removeprefix("--"): param.name
+        for param in ctx.command.params
+        if isinstance(param, click.Option) and param.name != "config"
+    }
+    named = {}
+    for key, value in values.items():
+        name = known.get(key.replace("_", "-"))
+        if name is None:
             raise UsageProblemError(
                 f"--config {path}: {key!r} is not an option of {ctx.info_name}",
                 hint=f"`{ctx.command_path} --help` lists them.",
             )
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+        named[name] = value
+    ctx.default_map = {**(ctx.default_map or {}), **named}
 
 
 def default_of(settings: type[Any], name: str) -> Any:
@@ -268,6 +209,13 @@ def out_option(help_text: str) -> Callable[[_Function], _Function]:
 
 
 def print_result(text: str) -> None:
-    """Write a result to stdout; colours stay out of files, pipes and where NO_COLOR is set."""
+    """Write a result to stdout; colours stay out of files, pipes and where NO_COLOR is set.
+
+    A reader that is gone, as `head` after ten lines, ends the command quietly.
+    """
     color = False if os.environ.get("NO_COLOR") else None
-    click.echo(printable(text), file=sys.stdout, color=color)
+    try:
+        click.echo(printable(text), file=sys.stdout, color=color)
+    except BrokenPipeError:
+        drop_the_rest(sys.stdout)
+        raise click.exceptions.Exit(READER_GONE) from None

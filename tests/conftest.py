@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from rasterio.transform import from_origin
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.shards import shard_path, writing_shard
+from hyseg_cli.geo.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.card import ModelCard, load_model, save_model
@@ -130,10 +132,29 @@ def write_map():
                         shard.append(part[None, start : start + rows])
                     shard.finish({})
             sources = [Source(shard_path(work, unit), unit.window) for unit in units]
-            put_in_place(write_cog(work, "map.tif", spec, sources), spec, path)
+            sidecar = sidecar_of_classes(
+                spec.legend, np.bincount(classes.ravel(), minlength=256), None
+            )
+            beside = {path.with_name(path.name + SIDECAR_SUFFIX): sidecar}
+            put_in_place(write_cog(work, "map.tif", spec, sources), path, beside)
             work.finish()
 
     return write
+
+
+@pytest.fixture(scope="session")
+def gdalinfo():
+    """What Debian's GDAL, of another version than the one in rasterio, tells of a raster."""
+    program = shutil.which("gdalinfo")
+    if program is None:
+        pytest.skip("gdalinfo is not installed (gdal-bin)")
+
+    def read(path):
+        told = subprocess.run([program, "-json", path], check=True, capture_output=True, text=True)
+        assert told.stderr == ""
+        return json.loads(told.stdout)
+
+    return read
 
 
 @pytest.fixture(scope="session")

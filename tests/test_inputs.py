@@ -55,11 +55,10 @@ def model(tmp_path, legend, monkeypatch):
 
 @pytest.fixture
 def predict(tmp_path, model):
-    def run(scene):
+    def run(scene, *flags):
         out = tmp_path / "map.tif"
-        return out, CliRunner().invoke(
-            cli, ["predict", str(scene), "--out", str(out), "-m", str(model), "-q"]
-        )
+        words = ["predict", str(scene), "--out", str(out), "-m", str(model), *flags]
+        return out, CliRunner().invoke(cli, words)
 
     return run
 
@@ -250,7 +249,7 @@ def test_a_server_that_dies_is_one_error_and_nothing_is_left(
     large_scene(write_raster)
     before = sorted(tmp_path.iterdir())
     _, address = serve(lives=4)
-    _, result = predict(f"{address}/far.tif")
+    _, result = predict(f"{address}/far.tif", "-q")
     assert result.exit_code == 1, result.output
     lines = result.stderr.splitlines()
     assert len(lines) == 2

@@ -90,9 +90,7 @@ QUICK = ("netherlands", "bali_drone_rotated_footprint", "dakota_four_bands_of_20
 def test_a_real_scene_maps_in_one_command(shared, tmp_path, name):
     path, flags = SCENES[name]
     out = tmp_path / "landcover.tif"
-    result = CliRunner().invoke(
-        cli, ["predict", str(shared / path), "--out", str(out), "-q", *flags]
-    )
+    result = CliRunner().invoke(cli, ["predict", str(shared / path), "--out", str(out), *flags])
     assert result.exit_code == 0, result.output
     with open_quietly(shared / path) as scene, open_quietly(out) as found:
         assert found.shape == scene.shape

@@ -1,6 +1,7 @@
 """The arrows of the house: who may import whom, and what `--help` may load."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,16 @@ ALLOWED = {
         "hyseg_cli.learn",
         "hyseg_cli.workflows",
     },
+    "hyseg_cli.ending": {"hyseg_cli.console", "hyseg_cli.errors"},
+    "hyseg_cli.environment": {"hyseg_cli.errors"},
     "hyseg_cli.option_types": set(),
-    "hyseg_cli.options": {"hyseg_cli.console", "hyseg_cli.errors", "hyseg_cli.option_types"},
+    "hyseg_cli.options": {
+        "hyseg_cli.console",
+        "hyseg_cli.ending",
+        "hyseg_cli.environment",
+        "hyseg_cli.errors",
+        "hyseg_cli.option_types",
+    },
     "hyseg_cli.commands": {
         "hyseg_cli.console",
         "hyseg_cli.errors",
@@ -64,6 +73,7 @@ ALLOWED = {
         "hyseg_cli",
         "hyseg_cli.commands",
         "hyseg_cli.console",
+        "hyseg_cli.environment",
         "hyseg_cli.options",
         "hyseg_cli.settings",
         "hyseg_cli.workflows",
@@ -133,6 +143,27 @@ heavy = {{"torch", "rasterio", "numpy", "geopandas", "lightning", "rich", "ray"}
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("line", ["hyseg pre", "hyseg predict --tt", "hyseg evaluate --split "])
+def test_completion_loads_neither_torch_nor_gdal(line):
+    program = """
+import sys
+from hyseg_cli.cli import cli
+try:
+    cli(prog_name="hyseg")
+except SystemExit as exit:
+    assert exit.code == 0, exit.code
+heavy = {"torch", "rasterio", "numpy", "geopandas", "lightning", "rich"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    place = str(len(line.split(" ")) - 1)
+    variables = {"_HYSEG_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": place}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True, capture_output=True, timeout=60, env=os.environ | variables,
+    )  # fmt: skip
+    assert done.stdout
 
 
 def test_no_file_outgrows_its_subject():

@@ -32,7 +32,9 @@ from hyseg_cli.settings import EvaluateSettings
 @click.option(
     "--reference", type=FILE, help="The truth: a raster of class ids or colours, or polygons."
 )
-@click.option("--legend", type=FILE, help="Legend of the maps.  [default: their own]")
+@click.option(
+    "--legend", type=FILE, help="Names and colours of the map's classes.  [default: the map's own]"
+)
 @click.option(
     "--reference-legend",
     type=FILE,
@@ -42,7 +44,7 @@ from hyseg_cli.settings import EvaluateSettings
     "--class-field",
     default=default_of(EvaluateSettings, "class_field"),
     show_default=True,
-    help="Column of polygons that holds the class, by name or id.",
+    help="Column of a vector file that holds the class, by name or id.",
 )
 @click.option(
     "--map-classes",
@@ -90,23 +92,33 @@ from hyseg_cli.settings import EvaluateSettings
     "--tile-size",
     default=default_of(EvaluateSettings, "tile_size"),
     show_default=True,
-    help="Side of the tiles that the model sees, in pixels.",
+    help="Side of a tile in pixels of the network, a multiple of 32.",
 )
 @click.option(
     "--overlap",
     type=int,
-    help="Pixels that neighbouring tiles share.  [default: a quarter of the tile]",
+    help="Pixels that neighbouring tiles share, a multiple of 32.  [default: a quarter]",
 )
-@click.option("--batch-size", default=default_of(EvaluateSettings, "batch_size"), show_default=True)
+@click.option(
+    "--batch-size",
+    default=default_of(EvaluateSettings, "batch_size"),
+    show_default=True,
+    help="Tiles that run through the network at once on a GPU.",
+)
 @device_option(EvaluateSettings)
-@click.option("--seed", default=default_of(EvaluateSettings, "seed"), show_default=True)
+@click.option(
+    "--seed",
+    default=default_of(EvaluateSettings, "seed"),
+    show_default=True,
+    help="Seed of the prior's noise; the same place draws the same noise in every tile.",
+)
 @click.option(
     "--fail-under",
     multiple=True,
     metavar="METRIC=VALUE",
     help="Exit with 5 if a score is below, such as miou=0.6 or iou.road=0.4; repeat.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--csv", type=FILE, help="Also write all scores to a table.")
 @click.option(
     "--report",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hyseg_cli.options import (
+    FILE,
     HysegCommand,
     bands_option,
     console,
@@ -20,12 +21,13 @@ DOES_NOT_FIT = 4
 
 
 @click.command(cls=HysegCommand)
-@click.argument("path", required=False)
+@click.argument("path", required=False, shell_complete=FILE.shell_complete)
 @model_option
 @bands_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--stac", "as_item", is_flag=True, help="Print the STAC Item of a model, as JSON.")
 @click.pass_context
-def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def info(ctx: click.Context, /, *, as_json: bool, as_item: bool, **options: Any) -> None:
     """Tell what PATH is: a scene, a map or a model, found by looking into it.
 
     Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
@@ -37,6 +39,11 @@ def info(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
     settings = InfoSettings(**options)
     with console() as report:
+        if as_item:
+            from hyseg_cli.workflows import model_item
+
+            print_result(json.dumps(model_item.run(settings), indent=2, allow_nan=False))
+            return
         result = workflow.run(settings, report)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if settings.model is not None and getattr(result, "misfit", None) is not None:

@@ -21,7 +21,7 @@ def models() -> None:
 
 
 @models.command("list", cls=HysegCommand)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def list_(*, as_json: bool) -> None:
     """List names, classes, bands, resolution and files."""
     from hyseg_cli.workflows import models as workflow
@@ -32,7 +32,7 @@ def list_(*, as_json: bool) -> None:
 
 @models.command(cls=HysegCommand)
 @click.argument("model", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def show(*, model: Path, as_json: bool) -> None:
     """Tell what MODEL is, a name or a file: what `hyseg info` tells of it."""
     from hyseg_cli.workflows.info import describe_model

@@ -27,7 +27,9 @@ SOME_FAILED = 6
 
 
 @click.command(cls=HysegCommand)
-@click.argument("inputs", nargs=-1, required=True, metavar="SCENE...")
+@click.argument(
+    "inputs", nargs=-1, required=True, metavar="SCENE...", shell_complete=FILE.shell_complete
+)
 @out_option("The map, a cloud-optimised GeoTIFF (.tif); for several scenes, their folder.")
 @model_option
 @bands_option
@@ -149,6 +151,10 @@ SOME_FAILED = 6
     help="How classes are brought to its pixels: the nearest one, or the most frequent.",
 )
 @click.option(
+    "--style", is_flag=True, help="Also write styles beside the map: .qml (QGIS) and .sld."
+)
+@click.option("--stac", is_flag=True, help="Also write a STAC Item beside the map: .tif.stac.json.")
+@click.option(
     "--preview",
     type=FILE,
     metavar="PNG",
@@ -189,7 +195,7 @@ SOME_FAILED = 6
     help="Write what became of each scene into this file, a line of JSON as soon as it ends.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Tell tiles, memory, disk and time, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @overwrite_option
 @click.pass_context
 def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:

@@ -25,7 +25,7 @@ from hyseg_cli.settings.sample import EXPECTED_ACCURACY
 @out_option("The points: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp.")
 @click.option("--strata", type=FILE, help="Raster of strata.  [default: the classes of MAP]")
 @click.option(
-    "--legend", type=FILE, help="Names of the map's classes.  [default: what the map says]"
+    "--legend", type=FILE, help="Names and colours of the map's classes.  [default: the map's own]"
 )
 @click.option(
     "--allocation",
@@ -56,9 +56,12 @@ from hyseg_cli.settings.sample import EXPECTED_ACCURACY
 )
 @click.option("--min-distance", metavar="AMOUNT", help="Between points: 100m or 10px.")
 @click.option(
-    "--seed", default=default_of(SampleSettings, "seed"), show_default=True, help="Of the draw."
+    "--seed",
+    default=default_of(SampleSettings, "seed"),
+    show_default=True,
+    help="Seed of the draw.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @overwrite_option
 def sample(*, as_json: bool, **options: Any) -> None:
     """Draw random points of MAP, stratified by its classes, to be labelled by an interpreter.

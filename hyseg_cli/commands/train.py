@@ -109,7 +109,12 @@ from hyseg_cli.settings import TrainSettings
     type=int,
     help="Steps of stage 2, the segmentation.  [default: 20000; with --from 1500]",
 )
-@click.option("--batch-size", default=default_of(TrainSettings, "batch_size"), show_default=True)
+@click.option(
+    "--batch-size",
+    default=default_of(TrainSettings, "batch_size"),
+    show_default=True,
+    help="Chips in a step of the training, over all devices.",
+)
 @click.option(
     "--chip-size",
     default=default_of(TrainSettings, "chip_size"),
@@ -179,7 +184,12 @@ from hyseg_cli.settings import TrainSettings
     show_default=True,
     help="GPUs (or, on the CPU, processes) that share each batch; torchrun and SLURM set it.",
 )
-@click.option("--seed", default=default_of(TrainSettings, "seed"), show_default=True)
+@click.option(
+    "--seed",
+    default=default_of(TrainSettings, "seed"),
+    show_default=True,
+    help="Seed of weights, chips, noise and what is held out.",
+)
 @click.option(
     "--resolution",
     type=NumberList(),
@@ -191,7 +201,12 @@ from hyseg_cli.settings import TrainSettings
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
 @click.option("--attribution", default="", help="Whom to credit, for the model card.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: --val-every]")
-@click.option("--resume", is_flag=True, help="Go on where a run with these settings was stopped.")
+@click.option(
+    "--resume/--no-resume",
+    default=default_of(TrainSettings, "resume"),
+    show_default=True,
+    help="Go on where a run with these settings was stopped, or start anew.",
+)
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too, beside metrics.csv.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would be trained, and stop.")
 @overwrite_option

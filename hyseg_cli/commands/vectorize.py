@@ -29,7 +29,7 @@ from hyseg_cli.settings import VectorizeSettings
     help="Name of the layer in a GeoPackage.",
 )
 @click.option(
-    "--legend", type=FILE, help="Names and colours of the classes.  [default: the map's own]"
+    "--legend", type=FILE, help="Names and colours of the map's classes.  [default: the map's own]"
 )
 @click.option(
     "--mmu",
@@ -92,7 +92,10 @@ from hyseg_cli.settings import VectorizeSettings
     show_default=True,
     help="Prove that the polygons share their edges before the file gets its name.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option(
+    "--stac", is_flag=True, help="Also write a STAC Item beside the polygons: .gpkg.stac.json."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @overwrite_option
 def vectorize(*, as_json: bool, **options: Any) -> None:
     """Turn MAP, a class raster of any size, into polygons without gaps or overlaps."""

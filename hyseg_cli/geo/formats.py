@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.stale import STAC_SUFFIX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,20 +32,38 @@ class VectorFormat:
     """About what a polygon takes beside its points, with its attributes and its index entry."""
     point_bytes: float = 16
     """About what a point takes."""
+    media: str = ""
+    """Its media type."""
 
 
 FORMATS = {
     # What is new in later versions is not used, and older programs warn of them.
-    ".gpkg": VectorFormat("GPKG", {"VERSION": "1.2"}),
-    ".fgb": VectorFormat("FlatGeobuf"),
+    ".gpkg": VectorFormat("GPKG", {"VERSION": "1.2"}, media="application/geopackage+sqlite3"),
+    ".fgb": VectorFormat("FlatGeobuf", media="application/vnd.flatgeobuf"),
     # Compressed.
-    ".parquet": VectorFormat("Parquet", polygon_bytes=20, point_bytes=3),
+    ".parquet": VectorFormat(
+        "Parquet", polygon_bytes=20, point_bytes=3, media="application/vnd.apache.parquet"
+    ),
     # RFC 7946: longitude and latitude, right-hand rings; seven decimals are a centimetre.
     ".geojson": VectorFormat(
-        "GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}, "EPSG:4326", 7, 200, 27
+        "GeoJSON",
+        {"RFC7946": "YES", "COORDINATE_PRECISION": "7"},
+        "EPSG:4326",
+        7,
+        200,
+        27,
+        media="application/geo+json",
     ),
-    ".geojsonl": VectorFormat("GeoJSONSeq", {"COORDINATE_PRECISION": "7"}, "EPSG:4326", 7, 200, 27),
-    ".shp": VectorFormat("ESRI Shapefile", {"ENCODING": "UTF-8"}),
+    ".geojsonl": VectorFormat(
+        "GeoJSONSeq",
+        {"COORDINATE_PRECISION": "7"},
+        "EPSG:4326",
+        7,
+        200,
+        27,
+        media="application/geo+json-seq",
+    ),
+    ".shp": VectorFormat("ESRI Shapefile", {"ENCODING": "UTF-8"}, media="application/vnd.shp"),
 }
 """By suffix of the file name."""
 
@@ -69,16 +88,17 @@ def files_of_layer(out: Path, *, numbered: bool = False) -> list[Path]:
         out: The layer's file.
         numbered: The layer is written as several files, `NAME_1.shp` and so on.
     """
+    item = out.with_name(out.name + STAC_SUFFIX)
     if out.suffix == ".shp":
         stem = re.compile(re.escape(out.stem) + (r"_\d+" if numbered else ""))
-        return sorted(
+        return ([item] if item.exists() else []) + sorted(
             path
             for path in out.parent.iterdir()
             if path.suffix in SHAPEFILE_SUFFIXES
             and stem.fullmatch(path.name.removesuffix(".xml").rpartition(".")[0] or path.stem)
         )
     names = [out.name, *(f"{out.name}-{journal}" for journal in ("wal", "shm", "journal"))]
-    return [path for name in names if (path := out.with_name(name)).exists()]
+    return [path for path in (*map(out.with_name, names), item) if path.exists()]
 
 
 def shapefile_bytes(polygons: int, points: int) -> int:

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -23,12 +23,11 @@ from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.control import GroundControl
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import open_dataset
-from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table, sidecar_xml
+from hyseg_cli.geo.stale import stale_files
+from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table
 from hyseg_cli.geo.work import WRITE_ERRORS, WorkFolder, sync, unwritable
 from hyseg_cli.legend import NODATA_ID, Legend
 
-STALE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
-"""Side-cars of an overwritten map that would describe the new one wrongly."""
 BLOCK = 512
 """Side of the blocks of maps."""
 COG_OPTIONS = {
@@ -126,19 +125,29 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def put_in_place(cog: Path, spec: MapSpec, out: Path) -> None:
-    """Give a finished raster its name and, if it holds classes, a side-car with their names.
+def put_in_place(
+    cog: Path, out: Path, beside: Mapping[Path, str] | None = None, kept: Collection[str] = ()
+) -> None:
+    """Give a finished raster its name, and write the files that stand beside it.
+
+    Args:
+        cog: The raster.
+        out: Its name; what stands there is replaced, and side-cars of that go.
+        beside: Texts of files to write beside it.
+        kept: Files that are no side-cars of it, whatever they are called.
 
     Raises:
         HysegError: If the system refuses.
     """
+    beside = beside or {}
     try:
-        for suffix in STALE_SUFFIXES:
-            out.with_name(out.name + suffix).unlink(missing_ok=True)
-        if not spec.shares:
-            sidecar = cog.with_name(cog.name + ".aux.xml")
-            sidecar.write_text(sidecar_xml(spec.legend), encoding="utf-8")
-            _move(sidecar, out.with_name(out.name + ".aux.xml"))
+        for stale in stale_files(out):
+            if stale not in beside and str(stale.resolve()) not in kept:
+                stale.unlink(missing_ok=True)
+        for path, text in beside.items():
+            waiting = cog.with_name(path.name)
+            waiting.write_text(text, encoding="utf-8")
+            _move(waiting, path)
         _move(cog, out)
         sync(out.parent)
     except WRITE_ERRORS as error:

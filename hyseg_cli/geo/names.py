@@ -31,7 +31,7 @@ def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassS
     if legend is None and LEGEND_TAG in scene.tags:
         legend = legend_of(scene)
     if legend is not None:
-        return {entry.id: ClassStyle(entry.name, entry.color) for entry in legend.classes}
+        return styles_of(legend)
     # Tables have an entry for every value; those of classes that do not occur are black.
     colors = {value: color for value, color in palette(scene).items() if any(color)}
     styles = {value: ClassStyle(str(value), color) for value, color in colors.items()}
@@ -39,6 +39,11 @@ def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassS
         known = styles.get(value, ClassStyle(name, GRAY))
         styles[value] = ClassStyle(name, color or known.color)
     return styles
+
+
+def styles_of(legend: Legend) -> dict[int, ClassStyle]:
+    """Name and colour of each class id of a legend."""
+    return {entry.id: ClassStyle(entry.name, entry.color) for entry in legend.classes}
 
 
 def name_of(class_id: int, styles: Mapping[int, ClassStyle]) -> str:

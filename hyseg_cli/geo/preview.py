@@ -23,7 +23,7 @@ GAP = 16
 """Between the two pictures, and between their parts."""
 LEAST_WIDTH = 720
 """Of the canvas, so that there is room for text beside narrow pictures."""
-STACKED_FROM = 1.5
+STACKED_FROM = 1.75
 """Pictures that are wider than high by more stand above each other."""
 TEXT, LINE = 16, 24
 """Height of letters and of lines."""

@@ -15,11 +15,15 @@ from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.geo.scene import Scene, one_line, open_dataset
+from hyseg_cli.geo.thinned import read_thinned
 
 CACHE_MB = 64
 """Blocks that GDAL keeps: all that grows with a raster that has no overviews."""
 LEAST_SIDE = 16
 """Pixels of the shorter side of a picture, however long the other is."""
+THINNED_FROM, THINNED_TO = 8, 3
+"""Without overviews, pictures smaller than this part of a raster average 3 x 3 of its pixels, not
+all that they stand for."""
 STRETCH = (2.0, 98.0)
 """Percentiles that become black and white where values are no colours yet."""
 MOST_UNEQUAL = 4.0
@@ -78,22 +82,39 @@ def read_reduced(
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, **REMOTE_OPTIONS), open_dataset(path) as dataset:
         part = window or Window(0, 0, *dataset.shape)
         place = RasterWindow(part.col, part.row, part.width, part.height)
-        is_smaller = size[0] <= part.height and size[1] <= part.width
-        how = Resampling.average if is_smaller and not is_classes else Resampling.nearest
+        factor = min(part.height / size[0], part.width / size[1])
+        is_thinned = factor > THINNED_FROM and not (is_classes or dataset.overviews(bands[0]))
+        how = Resampling.average if factor >= 1 and not is_classes else Resampling.nearest
+        shape = (len(bands), *size)
         try:
-            image = dataset.read(
-                list(bands), window=place, out_shape=(len(bands), *size), resampling=how
-            )
-            masks = dataset.read_masks(list(bands), window=place, out_shape=(len(bands), *size))
+            if is_thinned:
+                dense = (THINNED_TO * size[0], THINNED_TO * size[1])
+                image, masks = read_thinned(dataset, bands, part, dense)
+            else:
+                image = dataset.read(list(bands), window=place, out_shape=shape, resampling=how)
+                masks = dataset.read_masks(list(bands), window=place, out_shape=shape) > 0
         except RasterioError as error:
             raise UnusableFileError(
                 f"{path}: cannot be read for a picture ({one_line(error)})",
                 hint="The file is damaged or cut short: fetch or write it again.",
             ) from error
-    valid = (masks > 0).any(axis=0)
+    valid: Mask = np.asarray(masks.any(axis=0))
     if image.dtype.kind == "f":
         valid &= np.isfinite(image).all(axis=0)
-    return image, valid
+    return _averaged(image, valid, THINNED_TO) if is_thinned else (image, valid)
+
+
+def _averaged(image: npt.NDArray[Any], valid: Mask, side: int) -> tuple[npt.NDArray[Any], Mask]:
+    """Means of the valid pixels of squares, and which squares have any."""
+    height, width = valid.shape[0] // side, valid.shape[1] // side
+    cut = (height, side, width, side)
+    counts = valid.reshape(cut).sum(axis=(1, 3))
+    means = np.empty((len(image), height, width), image.dtype)
+    for band, mean in zip(image, means, strict=True):
+        sums = np.where(valid, band, 0).reshape(cut).sum(axis=(1, 3), dtype=np.float64)
+        found = sums / np.maximum(counts, 1)
+        mean[:] = found if image.dtype.kind == "f" else np.rint(found)
+    return means, counts > 0
 
 
 def to_colors(image: npt.NDArray[Any], valid: Mask) -> Colors:

@@ -35,77 +35,71 @@ def rows_of_blocks(block_height: int, tile_height: int) -> int:
 def read_strips(reader: SceneReader, grid: TileGrid, stretch: Stretch) -> Generator[Strip]:
     """The strips of a stretch, top to bottom; the next one is read while one is in use.
 
-    Two strips are held at most, and rows of blocks that reach below them, so memory does not grow
-    with the scene's height.
+    Two strips are held at most, with the rows of blocks that reach below them, so memory does not
+    grow with the scene's height. They take turns in the same memory: a strip may be used until
+    the next one is asked for.
     """
     bands = [grid.band(index) for index in stretch.bands]
     start = grid.cols.starts[stretch.columns[0]]
     cols = range(start, grid.cols.starts[stretch.columns[-1]] + grid.cols.length)
     rows = _Rows(reader, grid, cols, bands[0].row)
     with ThreadPoolExecutor(max_workers=1) as thread:
-        upcoming = thread.submit(_read, rows, 0, bands[0], None)
+        upcoming = thread.submit(rows.of, bands[0])
         for band, following in zip(bands, [*bands[1:], None], strict=True):
             strip = Strip(band, start, upcoming.result())
             if following is not None:
-                shared = grid.rows.overlap
-                upcoming = thread.submit(_read, rows, shared, following, strip.pixels)
+                upcoming = thread.submit(rows.of, following)
             yield strip
 
 
-def _read(rows: _Rows, shared: int, band: Band, above: Pixels | None) -> Pixels:
-    """The pixels of a band; the rows it shares with the band above are copied from there."""
-    parts = rows.take(band.row + band.height)
-    if above is not None and shared > 0:
-        parts = [_part(above, slice(-shared, None)), *parts]
-    if len(parts) == 1:
-        return parts[0]
-    return Pixels(
-        np.concatenate([part.image for part in parts], axis=1),
-        np.concatenate([part.valid for part in parts], axis=0),
-    )
-
-
-def _part(pixels: Pixels, rows: slice) -> Pixels:
-    return Pixels(pixels.image[:, rows], pixels.valid[rows])
-
-
 class _Rows:
-    """Hands out the rows of some columns from top to bottom, and reads whole blocks; mutable."""
+    """Reads the rows of one band after the other, whole blocks and each once; mutable.
+
+    Rows that are still needed are copied from the memory of one band to that of the next. Memory
+    that is asked for again and again, in pieces of ever other sizes, would leave holes in the heap.
+    """
 
     def __init__(self, reader: SceneReader, grid: TileGrid, cols: range, first_row: int) -> None:
         self._reader = reader
         self._cols = cols
         self._height = grid.rows.size
         self._step = rows_of_blocks(reader.scene.block[0], grid.rows.length)
-        self._read_to = first_row
-        self._left: Pixels | None = None
-        """Rows that were read, but not handed out yet."""
+        self._capacity = grid.rows.length + self._step - 1
+        self._first = self._read_to = first_row
+        """Rows of the scene that are held."""
+        self._held: Pixels | None = None
+        self._spare: Pixels | None = None
 
-    def take(self, stop: int) -> list[Pixels]:
-        """The next rows up to `stop`, in parts."""
-        found = []
-        start = self._read_to
-        if self._left is not None:
-            start -= len(self._left.valid)
-            found.append(_part(self._left, slice(stop - start)))
-            self._left = self._rest(self._left, stop - start)
+    def of(self, band: Band) -> Pixels:
+        """The pixels of a band; those of the band before the last are overwritten."""
+        stop = band.row + band.height
+        kept = self._read_to - band.row
+        fresh = None
         if stop > self._read_to:
-            end = self._end_of_blocks(stop)
-            cols = self._cols
-            fresh = self._reader.read(
-                Window(self._read_to, cols.start, end - self._read_to, len(cols))
+            end, cols = self._end_of_blocks(stop), self._cols
+            place = Window(self._read_to, cols.start, end - self._read_to, len(cols))
+            fresh, self._read_to = self._reader.read(place), end
+        target = self._spare or self._room_for(fresh or self._held)
+        if self._held is not None:
+            old = slice(band.row - self._first, band.row - self._first + kept)
+            target.image[:, :kept], target.valid[:kept] = (
+                self._held.image[:, old],
+                self._held.valid[old],
             )
-            found.append(_part(fresh, slice(stop - self._read_to)))
-            self._left = self._rest(fresh, stop - self._read_to)
-            self._read_to = end
-        return found
+        if fresh is not None:
+            new = slice(kept, self._read_to - band.row)
+            target.image[:, new], target.valid[new] = fresh.image, fresh.valid
+        self._spare, self._held, self._first = self._held, target, band.row
+        return Pixels(target.image[:, : band.height], target.valid[: band.height])
 
-    @staticmethod
-    def _rest(pixels: Pixels, used: int) -> Pixels | None:
-        if used >= len(pixels.valid):
-            return None
-        # Copied, so that the rows handed out can be let go.
-        return Pixels(pixels.image[:, used:].copy(), pixels.valid[used:].copy())
+    def _room_for(self, pixels: Pixels | None) -> Pixels:
+        """Memory for a band of such pixels, and for the rows of blocks below it."""
+        if pixels is None:
+            message = "a band without rows"
+            raise ValueError(message)
+        bands, _, width = pixels.image.shape
+        image = np.empty((bands, self._capacity, width), pixels.image.dtype)
+        return Pixels(image, np.empty((self._capacity, width), bool))
 
     def _end_of_blocks(self, stop: int) -> int:
         """Where the blocks end that hold the row before `stop`; rows beyond the scene have none."""

@@ -32,14 +32,6 @@ def category_element(legend: Legend) -> ET.Element:
     return element
 
 
-def sidecar_xml(legend: Legend) -> str:
-    """The `.aux.xml` file from which GDAL, QGIS and ArcGIS take the class names."""
-    root = ET.Element("PAMDataset")
-    ET.SubElement(root, "PAMRasterBand", band="1").append(category_element(legend))
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode") + "\n"
-
-
 def legend_of(scene: Scene) -> Legend:
     """The legend that a map written by hyseg carries.
 

@@ -15,6 +15,7 @@ from hyseg_cli.legend import format_color
 FIELD = "class_name"
 """Attribute that polygons are coloured by."""
 
+_DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _SLD = "http://www.opengis.net/sld"
 _OGC = "http://www.opengis.net/ogc"
 
@@ -47,13 +48,7 @@ def to_qml(styles: Mapping[int, ClassStyle]) -> str:
 
 def to_sld(styles: Mapping[int, ClassStyle], layer: str) -> str:
     """An OGC style with one rule for each class."""
-    ET.register_namespace("", _SLD)
-    ET.register_namespace("ogc", _OGC)
-    root = ET.Element(f"{{{_SLD}}}StyledLayerDescriptor", version="1.0.0")
-    named = ET.SubElement(root, f"{{{_SLD}}}NamedLayer")
-    ET.SubElement(named, f"{{{_SLD}}}Name").text = layer
-    user = ET.SubElement(named, f"{{{_SLD}}}UserStyle")
-    feature = ET.SubElement(user, f"{{{_SLD}}}FeatureTypeStyle")
+    root, feature = _sld_of(layer)
     for style in styles.values():
         rule = ET.SubElement(feature, f"{{{_SLD}}}Rule")
         ET.SubElement(rule, f"{{{_SLD}}}Name").text = style.name
@@ -68,6 +63,51 @@ def to_sld(styles: Mapping[int, ClassStyle], layer: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def to_raster_qml(styles: Mapping[int, ClassStyle]) -> str:
+    """A QGIS style that shows the classes of a raster, and nothing where there is none."""
+    root = ET.Element("qgis", version="3.22", styleCategories="Symbology")
+    pipe = ET.SubElement(root, "pipe")
+    renderer = ET.SubElement(
+        pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
+    )
+    palette = ET.SubElement(renderer, "colorPalette")
+    for class_id, style in sorted(styles.items()):
+        ET.SubElement(
+            palette, "paletteEntry", value=str(class_id), label=style.name,
+            color=format_color(style.color), alpha="255",
+        )  # fmt: skip
+    ET.indent(root)
+    return _DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def to_raster_sld(styles: Mapping[int, ClassStyle], layer: str) -> str:
+    """An OGC style that gives each value of a raster its colour."""
+    root, feature = _sld_of(layer)
+    rule = ET.SubElement(feature, f"{{{_SLD}}}Rule")
+    symbolizer = ET.SubElement(rule, f"{{{_SLD}}}RasterSymbolizer")
+    ET.SubElement(symbolizer, f"{{{_SLD}}}Opacity").text = "1"
+    # Values that are not listed stay empty; without the type, colours would run into each other.
+    colors = ET.SubElement(symbolizer, f"{{{_SLD}}}ColorMap", type="values")
+    for class_id, style in sorted(styles.items()):
+        ET.SubElement(
+            colors, f"{{{_SLD}}}ColorMapEntry", quantity=str(class_id), label=style.name,
+            color=format_color(style.color), opacity="1",
+        )  # fmt: skip
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _sld_of(layer: str) -> tuple[ET.Element, ET.Element]:
+    """A document for a layer, and the element in it that holds the rules."""
+    ET.register_namespace("", _SLD)
+    ET.register_namespace("ogc", _OGC)
+    root = ET.Element(f"{{{_SLD}}}StyledLayerDescriptor", version="1.0.0")
+    named = ET.SubElement(root, f"{{{_SLD}}}NamedLayer")
+    ET.SubElement(named, f"{{{_SLD}}}Name").text = layer
+    user = ET.SubElement(named, f"{{{_SLD}}}UserStyle")
+    return root, ET.SubElement(user, f"{{{_SLD}}}FeatureTypeStyle")
+
+
 _LAYER_STYLES = """
 CREATE TABLE layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
@@ -80,10 +120,10 @@ CREATE TABLE layer_styles (
 """The table in which QGIS looks for styles; its columns are fixed by that program."""
 
 
-def add_geopackage_style(
-    path: Path, layer: str, geometry: str, styles: Mapping[int, ClassStyle]
-) -> None:
+def add_geopackage_style(path: Path, layer: str, styles: Mapping[int, ClassStyle]) -> None:
     """Store the default style of a layer inside its GeoPackage.
+
+    QGIS takes it only if it names the geometry column, which GDAL calls as it likes.
 
     Raises:
         HysegError: If the file cannot be written.
@@ -98,8 +138,9 @@ def add_geopackage_style(
             database.execute(
                 "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name,"
                 " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description)"
-                " VALUES ('', '', ?, ?, 'land cover', ?, ?, 1, 'classes in their colours')",
-                (layer, geometry, to_qml(styles), to_sld(styles, layer)),
+                " SELECT '', '', table_name, column_name, 'land cover', ?, ?, 1,"
+                " 'classes in their colours' FROM gpkg_geometry_columns WHERE table_name = ?",
+                (to_qml(styles), to_sld(styles, layer), layer),
             )
     except sqlite3.Error as error:
         raise HysegError(

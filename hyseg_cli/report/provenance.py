@@ -23,10 +23,14 @@ OUTPUTS = frozenset(
 
 MAP_TAGS = {
     "HYSEG_MODEL": "Model",
+    "HYSEG_MODEL_NAME": "Name of the model",
     "HYSEG_VERSION": "Made by hyseg",
     "HYSEG_INPUT": "Made of",
+    "HYSEG_INPUT_SIZE": "Its pixels, across x down",
     "HYSEG_SETTINGS": "Made with",
-    "HYSEG_ATTRIBUTION": "Training data",
+    "HYSEG_DATA": "Training data",
+    "HYSEG_LICENCE": "Their licence",
+    "HYSEG_ATTRIBUTION": "Attribution",
 }
 """What maps of hyseg tell of themselves, and what to call it."""
 

@@ -75,6 +75,10 @@ class PredictSettings:
     """Side of its pixels in units of its CRS; None for the finest of the scenes."""
     mosaic_resampling: Literal["nearest", "mode"] = "nearest"
     """How classes are brought to its pixels."""
+    style: bool = False
+    """Write styles beside the map, OUT.qml and OUT.sld."""
+    stac: bool = False
+    """Write a STAC Item beside the map, OUT.tif.stac.json."""
     preview: Path | None = None
     """Where to draw the scene beside its map."""
     report: Path | None = None

@@ -47,6 +47,8 @@ class VectorizeSettings:
     """CRS to write in; None for the raster's."""
     split_files: bool = False
     """Write as many Shapefiles as their limit of 2 GB asks for."""
+    stac: bool = False
+    """Write a STAC Item beside the polygons, OUT.gpkg.stac.json."""
     check: bool = True
     """Prove that the polygons form a coverage before the output gets its name."""
     overwrite: bool = False

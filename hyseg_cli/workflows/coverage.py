@@ -22,6 +22,7 @@ from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.workflows.polygon_item import write_polygon_item
 from hyseg_cli.workflows.polygons import PolygonJob
 
 GDAL_CACHE_MB = 128
@@ -82,7 +83,10 @@ def vectorize_map(
         files, summary, proof = job.write(source, regions)
         if settings.sieve_out is not None and sieve_work is not None:
             move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
-        return VectorizeResult(files, summary, styles, merged, proof)
+        result = VectorizeResult(files, summary, styles, merged, proof)
+        if settings.stac:
+            files.append(write_polygon_item(scene, settings, result))
+        return result
 
 
 @contextmanager

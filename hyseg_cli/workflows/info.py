@@ -98,7 +98,7 @@ def run(settings: InfoSettings, report: Report) -> ModelInfo | SceneInfo | MapIn
         UsageProblemError: If there is no such file and no model of that name.
         HysegError: One of its kinds, if it cannot be read.
     """
-    model = _model_meant(settings.path)
+    model = model_meant(settings.path)
     if model is not None:
         return describe_model(model)
     facts = read_facts(open_scene(settings.path or ""))
@@ -120,7 +120,7 @@ def describe_model(model: Path) -> ModelInfo:
     return ModelInfo(path, card, {side: measure_cost(card.config, side) for side in SIDES})
 
 
-def _model_meant(path: str | None) -> Path | None:
+def model_meant(path: str | None) -> Path | None:
     """The model that is to be told of, None if it is something else.
 
     What is there is known by its first bytes. The name matters only for what is not there, or

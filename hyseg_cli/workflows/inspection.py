@@ -11,6 +11,7 @@ from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.contract import Contract, match
 from hyseg_cli.learn.shift import Shift, measure_shift
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.areas import distorted_areas
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class Inspection:
     validity: Validity
     shift: Shift | None
     """How far its values are from the training's; None if that is not known."""
+    distortion: str | None
+    """What is to be said of areas in its CRS."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What may cost accuracy."""
-        far = (self.shift.warning,) if self.shift and self.shift.warning else ()
-        return self.contract.warnings + far
+        found = (self.shift and self.shift.warning, self.distortion)
+        return self.contract.warnings + tuple(warning for warning in found if warning)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -51,4 +54,5 @@ def inspect_scene(path: str, card: ModelCard, settings: PredictSettings) -> Insp
         scene, contract.bands, nodata=settings.src_nodata, find_collars=settings.collar == "auto"
     )
     with SceneReader(scene, contract.bands, validity=validity) as reader:
-        return Inspection(scene, contract, validity, measure_shift(reader, card))
+        shift = measure_shift(reader, card)
+    return Inspection(scene, contract, validity, shift, distorted_areas(scene))

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.counts import count_rows, exchange
+from hyseg_cli.geo.counts import exchange
+from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.heap import give_back_freed
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.shards import is_done, read_summary, shard_path, writing_shard
+from hyseg_cli.geo.stale import STAC_SUFFIX
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import Stretch, Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.stitch import Classify, FinishedRows, map_strips
 from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.workflows.beside import files_beside
+from hyseg_cli.workflows.class_tally import Tally
+from hyseg_cli.workflows.map_item import map_item
 from hyseg_cli.workflows.mapping_plan import Plan
 
 GDAL_CACHE_MB = 64
@@ -32,32 +38,6 @@ GDAL_CACHE_MB = 64
 
 Advance = Callable[[int], None]
 """Told of pixels that are done."""
-
-
-@dataclass
-class Tally:
-    """Pixels and ground by class id, and the time they took; mutable."""
-
-    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1, np.int64))
-    area_m2: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1))
-    seconds: float = 0.0
-
-    def count(self, ids: npt.NDArray[np.uint8], row_areas_m2: npt.NDArray[np.float64]) -> None:
-        """Add rows of class ids, and the area of a pixel of each row."""
-        count_rows(ids, row_areas_m2, self.pixels, self.area_m2)
-
-    def add(self, summary: dict[str, Any]) -> None:
-        """Add what `to_dict` told of another tally."""
-        for key, (pixels, area) in summary["classes"].items():
-            self.pixels[int(key)] += pixels
-            self.area_m2[int(key)] += area
-        self.seconds += summary["seconds"]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers of the classes that occur, ready for JSON."""
-        found = np.flatnonzero(self.pixels)
-        classes = {int(i): (int(self.pixels[i]), float(self.area_m2[i])) for i in found}
-        return {"classes": classes, "seconds": self.seconds}
 
 
 Publish = Callable[[Tally, dict[Path, Path]], None]
@@ -129,6 +109,7 @@ def _write_stretch(
                 advance(ids.size)
             tally.seconds = time.perf_counter() - started
             shard.finish(tally.to_dict())
+        give_back_freed()
 
 
 def _stack(
@@ -174,9 +155,15 @@ def merge(
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    work.start_finishing([*also, *(output.path for output in plan.outputs)])
+    beside = [files_beside(plan, *pair, tally) for pair in zip(plan.outputs, cogs, strict=True)]
+    if STAC_SUFFIX in plan.beside:
+        item = json.dumps(map_item(plan, cogs, tally), indent=2, allow_nan=False)
+        beside[0][plan.beside[STAC_SUFFIX]] = item + "\n"
+    kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
+    paths = [output.path for output in plan.outputs]
+    work.start_finishing([*also, *paths, *plan.beside.values()])
     if publish is not None:
-        publish(tally, {output.path: cog for cog, output in zip(cogs, plan.outputs, strict=True)})
-    for cog, output in reversed(list(zip(cogs, plan.outputs, strict=True))):
-        put_in_place(cog, output.spec, output.path)
+        publish(tally, dict(zip(paths, cogs, strict=True)))
+    for path, cog, texts in reversed(list(zip(paths, cogs, beside, strict=True))):
+        put_in_place(cog, path, texts, kept)
     return tally

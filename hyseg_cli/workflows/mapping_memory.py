@@ -21,12 +21,13 @@ def bytes_per_column(
 ) -> int:
     """Memory that one column of the rows in work takes.
 
-    Two strips, the masks of the one that is being read and the blocks below it, the sums of the
-    tiles with what is made of them, and the rows that wait to be written.
+    Two strips with the blocks below them, what is being read and its masks, the sums of the tiles
+    with what is made of them, and the rows that wait to be written.
     """
     itemsize = max(_itemsize(scene.dtypes[band - 1]) for band in bands)
     blocks = rows_of_blocks(scene.block[0], grid.rows.length) - 1
-    strips = (2 * grid.rows.length + blocks) * (len(bands) * itemsize + 1)
+    # The third is what is being read.
+    strips = (3 * grid.rows.length + 3 * blocks) * (len(bands) * itemsize + 1)
     masks = grid.rows.length * (len(bands) + 1)
     sums = 4 * classes * grid.rows.length
     # The channels, and the levels if there are any.

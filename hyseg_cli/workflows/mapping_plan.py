@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from hyseg_cli.geo.mosaic import MapSpec
 from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.units import Unit, cut_units
-from hyseg_cli.learn.card import MODEL_TAG, ModelCard
+from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.inspection import Inspection
+from hyseg_cli.workflows.map_tags import map_tags
 from hyseg_cli.workflows.mapping_memory import (
     bytes_for_rows,
     bytes_of_resampling,
@@ -52,6 +53,8 @@ class Output:
 class Plan:
     """How a scene is mapped."""
 
+    source: str
+    """The scene as it was named."""
     inspection: Inspection
     """The scene, and how the model reads it."""
     legend: Legend
@@ -63,6 +66,8 @@ class Plan:
     units: tuple[Unit, ...]
     outputs: tuple[Output, ...]
     """The map comes first."""
+    beside: Mapping[str, Path]
+    """Files that are wanted beside the map, by what their names end in."""
     settled: dict[str, Any]
     """All that the result depends on."""
     working_bytes: int
@@ -77,6 +82,11 @@ class Plan:
     def out(self) -> Path:
         """The map."""
         return self.outputs[0].path
+
+    @property
+    def has_area(self) -> bool:
+        """Whether pixels have an area on the ground that is known."""
+        return self.scene.is_georeferenced
 
     @property
     def shard_bands(self) -> int:
@@ -149,7 +159,7 @@ def make_plan(
     )
     area = AreaOfInterest(settings.aoi, scene) if settings.aoi else None
     window = _window(scene, area, job, settings)
-    outputs = _outputs(scene, grid, window, card, digest, job, settings)
+    outputs = _outputs(inspection, grid, window, card, digest, job, settings)
     count = sum(output.spec.band_count for output in outputs)
     pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(card.legend), count)
     budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
@@ -162,6 +172,7 @@ def make_plan(
         )
     widest = max(unit.window.width for unit in units) + grid.cols.length
     return Plan(
+        source=job.scene,
         inspection=inspection,
         legend=card.legend,
         grid=grid,
@@ -169,6 +180,7 @@ def make_plan(
         area=area,
         units=units,
         outputs=outputs,
+        beside=job.beside,
         settled=_settled(inspection, digest, precision, window, area, job, columns, settings),
         working_bytes=widest * pixel_bytes + resampling,
     )
@@ -195,7 +207,7 @@ def _window(
 
 
 def _outputs(
-    scene: Scene,
+    inspection: Inspection,
     grid: TileGrid,
     window: Window,
     card: ModelCard,
@@ -203,30 +215,12 @@ def _outputs(
     job: Job,
     settings: PredictSettings,
 ) -> tuple[Output, ...]:
-    tags = {
-        "HYSEG_VERSION": __version__,
-        MODEL_TAG: digest,
-        "HYSEG_SETTINGS": json.dumps(
-            {
-                "tile_size": settings.tile_size,
-                "overlap": settings.overlap_px,
-                "seed": settings.seed,
-                "noise": settings.noise,
-                "tta": settings.tta,
-                "gsd": settings.gsd,
-                "collar": settings.collar,
-                "src_nodata": settings.src_nodata,
-            }
-        ),
-        TILES_TAG: describe_tiles(grid, window),
-        "HYSEG_INPUT": Path(job.scene).name,
-        "HYSEG_ATTRIBUTION": card.data.attribution,
-    }
+    scene = inspection.scene
     placed, corner = scene, window
     if job.itself is not None and job.window is not None:
         placed, corner = job.itself, window.seen_from(job.window)
-    if "AREA_OR_POINT" in placed.tags:
-        tags["AREA_OR_POINT"] = placed.tags["AREA_OR_POINT"]
+    tags = map_tags(inspection, placed, card, digest, job, settings)
+    tags[TILES_TAG] = describe_tiles(grid, window)
     spec = MapSpec(
         height=window.height,
         width=window.width,

@@ -30,7 +30,6 @@ from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_c
 from hyseg_cli.geo.features import RecordBuilder, Summary, attributes_of
 from hyseg_cli.geo.formats import (
     FORMATS,
-    GEOMETRY,
     SHAPEFILE_LIMIT,
     VectorFormat,
     files_of_layer,
@@ -145,7 +144,7 @@ class PolygonJob:
                 for c in np.unique(regions.class_ids[1:])
             }
             path = self.work / "layer" / names[0]
-            add_geopackage_style(path, self.settings.layer, GEOMETRY, present)
+            add_geopackage_style(path, self.settings.layer, present)
         replaced = files_of_layer(self.settings.out, numbered=self.settings.split_files)
         move_into_place(self.work / "layer", names, self.settings.out.parent, replaced)
         records.summary.vertices = shapes.vertices

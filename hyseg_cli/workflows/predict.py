@@ -82,7 +82,7 @@ def _map_one_by_one(
         except HysegError as error:
             if is_single(settings) or settings.on_error == "stop":
                 raise
-            report.warn(f"{job.scene} is left out: {error.message}. {error.hint}")
+            report.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
             yield SceneResult(job, "failed", error=error)
 
 

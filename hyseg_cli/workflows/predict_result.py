@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.forecast import Forecast
-from hyseg_cli.workflows.mapping import Tally
 from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.scene_list import Job
 
@@ -30,6 +30,7 @@ class SceneResult:
             "scene": self.job.scene,
             "state": self.state,
             "outputs": [str(path) for path in self.job.outputs.values()],
+            "beside": [str(path) for path in self.job.beside.values()],
         }
         if self.plan is not None:
             inspection = self.plan.inspection
@@ -60,18 +61,27 @@ class SceneResult:
             return f"{self.job.out} {told.get(self.state, self.state)}"
         total = max(1, int(self.tally.pixels.sum()))
         lines = [
-            f"{name:<20} {pixels:>12} px {100.0 * pixels / total:6.2f} % {hectares:>14.2f} ha"
+            f"{name:<20} {pixels:>12} px {100.0 * pixels / total:6.2f} %"
+            + ("" if hectares is None else f" {hectares:>14.2f} ha")
             for _, name, pixels, hectares in self._classes()
         ]
-        return "\n".join([*lines, *(str(path) for path in self.job.outputs.values())])
+        files = (*self.job.outputs.values(), *self.job.beside.values())
+        return "\n".join([*lines, *map(str, files)])
 
-    def _classes(self) -> list[tuple[int, str, int, float]]:
+    def _classes(self) -> list[tuple[int, str, int, float | None]]:
+        """Id, name, pixels and hectares of what occurs; no hectares where pixels have no place."""
         if self.tally is None or self.plan is None:
             return []
         names = dict(zip(self.plan.legend.ids, self.plan.legend.names, strict=True))
         names[NODATA_ID] = "nodata"
+        has_area = self.plan.has_area
         return [
-            (i, names[i], int(self.tally.pixels[i]), float(self.tally.area_m2[i]) / 1e4)
+            (
+                i,
+                names[i],
+                int(self.tally.pixels[i]),
+                float(self.tally.area_m2[i]) / 1e4 if has_area else None,
+            )
             for i in sorted(names)
             if self.tally.pixels[i]
         ]

@@ -16,7 +16,6 @@ from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
 from hyseg_cli.geo.formats import files_of_layer, move_into_place
-from hyseg_cli.geo.measure import area_distortion
 from hyseg_cli.geo.names import ClassStyle, class_styles, find_classes, name_of
 from hyseg_cli.geo.points import write_points
 from hyseg_cli.geo.population import Floats, Population, PopulationReader, crs_of, pixel_centres
@@ -27,10 +26,10 @@ from hyseg_cli.legend_files import read_legend
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings import SampleSettings
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, parse_expectation
+from hyseg_cli.workflows.areas import distorted_areas
 from hyseg_cli.workflows.outputs import require_free
 
 M2_PER_HA = 10_000.0
-MOST_DISTORTION = 0.02
 GDAL_CACHE_MB = 128
 """GDAL's default is 5 % of the machine's memory; every row is read once or twice."""
 
@@ -115,13 +114,9 @@ def run(settings: SampleSettings, report: Report) -> SampleResult:
 
 def warn_of_areas(scene: Scene, report: Report) -> None:
     """Say so if the areas of a map's CRS are not those on the ground."""
-    factor = area_distortion(scene)
-    if abs(factor - 1.0) > MOST_DISTORTION:
-        report.warn(
-            f"the CRS of {Path(scene.path).name} shows areas {factor:.2f} times as large as they "
-            "are in the middle of the map: hectares, and weights of places, are those of the CRS; "
-            "an equal-area CRS gives true ones"
-        )
+    warning = distorted_areas(scene, "hectares, and weights of places,")
+    if warning is not None:
+        report.warn(warning)
 
 
 def _require_free(settings: SampleSettings, design_file: Path) -> None:

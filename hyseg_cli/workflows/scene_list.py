@@ -10,6 +10,7 @@ from pathlib import Path
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import Scene, is_utf8
+from hyseg_cli.geo.stale import STAC_SUFFIX, STYLE_SUFFIXES
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.settings.check import check, check_report, check_suffix
 from hyseg_cli.workflows.outputs import refuse_inputs
@@ -36,6 +37,10 @@ class Job:
     """This window; None for a scene that is seen alone."""
     itself: Scene | None = None
     """The scene that the window stands for: the map lies where it lies."""
+    with_style: bool = False
+    """Whether styles are wanted beside the map."""
+    with_stac: bool = False
+    """Whether a STAC Item is wanted beside the map."""
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -57,6 +62,13 @@ class Job:
                 "--out": self.out,
             }
         )
+
+    @property
+    def beside(self) -> dict[str, Path]:
+        """Files that are wanted beside the map and named after it, by what their names end in."""
+        styles = {suffix: self.out.with_suffix(suffix) for suffix in STYLE_SUFFIXES}
+        item = {STAC_SUFFIX: self.out.with_name(self.out.name + STAC_SUFFIX)}
+        return (styles if self.with_style else {}) | (item if self.with_stac else {})
 
 
 def _wanted(outputs: dict[str, Path | None]) -> dict[str, Path]:
@@ -89,6 +101,8 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
             settings.probabilities,
             settings.preview,
             settings.report,
+            with_style=settings.style,
+            with_stac=settings.stac,
         )
         for flag, path in job.rasters.items():
             check_suffix(path, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.", flag)
@@ -105,6 +119,8 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
             _in_folder(settings.probabilities, scene, "probabilities.tif"),
             _in_folder(settings.preview, scene, "preview.png"),
             _in_folder(settings.report, scene, "report.html"),
+            with_style=settings.style,
+            with_stac=settings.stac,
         )
         for scene in scenes
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -17,10 +18,11 @@ from hyseg_cli.geo.mosaic import MapSpec, Source, put_in_place, vrt_xml, write_c
 from hyseg_cli.geo.neighbours import find_neighbourhood
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.shards import shard_path, writing_shard
+from hyseg_cli.geo.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.style import legend_of
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.card import MODEL_TAG
-from hyseg_cli.legend import Legend
+from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 from hyseg_cli.workflows.scene_list import Job
@@ -138,6 +140,7 @@ def _write_tiff(
     with work.locked():
         work.settle(settled, resume=False)
         blocks = list(blocks_of(frame))
+        pixels = np.zeros(NODATA_ID + 1, np.int64)
         sources, done, total = [], 0, sum(unit.pixels for unit, _ in blocks)
         for unit, numbers in blocks:
             reaching = [layers[number] for number in numbers]
@@ -145,11 +148,13 @@ def _write_tiff(
             with writing_shard(work, unit, 1) as shard:
                 shard.append(ids[None])
                 shard.finish({})
+            pixels += np.bincount(ids.ravel(), minlength=NODATA_ID + 1)
             sources.append(Source(shard_path(work, unit), unit.window))
             done += unit.pixels
             report.advance(f"joining {work.out.name}", done, total, unit="px")
         cog = write_cog(work, "mosaic.tif", spec, sources)
-        put_in_place(cog, spec, work.out)
+        sidecar = work.out.with_name(work.out.name + SIDECAR_SUFFIX)
+        put_in_place(cog, work.out, {sidecar: sidecar_of_classes(spec.legend, pixels, None)})
         work.finish()
 
 

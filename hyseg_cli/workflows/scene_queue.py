@@ -197,7 +197,7 @@ class _Queue:
         job = self._jobs[number]
         if is_single(self._settings) or self._settings.on_error == "stop":
             raise error
-        self._report.warn(f"{job.scene} is left out: {error.message}. {error.hint}")
+        self._report.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
         self._ended.append(SceneResult(job, "failed", error=error))
 
 

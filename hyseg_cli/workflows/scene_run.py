@@ -202,5 +202,6 @@ def require_outputs_free(job: Job, settings: PredictSettings) -> None:
         return
     if settings.dry_run and not is_single(settings) and not settings.out.exists():
         return  # the run itself makes the folders
-    for flag, path in job.outputs.items():
+    named_by = [*job.outputs.items(), *(("--out", path) for path in job.beside.values())]
+    for flag, path in named_by:
         require_free(path, overwrite=settings.overwrite or str(path.absolute()) in own, flag=flag)

@@ -95,6 +95,29 @@ def map_with_torchgeo() -> Any:
     return run
 
 
+def map_with_patchly() -> Any:
+    from patchly import Aggregator, GridSampler
+
+    def run(scene: Path, out: Path, _: Path) -> None:
+        with rasterio.open(scene) as file:
+            pixels = file.read()
+        size = pixels.shape[1:]
+        sampler = GridSampler(
+            image=pixels, spatial_size=size, patch_size=(TILE, TILE), step_size=(STEP, STEP),
+            chunk_size=(4 * TILE, 4 * TILE), spatial_first=False,
+        )  # fmt: skip
+        classes = np.zeros(size, np.uint8)
+        gathered = Aggregator(
+            sampler=sampler, output=classes, weights="gaussian", spatial_first=False, softmax_dim=0
+        )
+        for tile, place in sampler:
+            found = probabilities(torch.from_numpy(tile.astype(np.float32)))
+            gathered.append(found.numpy(), place)
+        write(np.asarray(gathered.get_output()).astype(np.uint8), scene, out)
+
+    return run
+
+
 def map_with_hyseg(*, whole: bool) -> Any:
     from dataclasses import replace
 
@@ -133,6 +156,7 @@ def map_with_hyseg(*, whole: bool) -> Any:
 WAYS = {
     "monai": map_with_monai,
     "torchgeo": map_with_torchgeo,
+    "patchly": map_with_patchly,
     "hyseg, shards": lambda: map_with_hyseg(whole=False),
     "hyseg, COG": lambda: map_with_hyseg(whole=True),
 }

@@ -98,7 +98,7 @@ def test_a_window_of_the_parts_may_be_written(tmp_path, legend):
         units = [Unit(range(1), range(1), Window(r, 0, h, 400)) for r, h in [(0, 500), (500, 300)]]
         sources = [Source(shard_path(work, u), u.window.seen_from(window)) for u in units]
         small = make_spec(legend, height=600, width=333)
-        put_in_place(write_cog(work, "map.tif", small, sources), small, tmp_path / "map.tif")
+        put_in_place(write_cog(work, "map.tif", small, sources), tmp_path / "map.tif")
     with rasterio.open(tmp_path / "map.tif") as file:
         np.testing.assert_array_equal(file.read(1), classes[window.slices])
 

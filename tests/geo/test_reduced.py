@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 
 from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo import thinned
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reduced import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.scene import open_scene
@@ -21,6 +23,43 @@ def test_images_are_averaged_and_classes_are_picked(write_raster):
     assert np.abs(means[0] - blocks).max() <= 0.5
     classes, _ = read_reduced(path, (2,), (10, 15), is_classes=True)
     assert set(np.unique(classes)) == {3, 200}
+
+
+def test_large_rasters_without_overviews_are_thinned_out_before_they_are_averaged(write_raster):
+    rng = np.random.default_rng(2)
+    blocks = rng.integers(1, 60_000, (2, 9, 12), np.uint16)
+    values = np.kron(blocks, np.ones((1, 30, 30), np.uint16))
+    values[:, ::3, ::2] = 0  # nodata, which no mean may hold
+    blocks[:, 4, 5] = 0
+    values[:, 120:150, 150:180] = 0
+    found, valid = read_reduced(str(write_raster(values, nodata=0)), (1, 2), (9, 12))
+    np.testing.assert_array_equal(found, blocks)
+    assert np.argwhere(~valid).tolist() == [[4, 5]]
+    noise = rng.normal(100, 10, (1, 900, 900)).astype(np.float32)
+    means, _ = read_reduced(str(write_raster(noise, "noise.tif")), (1,), (30, 30))
+    assert means.std() == pytest.approx(10 / 3, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"tiled": True, "blockxsize": 16, "blockysize": 32},
+        {"blockysize": 1},
+        {"blockysize": 7, "interleave": "band"},
+    ],
+    ids=["tiles", "rows", "strips"],
+)
+def test_thinned_pixels_are_those_of_the_whole_array(write_raster, monkeypatch, storage):
+    monkeypatch.setattr(thinned, "CHUNK_COLS", 40)
+    values = np.random.default_rng(3).integers(0, 4, (2, 131, 173), np.uint8)
+    part = Window(10, 7, 100, 150)
+    with rasterio.open(write_raster(values, nodata=3, **storage)) as dataset:
+        image, masks = thinned.read_thinned(dataset, (2, 1), part, (13, 31))
+    rows = 10 + ((np.arange(13) + 0.5) * 100 / 13).astype(int)
+    cols = 7 + ((np.arange(31) + 0.5) * 150 / 31).astype(int)
+    expected = values[[1, 0]][:, rows][:, :, cols]
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_array_equal(masks, expected != 3)
 
 
 def test_a_window_is_read_as_it_stands_in_the_raster(write_raster):

@@ -17,13 +17,14 @@ def test_strips_are_the_windows_of_their_bands(write_raster, size, overlap, phas
     grid = TileGrid.cover(*size, tile=128, overlap=overlap, phase=phase)
     width = grid.cols.starts[-1] + grid.cols.length - grid.cols.first
     with SceneReader(scene, (1, 2)) as reader:
-        strips = list(read_strips(reader, grid, whole_scene(grid)))
-        assert [strip.band for strip in strips] == list(grid.bands())
-        for strip in strips:
+        bands = []
+        for strip in read_strips(reader, grid, whole_scene(grid)):
+            bands.append(strip.band)
             window = Window(strip.band.row, grid.cols.first, strip.band.height, width)
             expected = reader.read(window)
             np.testing.assert_array_equal(strip.pixels.image, expected.image)
             np.testing.assert_array_equal(strip.pixels.valid, expected.valid)
+        assert bands == list(grid.bands())
 
 
 def test_every_row_is_read_once(write_raster, monkeypatch):
@@ -62,11 +63,10 @@ def test_no_block_is_decoded_twice(write_raster, monkeypatch, block):
             return inside(window)
 
         monkeypatch.setattr(reader, "_read_inside", noting)
-        strips = list(read_strips(reader, grid, whole_scene(grid)))
-    for strip in strips:
-        rows = range(max(strip.band.row, 0), min(strip.band.row + strip.band.height, 700))
-        part = strip.pixels.image[:, rows.start - strip.band.row :][:, : len(rows)]
-        np.testing.assert_array_equal(part[:, :, :40], array[:, rows.start : rows.stop])
+        for strip in read_strips(reader, grid, whole_scene(grid)):
+            rows = range(max(strip.band.row, 0), min(strip.band.row + strip.band.height, 700))
+            part = strip.pixels.image[:, rows.start - strip.band.row :][:, : len(rows)]
+            np.testing.assert_array_equal(part[:, :, :40], array[:, rows.start : rows.stop])
     # Blocks twice as high as tiles would fill the memory; those of the last rows are read again
     # for their reflection.
     above = [number for number in decoded if number < 700 // block - 1]

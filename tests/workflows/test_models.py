@@ -11,7 +11,9 @@ import rasterio
 from click.testing import CliRunner
 
 from hyseg_cli.cli import cli
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.card import digest_of
+from hyseg_cli.workflows.calibrate import _own_model
 from hyseg_models.cost import Cost, PartCost
 
 
@@ -105,3 +107,11 @@ def test_a_name_that_no_model_has_is_a_wrong_usage_everywhere(arguments, scene_f
     assert "no model is called 'tony'" in result.stderr
     assert "Did you mean tiny?" in result.stderr
     assert not Path(tmp_path / "out.tif").exists()
+
+
+def test_a_temperature_goes_to_a_model_by_name_but_not_to_the_built_in_one(folder, tmp_path):
+    assert _own_model(Path("tiny")) == folder / "tiny.safetensors"
+    path = tmp_path / "mine.safetensors"
+    assert _own_model(path) == path
+    with pytest.raises(UsageProblemError, match="would change the built-in model"):
+        _own_model(Path("default"))

@@ -103,7 +103,7 @@ def test_the_map_is_the_same_byte_for_byte(tmp_path, scene, model, expected, fla
     assert result.exit_code == 0, result.output
     assert (tmp_path / "map.tif").read_bytes() == expected.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} <= {
-        "expected", "map.tif", "map.tif.aux.xml", "sure.tif"
+        "expected", "map.tif", "map.tif.aux.xml", "sure.tif", "sure.tif.aux.xml"
     }  # fmt: skip
 
 

@@ -1,0 +1,97 @@
+"""How a command ends: done, with an error in two lines, by a signal, or with nobody reading."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hyseg_cli.console import drop_the_rest, json_line, printable
+from hyseg_cli.errors import HysegError, InterruptedRunError
+
+INTERRUPTED = 130
+TERMINATED = 143
+READER_GONE = 141
+"""What shells tell of a program that wrote to a pipe which nobody read any more."""
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM); what it holds is put in order first."""
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that it unwinds as Ctrl-C does."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may choose what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
+    """What `act` gives; an error of it is told on stderr and ends the command with its code."""
+    try:
+        return act()
+    except InterruptedRunError as error:
+        _tell(ctx, "warning", f"{error.message}; {error.hint}")
+        ctx.exit(error.exit_code)
+    except HysegError as error:
+        if ctx.meta.get("debug"):
+            raise
+        _tell(ctx, "error", error.message, error.hint)
+        ctx.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _tell(ctx, "warning", "Interrupted.")
+        ctx.exit(INTERRUPTED)
+    except Terminated:
+        _tell(ctx, "warning", "Terminated.")
+        ctx.exit(TERMINATED)
+    except click.ClickException as error:
+        if not _logs_json(ctx):
+            raise
+        _tell(ctx, "error", error.format_message(), f"See `{ctx.command_path} --help`.")
+        ctx.exit(error.exit_code)
+    except (click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        if ctx.meta.get("debug"):
+            raise
+        _tell(
+            ctx,
+            "error",
+            f"unexpected {type(error).__name__}: {error}",
+            "This is a defect of hyseg; run again with --debug and report what it prints.",
+        )
+        ctx.exit(1)
+
+
+def _tell(ctx: click.Context, level: str, message: str, hint: str = "") -> None:
+    """How a run ended, in the format of the log."""
+    if _logs_json(ctx):
+        more = {"hint": hint} if hint else {}
+        text = json_line(level, message, **more)
+    elif level == "error":
+        text = printable(f"Error: {message}\nHint: {hint}")
+    else:
+        text = printable(message)
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        drop_the_rest(sys.stderr)
+
+
+def _logs_json(ctx: click.Context) -> bool:
+    return ctx.meta.get("log_format") == "json"

@@ -1,0 +1,29 @@
+"""Files of a raster that is written anew, which would describe the new one wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+STAC_SUFFIX = ".stac.json"
+OWN_SUFFIXES = (".aux.xml", ".ovr", ".msk", ".vat.dbf", ".vat.cpg", STAC_SUFFIX)
+"""After the whole name: side-cars of GDAL, attribute tables of ArcGIS, our own STAC Item."""
+PLACE_SUFFIXES = (".tfw", ".tifw", ".tiffw")
+"""Instead of the suffix: world files of TIFFs."""
+STYLE_SUFFIXES = (".qml", ".sld")
+"""Instead of the suffix: styles, which other layers of that name have, too."""
+RASTER_MARKS = (b"<rasterrenderer", b"RasterSymbolizer")
+"""What stands in the style of a raster only."""
+
+
+def stale_files(out: Path) -> list[Path]:
+    """Files beside a raster that describe it and stop to be true when it is overwritten."""
+    own = [out.with_name(out.name + suffix) for suffix in OWN_SUFFIXES]
+    if not out.exists():  # what is named otherwise is somebody else's, or meant for the new one
+        return [path for path in own if path.is_file()]
+    own += [out.with_suffix(suffix) for suffix in PLACE_SUFFIXES]
+    styles = [out.with_suffix(suffix) for suffix in STYLE_SUFFIXES]
+    return [path for path in own if path.is_file()] + list(filter(_is_of_raster, styles))
+
+
+def _is_of_raster(style: Path) -> bool:
+    return style.is_file() and any(mark in style.read_bytes() for mark in RASTER_MARKS)
