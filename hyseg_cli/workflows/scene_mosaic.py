@@ -104,7 +104,8 @@ def _write_vrt(out: Path, layers: list[Layer], legend: Legend, tags: dict[str, s
         whole = find_neighbourhood([layer.scene for layer in layers])
     except UsageProblemError as error:
         raise UsageProblemError(
-            error.message, hint="A VRT joins maps of one grid; give --mosaic the name of a .tif."
+            f"{out} can join maps of one grid only: {error.message}",
+            hint="Give --mosaic the name of a .tif, which has a grid of its own.",
         ) from error
     spec = MapSpec(
         height=whole.height,

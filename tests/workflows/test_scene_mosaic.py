@@ -124,6 +124,16 @@ def test_a_mosaic_of_a_run_in_which_scenes_failed_says_what_it_lacks(tmp_path, s
     assert "all.vrt lacks 1 of 3 scenes" in result.stderr
 
 
+def test_a_vrt_over_maps_of_two_grids_is_refused(tmp_path, scenes, run):
+    with rasterio.open(scenes / "b.tif", "r+") as file:
+        file.transform = file.transform @ rasterio.Affine.scale(2.0)
+    result = run("--mosaic", tmp_path / "all.vrt")
+    assert result.exit_code == 2
+    assert "all.vrt can join maps of one grid only" in result.stderr
+    assert not (tmp_path / "all.vrt").exists()
+    assert len(list((tmp_path / "maps").glob("*.tif"))) == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
