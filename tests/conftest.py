@@ -26,6 +26,8 @@ from hyseg_cli.learn.card import ModelCard, load_model, save_model
 from hyseg_cli.legend import Legend
 from hyseg_models import HySegConfig, build, preset
 
+DISK_SIZE = 400_000
+"""Bytes of the disk that a test may fill."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -194,3 +196,18 @@ def write_raster(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own, in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None:
+        pytest.skip("no mount on this system")
+    words = [mount, "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "tmpfs", folder]
+    if subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("only the superuser may mount a small file system")
+    yield folder
+    subprocess.run([shutil.which("umount"), folder], check=True)

@@ -27,8 +27,11 @@ ALLOWED = {
         "hyseg_cli.geo",
         "hyseg_models",
     },
+    # What workers do is handed to it: it knows neither scenes nor models.
+    "hyseg_cli.cluster": {"hyseg_cli", "hyseg_cli.errors"},
     "hyseg_cli.workflows": {
         "hyseg_cli",
+        "hyseg_cli.cluster",
         "hyseg_cli.errors",
         "hyseg_cli.legend",
         "hyseg_cli.legend_files",
@@ -81,6 +84,7 @@ ALLOWED = {
 }
 FORBIDDEN = {
     "hyseg_cli.geo": {"torch", "click"},
+    "hyseg_cli.cluster": {"torch", "click", "rasterio", "numpy"},
     "hyseg_cli.learn": {"click"},
     "hyseg_cli.workflows": {"click"},
     "hyseg_cli.report": {"click"},
@@ -135,7 +139,7 @@ try:
     cli({arguments!r})
 except SystemExit as exit:
     assert exit.code == 0, exit.code
-heavy = {{"torch", "rasterio", "numpy", "geopandas", "lightning", "rich"}} & set(sys.modules)
+heavy = {{"torch", "rasterio", "numpy", "geopandas", "lightning", "rich", "ray"}} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)

@@ -78,7 +78,24 @@ SOME_FAILED = 6
     "--devices",
     default=default_of(PredictSettings, "devices"),
     show_default=True,
-    help="Processes that share each scene, on as many GPUs or on the CPU.",
+    help="Processes that share the scenes, on as many GPUs or on the CPU.",
+)
+@click.option(
+    "--cluster",
+    metavar="ray|ray://HOST:PORT",
+    help="Share the scenes among workers of the Ray cluster of this machine, or of another one; "
+    "scenes, model and --out lie on storage that all of them share.",
+)
+@click.option(
+    "--workers",
+    type=int,
+    help="Workers of the cluster.  [default: as many as it has room for]",
+)
+@click.option(
+    "--gpus-per-worker",
+    default=default_of(PredictSettings, "gpus_per_worker"),
+    show_default=True,
+    help="GPUs of each of these workers, such as 1 or 0.5; with 0 they work on CPUs.",
 )
 @click.option(
     "--max-memory",
@@ -111,6 +128,27 @@ SOME_FAILED = 6
 )
 @click.option(
     "--probabilities", type=FILE, help="Also write all probabilities, a band for each class."
+)
+@click.option(
+    "--mosaic",
+    type=FILE,
+    help="Join the maps of several scenes: .vrt for a VRT over maps of one grid, .tif for a raster "
+    "of its own. Where maps overlap in it, the higher --confidence counts, else the first.",
+)
+@click.option(
+    "--mosaic-crs", metavar="CRS", help="CRS of the mosaic.  [default: of the first scene]"
+)
+@click.option(
+    "--mosaic-resolution",
+    type=float,
+    help="Pixel side of the mosaic in units of its CRS.  [default: of the finest scene]",
+)
+@click.option(
+    "--mosaic-resampling",
+    type=click.Choice(["nearest", "mode"]),
+    default=default_of(PredictSettings, "mosaic_resampling"),
+    show_default=True,
+    help="How classes are brought to its pixels: the nearest one, or the most frequent.",
 )
 @click.option(
     "--style", is_flag=True, help="Also write styles beside the map: .qml (QGIS) and .sld."
@@ -150,6 +188,11 @@ SOME_FAILED = 6
     default=default_of(PredictSettings, "on_error"),
     show_default=True,
     help="When one of several scenes fails: go on with the others, or stop.",
+)
+@click.option(
+    "--manifest",
+    type=FILE,
+    help="Write what became of each scene into this file, a line of JSON as soon as it ends.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Tell tiles, memory, disk and time, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

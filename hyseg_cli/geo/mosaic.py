@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ class Source:
     path: Path
     window: Window
     """Where it lies in the mosaic; what sticks out is left out."""
+    may_overlap: bool = False
+    """Whether what lies below shows where it holds no data."""
 
 
 def write_cog(
@@ -93,7 +96,7 @@ def write_cog(
     resampling = "AVERAGE" if spec.shares else "MODE"
     vrt = work.path / f"{name}.vrt"
     with work.writing(vrt.name) as path:
-        path.write_text(_vrt_xml(spec, list(sources), first_band), encoding="utf-8")
+        path.write_text(vrt_xml(spec, list(sources), work.path, first_band), encoding="utf-8")
     with work.writing(name) as path:
         rasterio.shutil.copy(vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS)
         if not _is_whole(path):
@@ -167,8 +170,15 @@ def _move(file: Path, out: Path) -> None:
             copy.unlink(missing_ok=True)
 
 
-def _vrt_xml(spec: MapSpec, sources: list[Source], first_band: int) -> str:
-    """A VRT that lays the parts beside each other and carries all metadata of the raster."""
+def vrt_xml(spec: MapSpec, sources: list[Source], folder: Path, first_band: int = 1) -> str:
+    """The text of a VRT over parts of a raster, which carries all metadata of the raster.
+
+    Args:
+        spec: What the raster is.
+        sources: Its parts; where several hold data, the last lies on top.
+        folder: Where the VRT will lie.
+        first_band: Band of the sources that is the raster's first.
+    """
     root = ET.Element("VRTDataset", rasterXSize=str(spec.width), rasterYSize=str(spec.height))
     if spec.crs is not None:
         root.append(srs_element(spec.crs))
@@ -187,13 +197,14 @@ def _vrt_xml(spec: MapSpec, sources: list[Source], first_band: int) -> str:
         else:
             _describe_classes(band, spec.legend)
         for source in sources:
-            band.append(_source_element(source, spec, first_band + index - 1))
+            band.append(_source_element(source, spec, folder, first_band + index - 1))
     return ET.tostring(root, encoding="unicode")
 
 
-def _source_element(source: Source, spec: MapSpec, band: int) -> ET.Element:
-    element = ET.Element("SimpleSource")
-    ET.SubElement(element, "SourceFilename", relativeToVRT="1").text = source.path.name
+def _source_element(source: Source, spec: MapSpec, folder: Path, band: int) -> ET.Element:
+    element = ET.Element("ComplexSource" if source.may_overlap else "SimpleSource")
+    name = os.path.relpath(source.path, folder)
+    ET.SubElement(element, "SourceFilename", relativeToVRT="1").text = name
     ET.SubElement(element, "SourceBand").text = str(band)
     window = source.window
     top, left = max(window.row, 0), max(window.col, 0)
@@ -201,6 +212,8 @@ def _source_element(source: Source, spec: MapSpec, band: int) -> ET.Element:
     height = str(min(window.row_stop, spec.height) - top)
     for name, x, y in (("SrcRect", left - window.col, top - window.row), ("DstRect", left, top)):
         ET.SubElement(element, name, xOff=str(x), yOff=str(y), xSize=width, ySize=height)
+    if source.may_overlap:
+        ET.SubElement(element, "NODATA").text = str(NODATA_ID)
     return element
 
 

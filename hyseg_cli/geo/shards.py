@@ -86,7 +86,7 @@ def writing_shard(work: WorkFolder, unit: Unit, bands: int) -> Iterator[ShardWri
     Raises:
         HysegError: If the system refuses.
     """
-    with work.writing(_name(unit)) as path:
+    with work.writing(shard_path(work, unit).name) as path:
         with (
             rasterio.open(
                 path,
@@ -130,7 +130,7 @@ def is_done(work: WorkFolder, unit: Unit) -> bool:
 
 def shard_path(work: WorkFolder, unit: Unit) -> Path:
     """Where the shard of a unit is."""
-    return work.path / _name(unit)
+    return work.path / f"{unit.name}{work.mark}.tif"
 
 
 def read_summary(work: WorkFolder, unit: Unit) -> dict[str, Any]:
@@ -138,7 +138,3 @@ def read_summary(work: WorkFolder, unit: Unit) -> dict[str, Any]:
     with rasterio.open(shard_path(work, unit)) as shard:
         found: dict[str, Any] = json.loads(shard.tags()[SUMMARY_TAG])
     return found
-
-
-def _name(unit: Unit) -> str:
-    return f"{unit.name}.tif"

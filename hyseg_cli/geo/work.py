@@ -10,9 +10,11 @@ have them, and what is left of the folder is rubbish.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -36,11 +38,19 @@ WRITE_ERRORS = (OSError, RasterioError, CPLE_BaseError)
 
 
 class WorkFolder:
-    """The folder `OUT.hyseg` beside an output; mutable, as files in it come and go."""
+    """The folder `OUT.hyseg` beside an output; mutable, as files in it come and go.
 
-    def __init__(self, out: Path) -> None:
+    Args:
+        out: The output.
+        mark: What `settle` found, for those who work on what another process has settled.
+    """
+
+    def __init__(self, out: Path, mark: str = "") -> None:
         self.out = out
         self.path = out.with_name(out.name + ".hyseg")
+        self.mark = mark
+        """Tells what is settled, and ends the names of shards: what a worker that nobody waits for
+        any more still writes is never taken for a part of another run."""
 
     @property
     def own_outputs(self) -> frozenset[str]:
@@ -56,8 +66,12 @@ class WorkFolder:
     @property
     def is_finished(self) -> bool:
         """Whether all outputs have their names, so that the folder is of no use any more."""
-        is_empty = self.path.is_dir() and not any(self.path.iterdir())
-        return is_empty or (self.path / FINISHED).exists()
+        return self.is_empty or (self.path / FINISHED).exists()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the folder is there with nothing in it: just made, or all but removed."""
+        return self.path.is_dir() and not any(self.path.iterdir())
 
     @property
     def has_shards(self) -> bool:
@@ -120,10 +134,13 @@ class WorkFolder:
         with ExitStack() as stack:
             # Of parts that start together one writes the manifest, the others find it.
             self._lock(SETTLE_LOCK, stack, patience=PATIENCE_SECONDS)
-            return self._settle(settled, resume=resume)
+            settled = json.loads(json.dumps(settled))
+            goes_on = self._settle(settled, resume=resume)
+        told = json.dumps(settled, sort_keys=True)
+        self.mark = "." + hashlib.sha256(told.encode()).hexdigest()[:8]
+        return goes_on
 
     def _settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
-        settled = json.loads(json.dumps(settled))
         before = self._manifest() if resume else None
         if before == settled:
             return True
@@ -202,14 +219,19 @@ class WorkFolder:
             raise unwritable(self.out, error) from error
 
     def _lock(self, name: str, stack: ExitStack, *, patience: float = 0.0) -> FileLock:
+        end = time.monotonic() + patience
         lock = FileLock(self.path / name, timeout=patience)
-        try:
-            lock.acquire()
-        except (Timeout, FileNotFoundError) as error:  # the other may just have removed the folder
-            raise StateMismatchError(
-                f"{self.out} is being written by another run",
-                hint="Wait for it to end, or choose another --out.",
-            ) from error
+        while not lock.is_locked:
+            try:
+                lock.acquire()
+            except (Timeout, FileNotFoundError) as error:
+                if isinstance(error, FileNotFoundError) and time.monotonic() < end:
+                    self._create()  # another part may just have removed the folder
+                    continue
+                raise StateMismatchError(
+                    f"{self.out} is being written by another run",
+                    hint="Wait for it to end, or choose another --out.",
+                ) from error
         stack.callback(lock.release)
         return lock
 

@@ -29,6 +29,8 @@ from hyseg_cli.legend import Legend
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
+LOG_EVERY = 10
+"""Steps between losses that are logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +168,7 @@ def _trainer(
         callbacks=callbacks,
         plugins=[SafetensorsIO()],
         logger=loggers,
-        log_every_n_steps=min(10, steps),
+        log_every_n_steps=min(LOG_EVERY, steps),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

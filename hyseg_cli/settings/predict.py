@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings.check import check
+from hyseg_cli.settings.check import check, check_suffix
 from hyseg_cli.settings.tiles import overlap_of
 
 Bounds = tuple[float, float, float, float]
@@ -46,6 +47,12 @@ class PredictSettings:
     device: str = "auto"
     devices: int = 1
     """Processes that share a scene: one for each GPU, or on the CPU."""
+    cluster: str | None = None
+    """Ray cluster whose workers share all scenes: `ray`, or `ray://HOST:PORT`."""
+    workers: int | None = None
+    """Workers of the cluster; None for as many as it has room for."""
+    gpus_per_worker: float = 0.0
+    """GPUs of each worker of the cluster, or a part of one; 0 for the CPU."""
     max_memory: str = "4GB"
     """Memory of a process that decides how wide a scene is mapped at once."""
     seed: int = 0
@@ -58,6 +65,16 @@ class PredictSettings:
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None
     """Where to write the probabilities of all classes, a band for each."""
+    manifest: Path | None = None
+    """Where to write a line of JSON for each scene as soon as it ends."""
+    mosaic: Path | None = None
+    """Where to join the maps of several scenes: a VRT over them, or a GeoTIFF of its own."""
+    mosaic_crs: str | None = None
+    """CRS of the GeoTIFF; None for that of the first scene."""
+    mosaic_resolution: float | None = None
+    """Side of its pixels in units of its CRS; None for the finest of the scenes."""
+    mosaic_resampling: Literal["nearest", "mode"] = "nearest"
+    """How classes are brought to its pixels."""
     style: bool = False
     """Write styles beside the map, OUT.qml and OUT.sld."""
     stac: bool = False
@@ -103,12 +120,14 @@ class PredictSettings:
                 f"--shard {part}/{parts} is no part of {parts}",
                 f"Parts are numbered 1 to {parts}.",
             )
-        one_way = (self.shard is not None, self.merge, self.devices > 1)
+        one_way = (self.shard is not None, self.merge, self.is_shared)
         check(
             sum(one_way) <= 1,
-            "--shard, --merge and --devices exclude each other",
+            "--shard and --merge exclude each other, --devices and --cluster",
             "Compute the parts with --shard, then run once more with --merge.",
         )
+        self._check_cluster()
+        self._check_mosaic()
         check(
             self.resume or not (self.merge or self.shard is not None),
             "--no-resume throws away what other parts computed",
@@ -124,6 +143,67 @@ class PredictSettings:
             f"--gsd {self.gsd} is no size",
             "Use auto, native or metres such as 0.5m.",
         )
+
+    def _check_cluster(self) -> None:
+        named = self.cluster or "ray"
+        check(
+            named == "ray" or re.fullmatch(r"ray://[^\s/:]+:\d+", named) is not None,
+            f"--cluster {named} is no cluster",
+            "Use ray for the cluster that this machine is part of, or ray://HOST:PORT.",
+        )
+        check(
+            self.cluster is None or (self.devices == 1 and self.device == "auto"),
+            "--cluster, --device and --devices exclude each other",
+            "A cluster has --workers, with --gpus-per-worker each.",
+        )
+        check(
+            self.cluster is not None or (self.workers is None and self.gpus_per_worker == 0),
+            "--workers and --gpus-per-worker need --cluster",
+            "On this machine use --devices.",
+        )
+        check(
+            self.workers is None or self.workers >= 1,
+            f"--workers {self.workers} is less than 1",
+            "Use --workers 1 or more.",
+        )
+        check(
+            math.isfinite(self.gpus_per_worker) and self.gpus_per_worker >= 0,
+            f"--gpus-per-worker {self.gpus_per_worker} is no number of GPUs",
+            "Use 1, a part such as 0.5 for models that share a GPU, or 0 for the CPU.",
+        )
+
+    def _check_mosaic(self) -> None:
+        grid = (self.mosaic_crs, self.mosaic_resolution)
+        if self.mosaic is None:
+            check(
+                grid == (None, None) and self.mosaic_resampling == "nearest",
+                "--mosaic-crs, --mosaic-resolution and --mosaic-resampling need --mosaic",
+                "Add --mosaic FILE.tif.",
+            )
+            return
+        check_suffix(self.mosaic, (".vrt", ".tif", ".tiff"), "End it in .vrt or .tif.", "--mosaic")
+        check(
+            self.mosaic.suffix.lower() != ".vrt"
+            or (grid == (None, None) and self.mosaic_resampling == "nearest"),
+            "a VRT keeps the grid of the maps",
+            "Give --mosaic the name of a .tif to choose its CRS, resolution and resampling.",
+        )
+        check(
+            self.shard is None,
+            "--shard makes no maps that --mosaic could join",
+            "Give --mosaic to the run with --merge.",
+        )
+        resolution = self.mosaic_resolution
+        check(
+            resolution is None or (math.isfinite(resolution) and resolution > 0),
+            f"--mosaic-resolution {resolution} is no size",
+            "Use a number above 0, in units of the CRS.",
+        )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes share the scenes."""
+        return self.devices > 1 or self.cluster is not None
 
     @property
     def gsd_m(self) -> float | Literal["auto", "native"]:

@@ -25,13 +25,45 @@ from hyseg_cli.workflows.scene_list import Job
 
 
 @dataclass(frozen=True)
-class Mapper:
-    """What all scenes of a run share."""
+class Planner:
+    """What must be known of a model to plan with it, on whatever machine it will run."""
 
     settings: PredictSettings
     card: ModelCard
     digest: str
     """Hash of the model file."""
+    precision: str
+    """Floating-point format of the network."""
+
+    @classmethod
+    def load(cls, settings: PredictSettings, device_type: str) -> Planner:
+        """Read what the model says of itself.
+
+        Args:
+            settings: What was asked for.
+            device_type: What it will run on, cpu or cuda.
+
+        Raises:
+            HysegError: If the model cannot be used.
+        """
+        model = load_model(find_model(settings.model))
+        return cls(settings, model.card, model.digest, _precision_on(device_type))
+
+    def plan(self, job: Job) -> Plan:
+        """How a scene is mapped.
+
+        Raises:
+            HysegError: If the scene cannot be read or does not fit the model.
+        """
+        inspection = inspect_scene(job.part_of or job.scene, self.card, self.settings)
+        return make_plan(inspection, self.card, self.digest, self.precision, job, self.settings)
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """What all scenes of a run share."""
+
+    planner: Planner
     classify: Classify
 
     @classmethod
@@ -50,17 +82,13 @@ class Mapper:
         classify = Predictor(
             model, chosen, seed=settings.seed, noise=settings.noise, views=VIEWS[settings.tta]
         )
-        return cls(settings, model.card, model.digest, classify)
+        planner = Planner(settings, model.card, model.digest, _precision_on(chosen.type))
+        return cls(planner, classify)
 
-    def plan(self, job: Job) -> Plan:
-        """How a scene is mapped.
-
-        Raises:
-            HysegError: If the scene cannot be read or does not fit the model.
-        """
-        inspection = inspect_scene(job.part_of or job.scene, self.card, self.settings)
-        precision = "bfloat16" if self.classify.device.type == "cuda" else "float32"
-        return make_plan(inspection, self.card, self.digest, precision, job, self.settings)
+    @property
+    def settings(self) -> PredictSettings:
+        """What was asked for."""
+        return self.planner.settings
 
     def map_units(
         self, plan: Plan, work: WorkFolder, units: Iterable[Unit], advance: Advance
@@ -83,3 +111,7 @@ class Mapper:
         if alignment == ALIGNMENT:
             return self.classify
         return AtOtherResolution(self.classify, alignment)
+
+
+def _precision_on(device_type: str) -> str:
+    return "bfloat16" if device_type == "cuda" else "float32"

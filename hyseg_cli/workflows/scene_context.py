@@ -42,8 +42,11 @@ def seen_together(
             hint="Give the folder of all scenes, or leave out --context.",
         )
     # In a folder of its own: nothing is written beside the maps before they are, and processes
-    # that share the work do not meet.
-    with tempfile.TemporaryDirectory(prefix="hyseg-", ignore_cleanup_errors=True) as folder:
+    # that share the work do not meet. Other machines see none but the folder of the maps.
+    place, prefix = (None, "hyseg-") if settings.cluster is None else (settings.out, ".hyseg-")
+    with tempfile.TemporaryDirectory(
+        prefix=prefix, dir=place and place.absolute(), ignore_cleanup_errors=True
+    ) as folder:
         yield _laid_out(jobs, Path(folder) / VRT_NAME, settings, report)
 
 

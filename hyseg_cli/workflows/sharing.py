@@ -1,118 +1,150 @@
-"""One scene on several devices: a process for each, side by side."""
+"""Mapping shared by several workers: what they are told, and what they do."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import queue
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from hyseg_cli.cluster.crew import Advance, Crew, Skill
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.units import Unit, share_of
+from hyseg_cli.geo.shards import is_done
+from hyseg_cli.geo.units import Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
-from hyseg_cli.workflows.mapper import Mapper
-from hyseg_cli.workflows.mapping import Advance
+from hyseg_cli.workflows.mapper import Mapper, Planner
 from hyseg_cli.workflows.mapping_plan import Plan
 
-POLL_SECONDS = 0.5
+
+@dataclass(frozen=True)
+class MapTask:
+    """Neighbouring units of a scene for one worker."""
+
+    scene: int
+    """Number of the scene in the run."""
+    plan: Plan
+    """Without its units, to be short."""
+    mark: str
+    """Of the work folder, as it was settled."""
+    units: tuple[Unit, ...]
+
+    @property
+    def size(self) -> int:
+        """Pixels."""
+        return sum(unit.pixels for unit in self.units)
+
+    @property
+    def work(self) -> WorkFolder:
+        """Where the shards go."""
+        return WorkFolder(self.plan.out, self.mark)
+
+    def rest(self) -> MapTask | None:
+        """The units whose shards are not there; None if all are."""
+        left = tuple(unit for unit in self.units if not is_done(self.work, unit))
+        return replace(self, units=left) if left else None
 
 
-def map_in_processes(
-    plan: Plan, units: tuple[Unit, ...], settings: PredictSettings, advance: Advance
-) -> None:
-    """Write the shards of units, shared among `settings.devices` processes.
+@dataclass(frozen=True)
+class MapTrade:
+    """What a worker needs to map: a model that is loaded once, on a device of its own."""
 
-    Raises:
-        HysegError: The first error of a process; the others are stopped, their finished shards
-            are kept.
-    """
-    context = multiprocessing.get_context("spawn")
-    news = context.Queue()
-    shares = [
-        share_of(units, number, settings.devices) for number in range(1, settings.devices + 1)
-    ]
-    processes = [
-        context.Process(target=_work, args=(plan, share, settings, number, news), daemon=True)
-        for number, share in enumerate(shares)
-        if share
-    ]
-    with _running(processes):
-        while any(process.is_alive() for process in processes) or not news.empty():
-            try:
-                item = news.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                _require_healthy(processes)
-                continue
-            if isinstance(item, HysegError):
-                raise item
-            advance(item)
-        _require_healthy(processes)
+    settings: PredictSettings
+    digest: str
+    """Hash of the model file that the run began with."""
+    devices: tuple[str, ...]
+    """For the workers in turn."""
+    threads: int | None
+    """Of PyTorch on a CPU; None to leave it to the environment."""
 
+    def learn(self, seat: int) -> Skill:
+        """Load the model.
 
-@contextmanager
-def _running(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    # Ctrl-C reaches the whole group: this process alone answers, and ends the others.
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
-    try:
-        for process in processes:
-            process.start()
-    finally:
-        if is_main:
-            signal.signal(signal.SIGINT, before)
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-
-
-def _require_healthy(processes: Sequence[BaseProcess]) -> None:
-    for process in processes:
-        if process.exitcode not in (None, 0):
+        Raises:
+            HysegError: If it cannot be loaded or is another one.
+        """
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        mapper = Mapper.load(self.settings, self.devices[seat % len(self.devices)])
+        if mapper.planner.digest != self.digest:
             raise HysegError(
-                f"a process that mapped a part ended with code {process.exitcode}",
-                hint="Its finished parts are kept: run again, with less --devices if memory was "
-                "short.",
+                f"{self.settings.model or 'the built-in model'} is another model here than where "
+                "the run was started",
+                hint="Put the model file on storage that all machines share.",
             )
 
+        def do(task: Any, advance: Advance) -> None:
+            mapper.map_units(task.plan, task.work, task.units, advance)
 
-def _work(
-    plan: Plan, units: tuple[Unit, ...], settings: PredictSettings, number: int, news: Any
-) -> None:
-    """The body of a process."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.devices))
-    else:
-        device = f"cuda:{number}"
-    try:
-        mapper = Mapper.load(settings, device)
-        mapper.map_units(plan, WorkFolder(plan.out), units, news.put)
-    except HysegError as error:
-        news.put(error)
+        return do
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is killed.
+def tasks_of(
+    scene: int, plan: Plan, mark: str, units: Iterable[Unit], pixels: Iterator[int]
+) -> Iterator[MapTask]:
+    """Cut units of a scene into tasks.
 
-    Nobody holds the lock of the output any more then: another run may settle on other settings,
-    and must not find shards of these.
+    Args:
+        scene: Number of the scene.
+        plan: How it is mapped.
+        mark: Of its work folder.
+        units: What is to be done.
+        pixels: For each task, how many it may have at most; a unit is never cut.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    brief = replace(plan, units=())
+    for stretch in stretches(units):
+        left = list(stretch.units)
+        while left:
+            limit, taken = next(pixels), [left.pop(0)]
+            total = taken[0].pixels
+            while left and total + left[0].pixels <= limit:
+                total += left[0].pixels
+                taken.append(left.pop(0))
+            yield MapTask(scene, brief, mark, tuple(taken))
+
+
+def open_crew(settings: PredictSettings) -> tuple[Crew, Planner, int]:
+    """Whoever maps, how scenes are planned for them, and how many they are.
+
+    Raises:
+        HysegError: If the model or the engine cannot be used.
+    """
+    if settings.cluster is None:
+        return _open_local(settings)
+    from hyseg_cli.cluster.ray_crew import RayCrew
+
+    has_gpus = settings.gpus_per_worker > 0
+    address = settings.cluster
+    if settings.model is not None:
+        settings = replace(settings, model=Path(made_absolute(str(settings.model))))
+    planner = Planner.load(settings, "cuda" if has_gpus else "cpu")
+    # Ray shows each worker the GPUs that are its own, and says how many threads it has.
+    trade = MapTrade(settings, planner.digest, ("cuda" if has_gpus else "cpu",), None)
+    crew = RayCrew(address, trade, gpus=settings.gpus_per_worker)
+    return crew, planner, settings.workers or crew.room
+
+
+def _open_local(settings: PredictSettings) -> tuple[Crew, Planner, int]:
+    from hyseg_cli.cluster.local_crew import LocalCrew
+
+    kind, threads = settings.device, None
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    devices = tuple(f"cuda:{seat}" for seat in range(settings.devices))
+    if kind == "cpu":
+        devices = ("cpu",)
+        threads = max(1, (os.cpu_count() or 1) // settings.devices)
+    planner = Planner.load(settings, devices[0].partition(":")[0])
+    return (
+        LocalCrew(MapTrade(settings, planner.digest, devices, threads)),
+        planner,
+        settings.devices,
+    )
+
+
+def made_absolute(name: str) -> str:
+    """The name of a scene or model as other machines find it; what is no file stays as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name

@@ -142,7 +142,7 @@ def map_with_hyseg(*, whole: bool) -> Any:
     mapper = replace(Mapper.load(settings), classify=Fake())
 
     def run(*_: Path) -> None:
-        plan = mapper.plan(list_jobs(settings)[0])
+        plan = mapper.planner.plan(list_jobs(settings)[0])
         work = WorkFolder(plan.out)
         with work.locked():
             mapper.map_units(plan, work, plan.units, lambda _: None)

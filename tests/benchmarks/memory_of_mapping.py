@@ -44,7 +44,7 @@ def main() -> None:
         mapper = replace(Mapper.load(settings), classify=BandsAsProbabilities())
         base = peak_mib()
         started, cpu = time.perf_counter(), time.process_time()
-        plan = mapper.plan(list_jobs(settings)[0])
+        plan = mapper.planner.plan(list_jobs(settings)[0])
         work = WorkFolder(plan.out)
         with work.locked():
             mapper.map_units(plan, work, plan.units, lambda _: None)

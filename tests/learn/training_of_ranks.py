@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from conftest import tiny_config
@@ -47,7 +48,8 @@ def train(folder: Path, out: Path) -> PriorStage:
         scenes[:1], size=64, count=STEPS * BATCH, seed=1, augmentation=Augmentation()
     )
     validation = ValidationChips(scenes[1:], size=128)
-    fit.fit(stage, chips, validation, legend, name="prior", options=options, report=Silence())
+    with patch.object(fit, "LOG_EVERY", 1):
+        fit.fit(stage, chips, validation, legend, name="prior", options=options, report=Silence())
     return stage
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +12,6 @@ from click.testing import CliRunner
 from hyseg_cli.cli import cli
 from hyseg_cli.geo import units
 from hyseg_cli.workflows import mapping_plan
-
-SIZE = 400_000
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if mount is None:
-        pytest.skip("no mount on this system")
-    words = [mount, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder]
-    if subprocess.run(words, check=False, capture_output=True).returncode:
-        pytest.skip("only the superuser may mount a small file system")
-    yield folder
-    subprocess.run([shutil.which("umount"), folder], check=True)
 
 
 def fill(folder: Path, left: int) -> Path:

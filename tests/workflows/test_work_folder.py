@@ -21,6 +21,7 @@ from hyseg_cli.cli import cli
 from hyseg_cli.errors import StateMismatchError
 from hyseg_cli.geo import units, work
 from hyseg_cli.geo.work import WorkFolder
+from hyseg_cli.workflows import mapper
 
 TILES = ("--tile-size", "64", "--overlap", "32")
 
@@ -166,11 +167,12 @@ def test_a_damaged_manifest_is_told(tmp_path, predict):
     assert predict("--no-resume").exit_code == 0
 
 
-def test_parts_of_a_gpu_are_merged_without_one(tmp_path, predict):
-    assert predict("--shard", "1/1").exit_code == 0
+def test_parts_of_a_gpu_are_merged_without_one(tmp_path, predict, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(mapper, "_precision_on", lambda _: "bfloat16")
+        assert predict("--shard", "1/1").exit_code == 0
     manifest = tmp_path / "maps" / "map.tif.hyseg" / "manifest.json"
-    settled = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(settled | {"precision": "bfloat16"}))
+    assert json.loads(manifest.read_text())["precision"] == "bfloat16"
     assert predict().exit_code == 3  # to compute more of it here would mix them
     assert predict("--merge").exit_code == 0
 
@@ -198,3 +200,23 @@ def test_shards_that_are_there_need_no_disk_again(predict, monkeypatch):
         usage = shutil._ntuple_diskusage(10**9, 0, int(free))
         monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
         assert predict().exit_code == code
+
+
+def test_a_part_that_starts_beside_another_takes_no_new_folder_for_an_old_one(
+    tmp_path, predict, monkeypatch
+):
+    folder = tmp_path / "maps" / "map.tif.hyseg"
+    folder.mkdir(parents=True)
+    released, held = threading.Event(), FileLock(folder / "run.lock", thread_local=False)
+    create = WorkFolder._create
+
+    def start_at_the_same_time(self):
+        create(self)
+        held.acquire()
+        threading.Timer(0.5, lambda: (held.release(), released.set())).start()
+        monkeypatch.setattr(WorkFolder, "_create", create)
+
+    # The other has made the folder, and takes the lock when this one has looked at it.
+    monkeypatch.setattr(WorkFolder, "_create", start_at_the_same_time)
+    assert predict("--shard", "1/2").exit_code == 0
+    assert released.is_set()

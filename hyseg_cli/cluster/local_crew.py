@@ -1,0 +1,132 @@
+"""Workers that are processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Self
+
+from hyseg_cli.cluster.crew import Advanced, Done, Event, Lost, Ready, Trade, Unfit
+from hyseg_cli.errors import HysegError
+
+
+class LocalCrew:
+    """Processes of this machine; mutable.
+
+    Args:
+        trade: What they do.
+    """
+
+    def __init__(self, trade: Trade) -> None:
+        self._trade = trade
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[int, BaseProcess] = {}
+        self._pipes: dict[Connection, int] = {}
+        self._seats: dict[int, int] = {}
+        self._hired = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.join()
+
+    def hire(self) -> int:
+        """Start a process; whoever replaces a lost one takes its seat, and so its device."""
+        worker, self._hired = self._hired, self._hired + 1
+        seat = next(i for i in range(worker + 1) if i not in self._seats.values())
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(self._trade, worker, seat, theirs), daemon=True
+        )
+        with _deaf_to_ctrl_c():
+            process.start()
+        # Only when nobody else holds the other end does a process that dies close the pipe.
+        theirs.close()
+        self._processes[worker], self._pipes[ours], self._seats[worker] = process, worker, seat
+        return worker
+
+    def give(self, worker: int, task: Any) -> None:
+        """Send a task; that a process is gone is told by `wait`."""
+        pipe = next(pipe for pipe, owner in self._pipes.items() if owner == worker)
+        with suppress(OSError):
+            pipe.send(task)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """What the processes have sent, and which of them are gone."""
+        return [self._receive(pipe) for pipe in wait(list(self._pipes), seconds)]
+
+    def describe(self) -> str:
+        """How many processes there are."""
+        return f"{len(self._processes)} processes were started here"
+
+    def _receive(self, pipe: Any) -> Event:
+        try:
+            event: Event = pipe.recv()
+        except (EOFError, OSError):
+            worker = self._pipes.pop(pipe)
+            process = self._processes.pop(worker)
+            del self._seats[worker]
+            process.join()
+            error = HysegError(
+                f"a process that mapped a part ended with code {process.exitcode}",
+                hint="Its finished parts are kept: run again, with less --devices if memory was "
+                "short.",
+            )
+            return Lost(worker, error)
+        return event
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    # Ctrl-C reaches the whole group: the first process alone answers, and ends the others.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _work(trade: Trade, worker: int, seat: int, pipe: Connection) -> None:
+    """The body of a process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        skill = trade.learn(seat)
+    except HysegError as error:
+        pipe.send(Unfit(worker, error))
+        return
+    pipe.send(Ready(worker))
+    while True:
+        task = pipe.recv()
+        try:
+            skill(task, lambda amount: pipe.send(Advanced(worker, amount)))
+        except HysegError as error:
+            pipe.send(Done(worker, error))
+        else:
+            pipe.send(Done(worker))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: nobody waits for what it does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

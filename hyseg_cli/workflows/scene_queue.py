@@ -1,0 +1,217 @@
+"""All scenes of a run as one queue that several workers share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from hyseg_cli.cluster.dispatch import Dispatch
+from hyseg_cli.console import Report
+from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.scene import open_dataset
+from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.documents import WritePage
+from hyseg_cli.workflows.mapper import Planner
+from hyseg_cli.workflows.predict_result import SceneResult
+from hyseg_cli.workflows.scene_list import Job, is_single
+from hyseg_cli.workflows.scene_run import SceneRun, in_work, look_at
+from hyseg_cli.workflows.sharing import MapTask, made_absolute, open_crew, tasks_of
+
+CORES_PER_MERGE = 4
+"""Of this machine, for each scene whose outputs are made while others are mapped: a part of that
+work, such as overviews, keeps one core busy, another part all of them."""
+HEADERS_AT_ONCE = 16
+"""Scenes whose size is asked for at the same time; they may be on a network."""
+TASKS_LEFT = 2
+"""Tasks for each worker into which what is left is cut: they get smaller towards the end, so that
+all workers end at about the same time."""
+
+
+def map_queue(
+    jobs: tuple[Job, ...],
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
+) -> Iterator[SceneResult]:
+    """Map scenes, the largest first; a scene is opened when workers come free.
+
+    Yields:
+        What became of each, in the order in which they end.
+
+    Raises:
+        HysegError: If a scene fails and the run is to stop, or nobody can work.
+    """
+    crew, planner, workers = open_crew(settings)
+    merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
+    # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
+    with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, crew:
+        queue = _Queue(jobs, planner, workers, report, write_page, scenes, merging)
+        dispatch = Dispatch(
+            crew,
+            workers=workers,
+            rest=MapTask.rest,
+            advance=queue.advance,
+            warn=report.warn,
+        )
+        for task, error in dispatch.run(queue.tasks()):
+            queue.end_task(task, error)
+            yield from queue.ended()
+        yield from queue.ended(wait_for_all=True)
+
+
+@dataclass
+class _Open:
+    """A scene in work; mutable."""
+
+    run: SceneRun
+    locks: ExitStack
+    waiting: int = 0
+    """Tasks that are not done."""
+    is_cut: bool = False
+    """Whether all of its tasks are known."""
+    result: Future[SceneResult] | None = None
+    """Its outputs in the making."""
+
+
+class _Queue:
+    """The scenes of a run, those in work and those that wait; mutable."""
+
+    def __init__(
+        self,
+        jobs: tuple[Job, ...],
+        planner: Planner,
+        workers: int,
+        report: Report,
+        write_page: WritePage | None,
+        scenes: ExitStack,
+        merging: ThreadPoolExecutor,
+    ) -> None:
+        self._jobs = jobs
+        self._planner = planner
+        self._workers = workers
+        self._settings = planner.settings
+        self._report = report
+        self._write_page = write_page
+        self._scenes = scenes
+        self._merging = merging
+        self._open: dict[int, _Open] = {}
+        self._ended: list[SceneResult] = []
+        self._left = 0
+
+    def tasks(self) -> Iterator[MapTask]:
+        """The tasks of all scenes; opens one scene after the other."""
+        sizes = _sizes(self._jobs)
+        self._left = sum(sizes)
+        for number in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+            left_then = self._left - sizes[number]
+            scene = self._start(number)
+            if scene is not None:
+                plan, mark = scene.run.plan, scene.run.work.mark
+                missing = scene.run.missing
+                self._left = left_then + sum(unit.pixels for unit in missing)
+                for task in tasks_of(number, plan, mark, missing, self._limits()):
+                    if number not in self._open:
+                        break  # it has failed meanwhile
+                    self._left -= task.size
+                    scene.waiting += 1
+                    yield task
+                scene.is_cut = True
+                self._finish_if_done(number)
+            self._left = left_then
+
+    def end_task(self, task: MapTask, error: HysegError | None) -> None:
+        """A task is done, or has failed and its scene with it."""
+        scene = self._open.get(task.scene)
+        if scene is None:
+            return  # it has failed before
+        scene.waiting -= 1
+        if error is None:
+            self._finish_if_done(task.scene)
+        else:
+            self._fail(task.scene, error)
+
+    def advance(self, task: MapTask, pixels: int) -> None:
+        """So many more pixels of a task are done."""
+        scene = self._open.get(task.scene)
+        if scene is not None:
+            scene.run.advance(pixels)
+
+    def ended(self, *, wait_for_all: bool = False) -> list[SceneResult]:
+        """The scenes that have ended since this was asked last."""
+        merging = {scene.result: number for number, scene in self._open.items() if scene.result}
+        if wait_for_all:
+            wait(merging)
+        for result, number in merging.items():
+            if result.done():
+                self._leave(number, result)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _limits(self) -> Iterator[int]:
+        while True:
+            yield self._left // (TASKS_LEFT * self._workers)
+
+    def _start(self, number: int) -> _Open | None:
+        job = self._jobs[number]
+        if self._settings.cluster is not None:
+            job = replace(job, scene=made_absolute(job.scene), out=job.out.absolute())
+        locks = ExitStack()
+        try:
+            found = look_at(job, self._planner, self._settings, self._report)
+            if isinstance(found, SceneResult):
+                self._ended.append(replace(found, job=self._jobs[number]))
+                return None
+            run = locks.enter_context(
+                in_work(job, found, self._planner, self._report, self._write_page)
+            )
+        except HysegError as error:
+            self._give_up(number, error)
+            return None
+        self._scenes.push(locks)
+        self._open[number] = _Open(run, locks)
+        return self._open[number]
+
+    def _finish_if_done(self, number: int) -> None:
+        scene = self._open.get(number)
+        if scene is not None and scene.is_cut and not scene.waiting:
+            scene.result = self._merging.submit(scene.run.finish)
+
+    def _leave(self, number: int, result: Future[SceneResult]) -> None:
+        """Free the locks of a scene whose outputs are there, or could not be made."""
+        scene = self._open.pop(number)
+        try:
+            with scene.locks:
+                self._ended.append(replace(result.result(), job=self._jobs[number]))
+        except HysegError as error:
+            self._give_up(number, error)
+
+    def _fail(self, number: int, error: HysegError) -> None:
+        failed: Future[SceneResult] = Future()
+        failed.set_exception(error)
+        self._leave(number, failed)
+
+    def _give_up(self, number: int, error: HysegError) -> None:
+        job = self._jobs[number]
+        if is_single(self._settings) or self._settings.on_error == "stop":
+            raise error
+        self._report.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
+        self._ended.append(SceneResult(job, "failed", error=error))
+
+
+def _sizes(jobs: tuple[Job, ...]) -> list[int]:
+    """Pixels of each scene; 0 if it cannot be opened, which mapping it tells."""
+    if len(jobs) == 1:
+        return [0]
+    with ThreadPoolExecutor(HEADERS_AT_ONCE) as threads:
+        return list(threads.map(_size, jobs))
+
+
+def _size(job: Job) -> int:
+    try:
+        with open_dataset(job.scene) as dataset:
+            return int(dataset.height) * int(dataset.width)
+    except HysegError:
+        return 0

@@ -1,0 +1,207 @@
+"""One scene while it is mapped: its state on the disk, from the first look to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from zlib import crc32
+
+from hyseg_cli.console import Report
+from hyseg_cli.errors import StateMismatchError
+from hyseg_cli.geo.fingerprint import files_of_raster
+from hyseg_cli.geo.shards import is_done
+from hyseg_cli.geo.units import Unit, share_of
+from hyseg_cli.geo.work import WorkFolder
+from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
+from hyseg_cli.workflows.mapper import Planner
+from hyseg_cli.workflows.mapping import Publish, merge
+from hyseg_cli.workflows.mapping_plan import Plan
+from hyseg_cli.workflows.outputs import refuse_inputs, require_free
+from hyseg_cli.workflows.predict_result import SceneResult
+from hyseg_cli.workflows.scene_list import Job, is_single
+
+
+class SceneRun:
+    """A scene whose outputs nobody else writes now; mutable.
+
+    Args:
+        job: The scene.
+        plan: How it is mapped.
+        work: Its folder, locked and settled.
+        settings: What was asked for.
+        report: Told of the progress.
+        publish: Makes the documents of the scene.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        work: WorkFolder,
+        settings: PredictSettings,
+        report: Report,
+        publish: Publish,
+    ) -> None:
+        units = plan.units
+        if settings.shard is not None:
+            # Small scenes have fewer units than there are parts: names spread them evenly.
+            units = share_of(units, *settings.shard, turn=crc32(job.out.name.encode()))
+        self.job = job
+        self.plan = plan
+        self.work = work
+        self.missing: tuple[Unit, ...] = (
+            () if settings.merge else tuple(unit for unit in units if not is_done(work, unit))
+        )
+        """Units to compute."""
+        self._is_part = settings.shard is not None
+        self._report = report
+        self._publish = publish
+        self._total = sum(unit.pixels for unit in units)
+        self._done = self._total - sum(unit.pixels for unit in self.missing)
+
+    def require_disk(self) -> None:
+        """Refuse to start what will not fit.
+
+        Raises:
+            HysegError: If the free space is too little.
+        """
+        pixels = sum(unit.pixels for unit in self.missing)
+        self.plan.require_disk(pixels, is_part=self._is_part)
+
+    def advance(self, pixels: int) -> None:
+        """So many more pixels are done."""
+        self._done += pixels
+        task = f"mapping {self.plan.out.name}"
+        self._report.advance(task, self._done, self._total, unit="px")
+
+    def finish(self) -> SceneResult:
+        """Make the outputs, when all units are computed; a part of a scene makes none.
+
+        Raises:
+            HysegError: If a shard is missing, or the system refuses.
+        """
+        if self._is_part:
+            return SceneResult(self.job, "part", plan=self.plan)
+        tally = merge(self.plan, self.work, self.job.documents.values(), self._publish)
+        self.work.finish()
+        return SceneResult(self.job, "done", plan=self.plan, tally=tally)
+
+
+def look_at(
+    job: Job, planner: Planner, settings: PredictSettings, report: Report
+) -> Plan | SceneResult:
+    """How a scene is mapped, or what became of it if there is nothing to do.
+
+    Raises:
+        HysegError: If it cannot be mapped, or an output may not be written.
+    """
+    clear_finished(job, settings)
+    if settings.skip_existing and job.out.exists() and not WorkFolder(job.out).own_outputs:
+        return SceneResult(job, "existed")
+    require_outputs_free(job, settings)
+    plan = planner.plan(job)
+    refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
+    for note in plan.inspection.notes:
+        report.note(note)
+    for warning in plan.inspection.warnings:
+        report.warn(warning)
+    return plan
+
+
+@contextmanager
+def in_work(
+    job: Job, plan: Plan, planner: Planner, report: Report, write_page: WritePage | None
+) -> Iterator[SceneRun]:
+    """Keep others off the outputs of a scene, and settle what is computed.
+
+    Args:
+        job: The scene.
+        plan: How it is mapped.
+        planner: Who planned it.
+        report: Where messages go.
+        write_page: Writes the page of a scene.
+
+    Raises:
+        StateMismatchError: If another run is at work, or left work of other settings.
+        HysegError: If the disk is too small.
+    """
+    work, settings = WorkFolder(job.out), planner.settings
+    part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
+    with work.locked(part), _state_kept(plan, work, part, report):
+        _settle(plan, work, settings, report)
+        run = SceneRun(
+            job,
+            plan,
+            work,
+            settings,
+            report,
+            lambda tally, rasters: write_documents(
+                FinishedMap(job, plan, planner.card, tally, rasters), settings, write_page
+            ),
+        )
+        run.require_disk()
+        yield run
+
+
+def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report) -> None:
+    settled = plan.settled
+    if settings.merge:
+        # A machine without a GPU may merge what others computed on theirs.
+        settled = settled | {"precision": work.settled().get("precision")}
+    goes_on = work.settle(settled, resume=settings.resume)
+    if settings.shard is None:
+        work.clear_temporary()
+    done = sum(is_done(work, unit) for unit in plan.units)
+    if goes_on and done and settings.shard is None:
+        report.note(f"going on: {done} of {len(plan.units)} parts of {plan.out.name} are there")
+
+
+@contextmanager
+def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) -> Iterator[None]:
+    """Tell what a run that ends early leaves; leave nothing if nothing is done."""
+    try:
+        yield
+    except BaseException:
+        done = sum(is_done(work, unit) for unit in plan.units)
+        if done:
+            report.note(
+                f"{done} of {len(plan.units)} parts of {plan.out.name} are done and kept in "
+                f"{work.path}; the same command goes on from there"
+            )
+        elif part is None and not work.has_shards:
+            work.remove()
+        raise
+
+
+def clear_finished(job: Job, settings: PredictSettings) -> None:
+    """Remove what a run left that was killed after its last output had got its name."""
+    work = WorkFolder(job.out)
+    if settings.dry_run or not work.is_finished:
+        return
+    if settings.shard is not None and work.is_empty:
+        return  # another part has just made it
+    try:
+        with work.locked():
+            work.remove()
+    except StateMismatchError:
+        # Parts that start together all find it: one of them clears it away.
+        if settings.shard is None:
+            raise
+
+
+def require_outputs_free(job: Job, settings: PredictSettings) -> None:
+    """Refuse outputs that are there and may not be replaced.
+
+    Raises:
+        OutputExistsError: If there is one.
+        UsageProblemError: If one cannot be written.
+    """
+    own = WorkFolder(job.out).own_outputs
+    if settings.skip_existing and job.out.exists():
+        return
+    if settings.dry_run and not is_single(settings) and not settings.out.exists():
+        return  # the run itself makes the folders
+    named_by = [*job.outputs.items(), *(("--out", path) for path in job.beside.values())]
+    for flag, path in named_by:
+        require_free(path, overwrite=settings.overwrite or str(path.absolute()) in own, flag=flag)

@@ -1,0 +1,61 @@
+"""WHAT WORKERS TASKS: seconds between tasks of workers of the Ray cluster at RAY_ADDRESS.
+
+WHAT is `naps` (a second each) or `tiles` (one of 512 pixels through the built-in model).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+from hyseg_cli.cluster.dispatch import Dispatch
+from hyseg_cli.cluster.ray_crew import RayCrew
+
+
+@dataclass(frozen=True)
+class One:
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Naps:
+    def learn(self, _):
+        return lambda *_: time.sleep(1.0)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    def learn(self, _):
+        import torch
+
+        from hyseg_cli.learn.card import load_model
+        from hyseg_cli.learn.infer import Predictor
+        from hyseg_cli.learn.model_files import find_model
+
+        predict = Predictor(load_model(find_model(None)), torch.device("cpu"))
+        image = torch.zeros(1, 3, 512, 512, dtype=torch.uint8)
+        valid = torch.ones(1, 1, 512, 512, dtype=torch.bool)
+        origin = torch.zeros(1, 2, dtype=torch.int64)
+        return lambda *_: predict(image, valid, origin)
+
+
+def main() -> None:
+    trade = {"naps": Naps, "tiles": Tiles}[sys.argv[1]]()
+    workers, tasks = map(int, sys.argv[2:])
+    ends = []
+    with RayCrew("ray", trade) as crew:
+        shared = Dispatch(
+            crew, workers=workers, rest=lambda task: task, advance=lambda *_: None, warn=print
+        )
+        for _, error in shared.run(iter([One()] * tasks)):
+            if error is not None:
+                raise error
+            ends.append(time.perf_counter())
+    # Workers start one after the other: until each of them has done two tasks nothing counts.
+    steady = ends[2 * workers - 1 :]
+    print((steady[-1] - steady[0]) / (len(steady) - 1))
+
+
+if __name__ == "__main__":
+    main()
