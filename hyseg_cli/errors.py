@@ -35,6 +35,10 @@ class UsageProblemError(HysegError):
     exit_code = 2
 
 
+class ElsewhereError(UsageProblemError):
+    """The place that was asked for lies beside this scene; it may lie in another (exit 2)."""
+
+
 class OutputExistsError(HysegError):
     """The output is already there (exit 3)."""
 

@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.features import geometry_mask
 from rasterio.warp import transform_bounds
 
-from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.errors import ElsewhereError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import Scene, to_map
 
@@ -27,7 +27,7 @@ def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float], fl
         flag: Where they come from, for the error.
 
     Raises:
-        UsageProblemError: If they lie beside the scene.
+        ElsewhereError: If they lie beside the scene.
     """
     left, bottom, right, top = bounds
     x, y = np.array([left, right, right, left]), np.array([bottom, bottom, top, top])
@@ -36,7 +36,7 @@ def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float], fl
     start_row, stop_row = _cover(rows, scene.height)
     start_col, stop_col = _cover(cols, scene.width)
     if start_row >= stop_row or start_col >= stop_col:
-        raise UsageProblemError(
+        raise ElsewhereError(
             f"{flag} lies beside {scene.path}",
             hint="Give coordinates in the CRS of the scene; `hyseg info` and `rio info` show it.",
         )
@@ -56,7 +56,8 @@ class AreaOfInterest:
         scene: The scene, which must be georeferenced.
 
     Raises:
-        UsageProblemError: If the file is missing, holds no polygons, or lies elsewhere.
+        UsageProblemError: If the file is missing or holds no polygons.
+        ElsewhereError: If they lie beside the scene.
         UnusableFileError: If it cannot be read.
     """
 

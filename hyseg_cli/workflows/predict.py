@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import rasterio
 
 from hyseg_cli.console import Report
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import ElsewhereError, HysegError
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.documents import WritePage
@@ -41,6 +41,7 @@ def run(
         write_page: Writes `settings.report` of a scene; pages know workflows, not they pages.
 
     Raises:
+        ElsewhereError: If no scene has anything of the place that was asked for.
         HysegError: One of its kinds. What is computed stays in the work folder beside the
             output, and the same run goes on with it; no output is left unfinished.
     """
@@ -55,7 +56,13 @@ def run(
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
         ended = remembered(map_all(placed, settings, report, write_page), settings.manifest)
         results = {result.job.out: result for result in ended}
-    _join(jobs, settings, report)
+    here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
+    if not here:
+        raise ElsewhereError(
+            f"what --bounds or --aoi names lies beside all of {len(results)} scenes",
+            hint="Give coordinates in the CRS of the scenes; `hyseg info SCENE` shows it.",
+        )
+    _join(here, settings, report)
     return PredictResult(tuple(results[job.out] for job in jobs))
 
 

@@ -18,7 +18,7 @@ class SceneResult:
     """What became of one scene."""
 
     job: Job
-    state: Literal["done", "part", "existed", "planned", "failed"]
+    state: Literal["done", "part", "existed", "elsewhere", "planned", "failed"]
     plan: Plan | None = None
     tally: Tally | None = None
     forecast: Forecast | None = None
@@ -57,7 +57,9 @@ class SceneResult:
         if self.forecast is not None:
             return f"{self.job.scene}\n{self.forecast.to_text()}"
         if self.tally is None:
-            told = {"part": "part is done", "existed": "exists", "failed": "failed"}
+            if self.state == "elsewhere":
+                return f"{self.job.scene} lies elsewhere"
+            told = {"part": "part is done", "existed": "exists"}
             return f"{self.job.out} {told.get(self.state, self.state)}"
         total = max(1, int(self.tally.pixels.sum()))
         lines = [

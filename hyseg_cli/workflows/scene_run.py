@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from zlib import crc32
 
 from hyseg_cli.console import Report
-from hyseg_cli.errors import StateMismatchError
+from hyseg_cli.errors import ElsewhereError, StateMismatchError
 from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.shards import is_done
 from hyseg_cli.geo.units import Unit, share_of
@@ -100,7 +100,13 @@ def look_at(
     if settings.skip_existing and job.out.exists() and not WorkFolder(job.out).own_outputs:
         return SceneResult(job, "existed")
     require_outputs_free(job, settings)
-    plan = planner.plan(job)
+    try:
+        plan = planner.plan(job)
+    except ElsewhereError:
+        if is_single(settings):
+            raise
+        report.note(f"{job.scene} has nothing of the place that was asked for")
+        return SceneResult(job, "elsewhere")
     refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     for note in plan.inspection.notes:
         report.note(note)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio.shutil
 from click.testing import CliRunner
+from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
 
@@ -117,3 +120,29 @@ def test_a_name_that_is_no_text_is_told_and_left_out(tmp_path, scene, run):
     assert (tmp_path / "maps" / "a_hyseg.tif").exists()
     out = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tif")
     assert refused(run(scene, "--out", out), "no name in UTF-8")
+
+
+@pytest.fixture
+def neighbours(write_raster, tmp_path):
+    """Two scenes of 48 m a side, the second one 1 km east of the first."""
+    (tmp_path / "scenes").mkdir()
+    image = np.random.default_rng(0).integers(1, 255, (3, 96, 96), dtype=np.uint8)
+    for name, left in (("a", 500_000), ("b", 501_000)):
+        place = from_origin(left, 5_400_000, 0.5, 0.5)
+        write_raster(image, f"scenes/{name}.tif", transform=place, photometric="RGB")
+    return tmp_path / "scenes"
+
+
+@pytest.mark.parametrize("more", [(), ("--devices", 2)], ids=["one by one", "queue"])
+def test_scenes_beside_the_bounds_are_left_out_without_failing(tmp_path, neighbours, run, more):
+    words = ("--out", tmp_path / "maps", "--bounds", "500000,5399960,500040,5400000", "--json")
+    result = run(neighbours, *words, *more, *TILES)
+    assert result.exit_code == 0, result.output
+    states = {Path(s["scene"]).stem: s["state"] for s in json.loads(result.stdout)["scenes"]}
+    assert states == {"a": "done", "b": "elsewhere"}
+    assert [path.name for path in (tmp_path / "maps").glob("*.tif")] == ["a_hyseg.tif"]
+
+
+def test_bounds_beside_all_scenes_are_wrong_usage(tmp_path, neighbours, run):
+    result = run(neighbours, "--out", tmp_path / "maps", "--bounds", "0,0,10,10", *TILES)
+    assert refused(result, "lies beside all of 2 scenes")
