@@ -16,9 +16,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def rate():
     pytest.importorskip("ray")
-    cluster = SmallCluster()
-    environment = cluster.environment
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), environment["PYTHONPATH"]])
+    cluster = SmallCluster(HERE)
 
     def measure(what, workers, tasks):
         return float(
@@ -29,7 +27,7 @@ def rate():
                     "import cluster_rates; cluster_rates.main()",
                     *map(str, (what, workers, tasks)),
                 ],
-                env=environment,
+                env=cluster.environment,
                 check=True,
                 stdout=subprocess.PIPE,
                 text=True,

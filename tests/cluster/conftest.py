@@ -26,10 +26,16 @@ SECONDS = 120.0
 
 
 class SmallCluster:
-    """A head and two nodes; nodes can be taken away and brought back."""
+    """A head and two nodes; nodes can be taken away and brought back.
 
-    def __init__(self):
-        path = os.pathsep.join([str(ROOT), str(ROOT / "models"), *filter(None, sys.path)])
+    Args:
+        places: Folders beside those of hyseg whose modules workers can import.
+    """
+
+    def __init__(self, *places):
+        path = os.pathsep.join(
+            [*map(str, places), str(ROOT), str(ROOT / "models"), *filter(None, sys.path)]
+        )
         self.environment = {
             **os.environ,
             "PYTHONPATH": path,
