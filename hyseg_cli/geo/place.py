@@ -82,6 +82,8 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
     """The polygons in the CRS of the scene, a GeoSeries."""
     import geopandas as gpd  # only who asks for an area waits for pandas
 
+    from hyseg_cli.geo.vector_layer import geometry_layer
+
     if not path.exists():
         raise UsageProblemError(f"--aoi {path}: no such file", hint="Check the path.")
     if not scene.is_georeferenced:
@@ -90,7 +92,7 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
             hint="Leave --aoi out, or georeference the scene first.",
         )
     try:
-        found = gpd.read_file(path)
+        found = gpd.read_file(path, layer=geometry_layer(path))
     except (OSError, RuntimeError) as error:
         raise UnusableFileError(
             f"--aoi {path} cannot be read ({' '.join(str(error).split())})",
@@ -108,7 +110,7 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
     near = shapes.clip_by_rect(*_surroundings(scene, shapes.crs.to_wkt()))
     placed = near[~near.is_empty].to_crs(scene.crs.to_wkt() if scene.crs else None)
     if placed.empty:
-        raise UsageProblemError(
+        raise ElsewhereError(
             f"--aoi {path} lies beside {scene.path}", hint="Check its CRS, for example in QGIS."
         )
     return placed

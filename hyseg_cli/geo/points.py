@@ -19,6 +19,7 @@ from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblem
 from hyseg_cli.geo.features import BBOX
 from hyseg_cli.geo.formats import FORMATS, GEOMETRY
 from hyseg_cli.geo.layers import Layer
+from hyseg_cli.geo.vector_layer import geometry_layer
 from hyseg_cli.geo.writer import LayerWriter
 
 ID_FIELD = "sample_id"
@@ -145,7 +146,7 @@ def _read(path: Path) -> gpd.GeoDataFrame:
         if path.suffix.lower() == ".parquet":
             frame = gpd.read_parquet(path)
         else:
-            frame = gpd.read_file(path, layer=_layer_of(path))
+            frame = gpd.read_file(path, layer=geometry_layer(path, usual=LAYER))
     except (OSError, ValueError, pyogrio.errors.DataSourceError, pa.ArrowInvalid) as error:
         raise UnusableFileError(
             f"{path}: cannot be opened as a vector file ({' '.join(str(error).split())})",
@@ -156,21 +157,6 @@ def _read(path: Path) -> gpd.GeoDataFrame:
             f"{path} is a table without geometry", hint="Give a file of points."
         )
     return frame
-
-
-def _layer_of(path: Path) -> str:
-    """The layer of points: ours, or the only one that has geometry.
-
-    Raises:
-        ModelMismatchError: If there are several.
-    """
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if len(layers) == 1 or LAYER in layers:
-        return LAYER if LAYER in layers else layers[0]
-    raise ModelMismatchError(
-        f"{path} has {len(layers)} layers with geometry, and none is called {LAYER}",
-        hint="Save the layer of sample points as a file of its own.",
-    )
 
 
 def _whole_numbers(values: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:

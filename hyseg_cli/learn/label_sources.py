@@ -26,6 +26,7 @@ from hyseg_cli.geo.names import palette
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.vector_layer import geometry_layer
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend
 
@@ -157,13 +158,14 @@ def read_polygons(path: Path, image: Scene, field: str) -> gpd.GeoDataFrame:
             hint="Georeference the image, or give label rasters.",
         )
     try:
-        fields = set(pyogrio.read_info(path)["fields"])
+        layer = geometry_layer(path)
+        fields = set(pyogrio.read_info(path, layer=layer)["fields"])
         if field not in fields:
             raise UsageProblemError(
                 f"{path} has no column {field!r}",
                 hint=f"Its columns are {', '.join(sorted(fields))}: name one with --class-field.",
             )
-        polygons = gpd.read_file(path, columns=[field])
+        polygons = gpd.read_file(path, layer=layer, columns=[field])
     except pyogrio.errors.DataSourceError as error:
         raise HysegError(
             f"{path} cannot be read as a vector file ({' '.join(str(error).split())})",

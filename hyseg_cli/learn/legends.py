@@ -15,6 +15,7 @@ from hyseg_cli.geo.names import class_styles
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.vector_layer import geometry_layer
 from hyseg_cli.learn.label_sources import class_texts
 from hyseg_cli.learn.pairs import VECTOR_SUFFIXES
 from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color
@@ -58,14 +59,15 @@ def legend_of_labels(paths: Sequence[Path], class_field: str) -> Legend:
 
 def _legend_of_polygons(path: Path, field: str) -> Legend:
     try:
-        table = pyogrio.read_dataframe(path, columns=[field], read_geometry=False)
+        layer = geometry_layer(path)
+        table = pyogrio.read_dataframe(path, layer=layer, columns=[field], read_geometry=False)
     except pyogrio.errors.DataSourceError as error:
         raise HysegError(
             f"{path} cannot be read as a vector file ({' '.join(str(error).split())})",
             hint="GeoPackage, Shapefile, GeoJSON and FlatGeobuf of one layer are read.",
         ) from error
     if field not in table:
-        fields = ", ".join(sorted(pyogrio.read_info(path)["fields"]))
+        fields = ", ".join(sorted(pyogrio.read_info(path, layer=layer)["fields"]))
         raise UsageProblemError(
             f"{path} has no column {field!r}",
             hint=f"Its columns are {fields}: name one with --class-field.",

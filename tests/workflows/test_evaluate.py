@@ -581,3 +581,25 @@ def test_a_benchmark_leaves_out_of_its_means_what_its_protocol_leaves_out(tmp_pa
         if name != "clutter" and scores["iou"] is not None
     ]
     assert values["miou"] == pytest.approx(np.mean(scored))
+
+
+def test_a_map_agrees_with_its_own_polygons(tmp_path, write_map):
+    # A GeoPackage of ours has a layer of styles beside that of polygons.
+    rng = np.random.default_rng(3)
+    path = write_map(rng.integers(1, 4, (8, 9)).astype(np.uint8).repeat(9, 0).repeat(9, 1))
+    polygons = tmp_path / "polygons.gpkg"
+    made = CliRunner().invoke(cli, ["vectorize", str(path), "--out", str(polygons)])
+    assert made.exit_code == 0, made.output
+    assert numbers(path, "--reference", polygons, "--class-field", "class_name")["miou"] == 1.0
+
+
+def test_a_reference_of_several_layers_is_refused(tmp_path, write_map):
+    path, layers = write_map(np.ones((9, 9), np.uint8)), tmp_path / "layers.gpkg"
+    square = gpd.GeoDataFrame(
+        {"class": ["1"]}, geometry=[shapely.box(500_000, 5_399_998, 500_002, 5_400_000)], crs=32632
+    )
+    for name in ("old", "new"):
+        square.to_file(layers, layer=name)
+    result = run(path, "--reference", layers)
+    assert result.exit_code == 2
+    assert "has 2 layers with geometry: old, new" in result.stderr
