@@ -46,7 +46,7 @@ def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -
     help="Show the version and exit.",
 )
 def cli() -> None:
-    r"""Land-cover maps and clean polygons from large georeferenced images.
+    """Land-cover maps and clean polygons from large georeferenced images.
 
     \b
       hyseg predict scene.tif --out landcover.tif
@@ -54,7 +54,7 @@ def cli() -> None:
       hyseg evaluate landcover.tif --reference truth.tif
       hyseg sample landcover.tif --out points.gpkg
       hyseg train --images images/ --labels labels/ --legend legend.json --out my.safetensors
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
 
 
 for command in (predict, vectorize, evaluate, sample, train, info, models, completion):

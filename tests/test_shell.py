@@ -415,3 +415,10 @@ def test_completion_names_the_shells_it_knows():
     done = CliRunner().invoke(cli, ["completion", "tcsh"])
     assert done.exit_code == 2
     assert all(shell in done.stderr for shell in ASK)
+
+
+def test_the_examples_of_the_help_can_be_copied():
+    lines = CliRunner().invoke(cli, ["--help"]).stdout.splitlines()
+    assert "    hyseg predict scene.tif --out landcover.tif" in lines
+    for words, command in [((), cli), *commands()]:
+        assert "\\b" not in (command.help or ""), words

@@ -14,12 +14,12 @@ SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, /, *, shell: str) -> None:
-    r"""Print what SHELL needs to complete commands, options and files after the Tab key.
+    """Print what SHELL needs to complete commands, options and files after the Tab key.
 
     \b
       bash: eval "$(hyseg completion bash)"         in ~/.bashrc
       zsh:  eval "$(hyseg completion zsh)"          in ~/.zshrc, after compinit
       fish: hyseg completion fish | source          in ~/.config/fish/config.fish
-    """
+    """  # noqa: D301 - click looks for the character, not for its name
     script = SHELLS[shell](ctx.find_root().command, {}, "hyseg", "_HYSEG_COMPLETE")
     print_result(script.source())
