@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
 	@echo "make demo SCENE=x.tif   map your own scene with the built-in model"
-	@echo "make test               the tests that take about a minute"
+	@echo "make test               the tests that take twenty minutes"
 	@echo "make test-slow          the tests that take many minutes"
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
