@@ -38,7 +38,7 @@ FENCE = re.compile(
 )
 PLAIN = re.compile(r"(?P<set>(?:\w+=\S+ )*)hyseg (?P<words>[^|&;<>$`*?#]*)(?P<pipe>\|[^|].*)?")
 """What needs no shell: a command, with variables before it or a pipe behind."""
-MOST_SKIPPED = 14
+MOST_SKIPPED = 15
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,12 @@ SOME_FAILED = 6
     type=FILE,
     help="Write what became of each scene into this file, a line of JSON as soon as it ends.",
 )
+@click.option(
+    "--staging",
+    type=FILE,
+    help="Where outputs are made that go to object storage (/vsis3/BUCKET/NAME).  "
+    "[default: ~/.cache/hyseg/staging]",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Tell tiles, memory, disk and time, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @overwrite_option

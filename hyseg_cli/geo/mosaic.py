@@ -23,9 +23,10 @@ from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.control import GroundControl
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import open_dataset
+from hyseg_cli.geo.shelf import sync
 from hyseg_cli.geo.stale import stale_files
 from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table
-from hyseg_cli.geo.work import WRITE_ERRORS, WorkFolder, sync, unwritable
+from hyseg_cli.geo.work import WRITE_ERRORS, WorkFolder, unwritable
 from hyseg_cli.legend import NODATA_ID, Legend
 
 BLOCK = 512
@@ -95,9 +96,9 @@ def write_cog(
     # A class number between two others means nothing: the most frequent one stands for a block.
     resampling = "AVERAGE" if spec.shares else "MODE"
     vrt = work.path / f"{name}.vrt"
-    with work.writing(vrt.name) as path:
+    with work.writing(vrt.name, here=True) as path:
         path.write_text(vrt_xml(spec, list(sources), work.path, first_band), encoding="utf-8")
-    with work.writing(name) as path:
+    with work.writing(name, here=True) as path:
         rasterio.shutil.copy(vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS)
         if not _is_whole(path):
             raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")

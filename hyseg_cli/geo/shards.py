@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,13 +123,14 @@ def _read_back(path: Path, writer: ShardWriter) -> None:
         raise OSError(errno.EIO, "what was written reads back otherwise; is the disk full?")
 
 
-def is_done(work: WorkFolder, unit: Unit) -> bool:
-    """Whether the shard of a unit is there."""
-    return shard_path(work, unit).exists()
+def missing_units(work: WorkFolder, units: Iterable[Unit]) -> tuple[Unit, ...]:
+    """The units whose shards are not there."""
+    there = work.names()
+    return tuple(unit for unit in units if shard_path(work, unit).name not in there)
 
 
 def shard_path(work: WorkFolder, unit: Unit) -> Path:
-    """Where the shard of a unit is."""
+    """Where the shard of a unit is, or comes to be when it is brought."""
     return work.path / f"{unit.name}{work.mark}.tif"
 
 

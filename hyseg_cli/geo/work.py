@@ -6,6 +6,8 @@ its final name is complete: files are written under another name, synced and ren
 Its states follow each other: a manifest says what is computed; `finishing` lists the outputs that
 are about to get their names, which are the run's own from then on; `finished` says that they all
 have them, and what is left of the folder is rubbish.
+
+What is complete is kept on a shelf: the folder itself, or object storage if the output goes there.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from rasterio._err import CPLE_BaseError  # closing a file raises it bare
 from rasterio.errors import RasterioError
 
 from hyseg_cli.errors import HysegError, StateMismatchError
+from hyseg_cli.geo.shelf import FolderShelf, ObjectShelf, Shelf, sync
 
+SUFFIX = ".hyseg"
 MANIFEST = "manifest.json"
 LOCK = "run.lock"
 SETTLE_LOCK = "settle.lock"
@@ -43,40 +47,57 @@ class WorkFolder:
     Args:
         out: The output.
         mark: What `settle` found, for those who work on what another process has settled.
+        remote: Name that the output gets in object storage; None if it stays here.
     """
 
-    def __init__(self, out: Path, mark: str = "") -> None:
+    def __init__(self, out: Path, mark: str = "", remote: str | None = None) -> None:
         self.out = out
-        self.path = out.with_name(out.name + ".hyseg")
+        self.path = out.with_name(out.name + SUFFIX)
+        self._shelf: Shelf = FolderShelf(self.path)
+        self._is_staged = remote is not None
+        if remote is not None:
+            self._shelf = ObjectShelf(self.path, f"{remote}{SUFFIX}/")
         self.mark = mark
         """Tells what is settled, and ends the names of shards: what a worker that nobody waits for
         any more still writes is never taken for a part of another run."""
 
     @property
+    def place(self) -> str:
+        """Where what is done is kept, for people."""
+        return self._shelf.place
+
+    @property
     def own_outputs(self) -> frozenset[str]:
         """Absolute paths to which a run that was stopped was giving its outputs."""
-        if self.is_finished:
-            return frozenset()
-        try:
-            text = (self.path / FINISHING).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return frozenset()
-        return frozenset(json.loads(text))
+        text = None if self.is_finished else self._shelf.read_text(FINISHING)
+        return frozenset() if text is None else frozenset(json.loads(text))
 
     @property
     def is_finished(self) -> bool:
         """Whether all outputs have their names, so that the folder is of no use any more."""
-        return self.is_empty or (self.path / FINISHED).exists()
+        return self.is_empty or FINISHED in self._shelf.names()
 
     @property
     def is_empty(self) -> bool:
         """Whether the folder is there with nothing in it: just made, or all but removed."""
-        return self.path.is_dir() and not any(self.path.iterdir())
+        return self.path.is_dir() and not any(self.path.iterdir()) and not self._shelf.names()
 
     @property
     def has_shards(self) -> bool:
         """Whether anything was computed, by whatever settings."""
-        return any(self.path.glob("*.tif"))
+        return any(name.endswith(".tif") for name in self._shelf.names())
+
+    def names(self) -> frozenset[str]:
+        """The files that are complete."""
+        return self._shelf.names()
+
+    def bring(self, names: Iterable[str]) -> None:
+        """Have complete files in the folder itself, to read them.
+
+        Raises:
+            HysegError: If they cannot be fetched.
+        """
+        self._shelf.bring(names)
 
     def start_finishing(self, outputs: Iterable[Path]) -> None:
         """Remember that these outputs, if they exist from now on, are our own."""
@@ -86,7 +107,7 @@ class WorkFolder:
     def finish(self) -> None:
         """All outputs have their names: remove the folder; whoever holds its lock may."""
         with self.writing(FINISHED) as path:
-            path.touch()
+            path.write_text("", encoding="utf-8")
         self.remove()
 
     @contextmanager
@@ -148,13 +169,17 @@ class WorkFolder:
             keys = [key for key in {**settled, **before} if settled.get(key) != before.get(key)]
             told = "; ".join(f"{k} was {_told(before, k)}, is {_told(settled, k)}" for k in keys)
             raise StateMismatchError(
-                f"{self.path} holds an unfinished run with other settings: {told}",
+                f"{self.place} holds an unfinished run with other settings: {told}",
                 hint="Repeat the earlier settings, or start anew with --no-resume.",
             )
-        self.clear()
-        with self.writing(MANIFEST) as path:
+        self._clear_here()
+        if self._is_staged and not resume:
+            self._shelf.remove(self._shelf.names())
+        with self._temporary(MANIFEST) as path:
             path.write_text(json.dumps(settled, indent=1), encoding="utf-8")
-        return False
+            is_first = self._shelf.create(path, MANIFEST)
+        # Locks keep the parts of one machine apart; another may have been faster.
+        return False if is_first else self._settle(settled, resume=True)
 
     def settled(self) -> dict[str, Any]:
         """What was settled.
@@ -165,14 +190,18 @@ class WorkFolder:
         before = self._manifest()
         if before is None:
             raise StateMismatchError(
-                f"{self.path} holds no unfinished run",
+                f"{self.place} holds no unfinished run",
                 hint="Run the parts first, with the same --out.",
             )
         return before
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """Write a file of the folder: it gets its name when it is complete and on the disk.
+    def writing(self, name: str, *, here: bool = False) -> Iterator[Path]:
+        """Write a file: it gets its name when it is complete and on the disk.
+
+        Args:
+            name: Its name.
+            here: Whether it is for this process alone, and stays in the folder itself.
 
         Yields:
             The path to write to.
@@ -180,19 +209,26 @@ class WorkFolder:
         Raises:
             HysegError: If the system refuses.
         """
+        shelf = FolderShelf(self.path) if here else self._shelf
+        with self._temporary(name) as temporary:
+            yield temporary
+            sync(temporary)
+            shelf.keep(temporary, name)
+
+    @contextmanager
+    def _temporary(self, name: str) -> Iterator[Path]:
+        if self._is_staged:
+            self._create()  # who works for another machine has none yet
         temporary = self.path / f"{name}.{socket.gethostname()}.{os.getpid()}.tmp"
         try:
             yield temporary
-            sync(temporary)
-            temporary.replace(self.path / name)
-            sync(self.path)
         except WRITE_ERRORS as error:
             raise unwritable(self.out, error) from error
         finally:
             temporary.unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Throw the work away, but not the locks."""
+    def _clear_here(self) -> None:
+        """Throw away what is in the folder itself, but not the locks."""
         for entry in self.path.iterdir():
             if entry.suffix != ".lock":
                 entry.unlink()
@@ -208,13 +244,12 @@ class WorkFolder:
         What says that the work is finished is removed last: a run that is killed here leaves
         nothing that another would go on with.
         """
-        for entry in sorted(self.path.iterdir(), key=lambda path: path.name == FINISHED):
-            with suppress(OSError):
-                entry.unlink()
+        self._shelf.remove(sorted(self._shelf.names(), key=lambda name: name == FINISHED))
+        FolderShelf(self.path).remove(FolderShelf(self.path).names())
 
     def _create(self) -> None:
         try:
-            self.path.mkdir(exist_ok=True)
+            self.path.mkdir(exist_ok=True, parents=self._is_staged)
         except OSError as error:
             raise unwritable(self.out, error) from error
 
@@ -236,25 +271,17 @@ class WorkFolder:
         return lock
 
     def _manifest(self) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        text = self._shelf.read_text(MANIFEST)
+        if text is None:
             return None
+        try:
+            found: dict[str, Any] = json.loads(text)
         except ValueError as error:
             raise StateMismatchError(
-                f"{self.path / MANIFEST} is damaged ({error})",
+                f"{self.place}: the {MANIFEST} of the run is damaged ({error})",
                 hint="Start anew with --no-resume.",
             ) from error
         return found
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def unwritable(out: Path, error: Exception) -> HysegError:

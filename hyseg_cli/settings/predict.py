@@ -67,6 +67,8 @@ class PredictSettings:
     """Where to write the probabilities of all classes, a band for each."""
     manifest: Path | None = None
     """Where to write a line of JSON for each scene as soon as it ends."""
+    staging: Path | None = None
+    """Folder in which outputs are made that go to object storage; None for the user's cache."""
     mosaic: Path | None = None
     """Where to join the maps of several scenes: a VRT over them, or a GeoTIFF of its own."""
     mosaic_crs: str | None = None

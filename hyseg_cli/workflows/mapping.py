@@ -21,7 +21,7 @@ from hyseg_cli.geo.heap import give_back_freed
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
-from hyseg_cli.geo.shards import is_done, read_summary, shard_path, writing_shard
+from hyseg_cli.geo.shards import missing_units, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.stale import STAC_SUFFIX
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import Stretch, Unit, stretches
@@ -57,7 +57,7 @@ def map_units(
     Raises:
         HysegError: If the scene cannot be read or a shard cannot be written.
     """
-    missing = [unit for unit in units if not is_done(work, unit)]
+    missing = missing_units(work, units)
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, **REMOTE_OPTIONS),
         SceneReader(
@@ -140,12 +140,13 @@ def merge(
     Raises:
         HysegError: If a shard is missing, or the system refuses.
     """
-    missing = sum(not is_done(work, unit) for unit in plan.units)
+    missing = len(missing_units(work, plan.units))
     if missing:
         raise HysegError(
             f"{plan.out}: {missing} of {len(plan.units)} parts are not computed yet",
             hint="Run the missing --shard parts, or without --merge to compute what is missing.",
         )
+    work.bring(shard_path(work, unit).name for unit in plan.units)
     tally = Tally()
     for unit in plan.units:
         tally.add(read_summary(work, unit))

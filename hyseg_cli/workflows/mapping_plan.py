@@ -66,6 +66,8 @@ class Plan:
     units: tuple[Unit, ...]
     outputs: tuple[Output, ...]
     """The map comes first."""
+    remote: str | None
+    """Name of the map in object storage; None if it stays where it is."""
     beside: Mapping[str, Path]
     """Files that are wanted beside the map, by what their names end in."""
     settled: dict[str, Any]
@@ -180,6 +182,7 @@ def make_plan(
         area=area,
         units=units,
         outputs=outputs,
+        remote=job.remote_of(job.out),
         beside=job.beside,
         settled=_settled(inspection, digest, precision, window, area, job, columns, settings),
         working_bytes=widest * pixel_bytes + resampling,

@@ -10,6 +10,7 @@ from hyseg_cli.console import Report
 from hyseg_cli.errors import ElsewhereError, HysegError
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.delivery import stage
 from hyseg_cli.workflows.documents import WritePage
 from hyseg_cli.workflows.forecast import forecast
 from hyseg_cli.workflows.mapper import Mapper
@@ -45,7 +46,7 @@ def run(
         HysegError: One of its kinds. What is computed stays in the work folder beside the
             output, and the same run goes on with it; no output is left unfinished.
     """
-    jobs = list_jobs(settings)
+    jobs = tuple(stage(job, settings) for job in list_jobs(settings))
     if is_single(settings):
         clear_finished(jobs[0], settings)
         require_outputs_free(jobs[0], settings)

@@ -29,8 +29,8 @@ class SceneResult:
         found: dict[str, Any] = {
             "scene": self.job.scene,
             "state": self.state,
-            "outputs": [str(path) for path in self.job.outputs.values()],
-            "beside": [str(path) for path in self.job.beside.values()],
+            "outputs": [self.job.name_of(path) for path in self.job.outputs.values()],
+            "beside": [self.job.name_of(path) for path in self.job.beside.values()],
         }
         if self.plan is not None:
             inspection = self.plan.inspection
@@ -60,7 +60,7 @@ class SceneResult:
             if self.state == "elsewhere":
                 return f"{self.job.scene} lies elsewhere"
             told = {"part": "part is done", "existed": "exists"}
-            return f"{self.job.out} {told.get(self.state, self.state)}"
+            return f"{self.job.name_of(self.job.out)} {told.get(self.state, self.state)}"
         total = max(1, int(self.tally.pixels.sum()))
         lines = [
             f"{name:<20} {pixels:>12} px {100.0 * pixels / total:6.2f} %"
@@ -68,7 +68,7 @@ class SceneResult:
             for _, name, pixels, hectares in self._classes()
         ]
         files = (*self.job.outputs.values(), *self.job.beside.values())
-        return "\n".join([*lines, *map(str, files)])
+        return "\n".join([*lines, *map(self.job.name_of, files)])
 
     def _classes(self) -> list[tuple[int, str, int, float | None]]:
         """Id, name, pixels and hectares of what occurs; no hectares where pixels have no place."""

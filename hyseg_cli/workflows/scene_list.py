@@ -9,8 +9,10 @@ from pathlib import Path
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.object_storage import PREFIX, exists, is_remote
 from hyseg_cli.geo.scene import Scene, is_utf8
 from hyseg_cli.geo.stale import STAC_SUFFIX, STYLE_SUFFIXES
+from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.settings.check import check, check_report, check_suffix
 from hyseg_cli.workflows.outputs import refuse_inputs
@@ -41,6 +43,8 @@ class Job:
     """Whether styles are wanted beside the map."""
     with_stac: bool = False
     """Whether a STAC Item is wanted beside the map."""
+    staging: Path | None = None
+    """Folder in which outputs are made that go to object storage; None if none do."""
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -69,6 +73,30 @@ class Job:
         styles = {suffix: self.out.with_suffix(suffix) for suffix in STYLE_SUFFIXES}
         item = {STAC_SUFFIX: self.out.with_name(self.out.name + STAC_SUFFIX)}
         return (styles if self.with_style else {}) | (item if self.with_stac else {})
+
+    @property
+    def work(self) -> WorkFolder:
+        """Where the scene is while it is mapped."""
+        return WorkFolder(self.out, remote=self.remote_of(self.out))
+
+    def remote_of(self, path: Path) -> str | None:
+        """The name that an output gets in object storage; None if it stays where it is."""
+        if self.staging is None or not path.is_relative_to(self.staging):
+            return None
+        return f"{PREFIX}{path.relative_to(self.staging).as_posix()}"
+
+    def name_of(self, path: Path) -> str:
+        """Where an output is in the end."""
+        return self.remote_of(path) or str(path)
+
+    def has(self, path: Path) -> bool:
+        """Whether an output is there.
+
+        Raises:
+            HysegError: If object storage cannot be asked.
+        """
+        remote = self.remote_of(path)
+        return path.exists() if remote is None else exists(remote)
 
 
 def _wanted(outputs: dict[str, Path | None]) -> dict[str, Path]:
@@ -151,7 +179,7 @@ def make_folders(settings: PredictSettings) -> None:
         "--report": settings.report,
     }
     for flag, path in wanted.items():
-        if path is None:
+        if path is None or is_remote(path):
             continue
         check(
             not path.is_file(),

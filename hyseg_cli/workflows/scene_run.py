@@ -9,10 +9,11 @@ from zlib import crc32
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
 from hyseg_cli.geo.fingerprint import files_of_raster
-from hyseg_cli.geo.shards import is_done
+from hyseg_cli.geo.shards import missing_units
 from hyseg_cli.geo.units import Unit, share_of
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
+from hyseg_cli.workflows.delivery import deliver, require_absent
 from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
 from hyseg_cli.workflows.mapper import Planner
 from hyseg_cli.workflows.mapping import Publish, merge
@@ -50,9 +51,7 @@ class SceneRun:
         self.job = job
         self.plan = plan
         self.work = work
-        self.missing: tuple[Unit, ...] = (
-            () if settings.merge else tuple(unit for unit in units if not is_done(work, unit))
-        )
+        self.missing: tuple[Unit, ...] = () if settings.merge else missing_units(work, units)
         """Units to compute."""
         self._is_part = settings.shard is not None
         self._report = report
@@ -84,6 +83,7 @@ class SceneRun:
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
         tally = merge(self.plan, self.work, self.job.documents.values(), self._publish)
+        deliver(self.job)
         self.work.finish()
         return SceneResult(self.job, "done", plan=self.plan, tally=tally)
 
@@ -97,7 +97,7 @@ def look_at(
         HysegError: If it cannot be mapped, or an output may not be written.
     """
     clear_finished(job, settings)
-    if settings.skip_existing and job.out.exists() and not WorkFolder(job.out).own_outputs:
+    if settings.skip_existing and job.has(job.out) and not job.work.own_outputs:
         return SceneResult(job, "existed")
     require_outputs_free(job, settings)
     try:
@@ -132,7 +132,7 @@ def in_work(
         StateMismatchError: If another run is at work, or left work of other settings.
         HysegError: If the disk is too small.
     """
-    work, settings = WorkFolder(job.out), planner.settings
+    work, settings = job.work, planner.settings
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
     with work.locked(part), _state_kept(plan, work, part, report):
         _settle(plan, work, settings, report)
@@ -158,7 +158,7 @@ def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Rep
     goes_on = work.settle(settled, resume=settings.resume)
     if settings.shard is None:
         work.clear_temporary()
-    done = sum(is_done(work, unit) for unit in plan.units)
+    done = len(plan.units) - len(missing_units(work, plan.units))
     if goes_on and done and settings.shard is None:
         report.note(f"going on: {done} of {len(plan.units)} parts of {plan.out.name} are there")
 
@@ -169,11 +169,11 @@ def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) 
     try:
         yield
     except BaseException:
-        done = sum(is_done(work, unit) for unit in plan.units)
+        done = len(plan.units) - len(missing_units(work, plan.units))
         if done:
             report.note(
                 f"{done} of {len(plan.units)} parts of {plan.out.name} are done and kept in "
-                f"{work.path}; the same command goes on from there"
+                f"{work.place}; the same command goes on from there"
             )
         elif part is None and not work.has_shards:
             work.remove()
@@ -182,7 +182,7 @@ def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) 
 
 def clear_finished(job: Job, settings: PredictSettings) -> None:
     """Remove what a run left that was killed after its last output had got its name."""
-    work = WorkFolder(job.out)
+    work = job.work
     if settings.dry_run or not work.is_finished:
         return
     if settings.shard is not None and work.is_empty:
@@ -203,11 +203,16 @@ def require_outputs_free(job: Job, settings: PredictSettings) -> None:
         OutputExistsError: If there is one.
         UsageProblemError: If one cannot be written.
     """
-    own = WorkFolder(job.out).own_outputs
-    if settings.skip_existing and job.out.exists():
+    own = job.work.own_outputs
+    if settings.skip_existing and job.has(job.out):
         return
-    if settings.dry_run and not is_single(settings) and not settings.out.exists():
+    if settings.dry_run and not is_single(settings) and not job.out.parent.exists():
         return  # the run itself makes the folders
     named_by = [*job.outputs.items(), *(("--out", path) for path in job.beside.values())]
     for flag, path in named_by:
-        require_free(path, overwrite=settings.overwrite or str(path.absolute()) in own, flag=flag)
+        may_replace = settings.overwrite or str(path.absolute()) in own
+        remote = job.remote_of(path)
+        if remote is None:
+            require_free(path, overwrite=may_replace, flag=flag)
+        elif not may_replace:
+            require_absent(remote, flag)

@@ -12,7 +12,7 @@ import torch
 
 from hyseg_cli.cluster.crew import Advance, Crew, Skill
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.shards import is_done
+from hyseg_cli.geo.shards import missing_units
 from hyseg_cli.geo.units import Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
@@ -40,11 +40,11 @@ class MapTask:
     @property
     def work(self) -> WorkFolder:
         """Where the shards go."""
-        return WorkFolder(self.plan.out, self.mark)
+        return WorkFolder(self.plan.out, self.mark, self.plan.remote)
 
     def rest(self) -> MapTask | None:
         """The units whose shards are not there; None if all are."""
-        left = tuple(unit for unit in self.units if not is_done(self.work, unit))
+        left = missing_units(self.work, self.units)
         return replace(self, units=left) if left else None
 
 

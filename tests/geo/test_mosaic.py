@@ -9,7 +9,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.mosaic import MapSpec, Source, put_in_place, write_cog
-from hyseg_cli.geo.shards import is_done, shard_path, writing_shard
+from hyseg_cli.geo.shards import missing_units, shard_path, writing_shard
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 
@@ -172,4 +172,4 @@ def test_missing_rows_are_a_defect_not_a_shard(tmp_path):
     with work.locked():
         with pytest.raises(ValueError, match="600 of 900 rows"):
             fall_short()
-        assert not is_done(work, unit)
+        assert missing_units(work, [unit])
