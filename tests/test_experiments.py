@@ -28,6 +28,7 @@ full = { preset = "ablation-full" }
 "no attention" = { preset = "ablation-no-attention" }
 discriminative = { preset = "control-disc" }
 "of the host" = { preset = "ablation-segmentor-prior", prior = "host" }
+oracle = { preset = "control-gt" }
 """
 
 
@@ -85,13 +86,17 @@ def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_
     counts = {("host", 0): (6, 2), ("host", 1): (4, 3), ("full", 0): (8, 1), ("full", 1): (5, 2.5)}
     for run in read_plan(small).runs():
         if (found := counts.get((run.row.name, run.seed))) is not None:
-            values = {"scenes": {"west": scores(*found)}}
+            values = {"scenes": {"west": scores(*found)}, "validation": 0.5}
+            (tmp_path / f"{run.name}.json").write_text(json.dumps(values))
+        elif run.row.name == "oracle":
+            values = {"scenes": {}, "validation": 0.75 + 0.1 * run.seed}
             (tmp_path / f"{run.name}.json").write_text(json.dumps(values))
     lines = {line.split("|")[1].strip(): line for line in table(read_plan(small), tmp_path)}
-    assert "| 2 | 50.0 ± 14.1 | 50.0 ± 0.0 | 25.0 ± 0.0 | 3.0 ± 0.0 |" in lines["host"]
+    assert "| 2 | 50.0 ± 14.1 | 50.0 ± 0.0 | 50.0 ± 0.0 | 25.0 ± 0.0 | 3.0 ± 0.0 |" in lines["host"]
     assert "| 2 | 65.0 ± 21.2 |" in lines["full"]
     assert lines["full"].endswith("| +15.0 ± 7.1 |")
     assert "| 0 | not run |" in lines["discriminative"]
+    assert "| 2 | n/a | 80.0 ± 7.1 | n/a |" in lines["oracle"]
 
 
 @pytest.mark.slow
@@ -110,7 +115,7 @@ def test_an_experiment_runs_to_its_end_and_does_nothing_twice(small, tmp_path):
     assert first.returncode == 0, first.stderr
     assert "all runs are done" in first.stderr
     made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.json")}
-    assert len(made) == 5
+    assert len(made) == 6
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "training" not in again.stderr
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*.json")}

@@ -83,6 +83,11 @@ class Run:
         return f"prior_{self.split}_{self.seed}_{_digest(parts)}"
 
     @property
+    def is_oracle(self) -> bool:
+        """Whether the network takes the labels for its prior."""
+        return _config(self.preset).head.prior == "gt"
+
+    @property
     def held_out(self) -> tuple[str, ...]:
         """The scenes that are measured."""
         return self.plan.splits[self.split]

@@ -21,18 +21,33 @@ Measured = dict[str, Any]
 
 
 def mean_iou(run: Measured) -> float:
-    """Mean IoU, in points, of the pixels of all scenes that were held out."""
+    """Mean IoU, in points, of the pixels of all scenes that were held out.
+
+    NaN for a network that is given the labels: no map is made with it.
+    """
+    if not run["scenes"]:
+        return math.nan
     confusion = sum(np.array(scene["confusion"]) for scene in run["scenes"].values())
     return 100.0 * float(Scores.of(confusion).mean_iou)
 
 
+def of_chips(run: Measured) -> float:
+    """Mean IoU, in points, at the end of training, of chips that do not overlap."""
+    return 100.0 * float(run["validation"])
+
+
 def _form(key: str, factor: float = 1.0) -> Callable[[Measured], float]:
     """The mean over scenes of a score that is counted in patches."""
-    return lambda run: factor * statistics.fmean(scene[key] for scene in run["scenes"].values())
+    return lambda run: (
+        factor * statistics.fmean(scene[key] for scene in run["scenes"].values())
+        if run["scenes"]
+        else math.nan
+    )
 
 
 COLUMNS: dict[str, Callable[[Measured], float]] = {
     "mIoU": mean_iou,
+    "of chips": of_chips,
     "clDice": _form("cldice", 100.0),
     "boundary F1": _form("boundary_f1", 100.0),
     "b0 error": _form("b0_error"),
@@ -76,7 +91,9 @@ def _read(folder: Path, run: Run) -> Measured | None:
 def _spread(values: Sequence[float], sign: str = "") -> str:
     """Mean ± standard deviation; the latter only where there are two values or more."""
     mean = statistics.fmean(values)
-    text = "n/a" if math.isnan(mean) else f"{mean:{sign}.1f}"
+    if math.isnan(mean):
+        return "n/a"
+    text = f"{mean:{sign}.1f}"
     return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.1f}"
 
 
