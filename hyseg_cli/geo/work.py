@@ -177,6 +177,7 @@ class WorkFolder:
             self._shelf.remove(self._shelf.names())
         with self._temporary(MANIFEST) as path:
             path.write_text(json.dumps(settled, indent=1), encoding="utf-8")
+            sync(path)
             is_first = self._shelf.create(path, MANIFEST)
         # Locks keep the parts of one machine apart; another may have been faster.
         return False if is_first else self._settle(settled, resume=True)
