@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from datetime import UTC, datetime
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
 
@@ -73,7 +73,7 @@ class Console:
         self._is_json = log_format == "json"
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._last_line = time.monotonic()
+        self._last_line = monotonic()
         self._begun: dict[str, tuple[float, int]] = {}
         self._told: dict[str, int] = {}
 
@@ -103,7 +103,7 @@ class Console:
     def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
         if self._quiet:
             return
-        now = time.monotonic()
+        now = monotonic()
         began, first = self._begun.setdefault(task, (now, done))
         speed = (done - first) / (now - began) if now > began else 0.0
         if sys.stderr.isatty() and not self._is_json:

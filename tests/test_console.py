@@ -17,7 +17,7 @@ from hyseg_cli.console import Console
 def clock(monkeypatch):
     """A clock that stands still until it is moved."""
     now = [100.0]
-    monkeypatch.setattr("hyseg_cli.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("hyseg_cli.console.monotonic", lambda: now[0])
     return now
 
 
