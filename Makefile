@@ -2,6 +2,7 @@
 # Every target installs what it needs into .venv and does so only once.
 
 PYTHON ?= python3
+TESTERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
 	@echo "make demo SCENE=x.tif   map your own scene with the built-in model"
-	@echo "make test               the tests that take twenty minutes"
+	@echo "make test               the tests that take a quarter of an hour, two at once"
 	@echo "make test-slow          the tests that take many minutes"
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
@@ -37,7 +38,7 @@ demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/quickstart.sh $(if $(SCENE),"$(SCENE)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations 20
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --timeout 3600

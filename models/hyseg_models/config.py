@@ -130,8 +130,11 @@ class HeadConfig:
     """The frozen segmentor of `prior = "segmentor"`."""
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     p2a: P2AConfig = field(default_factory=P2AConfig)
-    message: Literal["affinity", "identity", "descriptor", "prior", "concat", "add"] = "affinity"
-    """What the first residual branch adds: messages along the affinity; the features themselves;
+    message: Literal[
+        "affinity", "affinity_prior", "identity", "descriptor", "prior", "concat", "add"
+    ] = "affinity"
+    """What the first residual branch adds: messages along the affinity; such messages that tell
+    the prior of their cell, too; the features themselves;
     the affinity as a description of the place; the prior; the prior beside the features; or the
     prior without further layers."""
     fuse: Literal["mlp", "conv"] = "mlp"
@@ -142,7 +145,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         require(set(self.levels) <= {8, 16, 32}, "head.levels: a subset of 8, 16, 32")
-        needs_prior = self.message in ("prior", "concat", "add") or (
+        needs_prior = self.message in ("affinity_prior", "prior", "concat", "add") or (
             self.message in ("affinity", "descriptor") and self.p2a.source == "prior"
         )
         require(

@@ -61,6 +61,8 @@ def _make_message(config: HeadConfig, prior_channels: int) -> nn.Module:
     dim = config.dim
     if config.message == "affinity":
         return AffinityMessage(config, prior_channels)
+    if config.message == "affinity_prior":
+        return AffinityMessage(config, prior_channels, tells_prior=True)
     if config.message == "identity":
         return FeatureMessage(dim)
     if config.message == "descriptor":
@@ -116,19 +118,29 @@ def split_groups(x: Tensor, groups: int) -> Tensor:
 
 
 class AffinityMessage(nn.Module):
-    """M = phi_feat(norm(y)),   M'_j = sum_k A_jk M_{j+k}: the message of the method."""
+    """M = phi_feat(norm(y)),   M'_j = sum_k A_jk M_{j+k}: the message of the method.
 
-    def __init__(self, config: HeadConfig, prior_channels: int) -> None:
+    With `tells_prior` M = phi_feat([norm(y), s]) for the prior s: the affinity says where a
+    structure ends, but not of which class it is. That is ours.
+    """
+
+    def __init__(
+        self, config: HeadConfig, prior_channels: int, *, tells_prior: bool = False
+    ) -> None:
         super().__init__()
         self.config = config.p2a
+        self.tells_prior = tells_prior
         self.affinity = Affinity(config, prior_channels)
         self.norm = nn.BatchNorm2d(config.dim)
-        self.phi_feat = nn.Conv2d(config.dim, config.dim, 1)
+        self.phi_feat = nn.Conv2d(config.dim + prior_channels * tells_prior, config.dim, 1)
 
     def forward(self, features: Tensor, guide: Guide) -> Tensor:
         config = self.config
         rings = self.affinity(features, guide).chunk(len(config.dilations), dim=1)
-        messages = split_groups(self.phi_feat(self.norm(features)), config.groups)
+        told = self.norm(features)
+        if self.tells_prior:
+            told = torch.cat([told, guide.prior.to(told.dtype)], dim=1)
+        messages = split_groups(self.phi_feat(told), config.groups)
         for _ in range(config.steps):
             messages = torch.stack(
                 [

@@ -140,6 +140,7 @@ _ABLATIONS: dict[str, tuple[str, Changes]] = {
     },
     # Ours: where we depart from the paper
     "ablation-softmax-exp": ("default", {"head.p2a.affinity": "softmax_exp"}),
+    "ablation-prior-in-message": ("default", {"head.message": "affinity_prior"}),
     "ablation-no-mask": ("default", {"head.p2a.mask": False}),
     "ablation-two-dilations": ("default", {"head.p2a.dilations": [1, 2]}),
     "ablation-two-steps": ("default", {"head.p2a.steps": 2}),

@@ -105,6 +105,7 @@ def test_a_cell_with_less_than_a_quarter_of_data_is_empty():
         (HeadConfig(message="descriptor"), "affinity as description"),
         (HeadConfig(message="prior"), "prior"),
         (HeadConfig(message="concat"), "prior beside features"),
+        (HeadConfig(message="affinity_prior"), "prior in the messages"),
         (HeadConfig(message="add"), "prior, linear"),
         (HeadConfig(p2a=P2AConfig(source="feature", distance="mean"), prior="none"), "features"),
         (HeadConfig(p2a=P2AConfig(source="uniform"), prior="none"), "box"),
@@ -136,6 +137,21 @@ def test_two_steps_are_the_affinity_applied_twice():
     once.phi_feat = twice.phi_feat = once.norm = twice.norm = torch.nn.Identity()
     features = torch.randn(2, 64, 8, 10)
     torch.testing.assert_close(twice(features, hint), once(once(features, hint), hint))
+
+
+def test_a_message_that_tells_the_prior_brings_that_of_the_neighbours():
+    """Cells that hear only the prior hear what simple arithmetic of neighbours gives."""
+    message = DAS(HeadConfig(message="affinity_prior", p2a=P2AConfig(kernel=3)), 4).eval().message
+    hint, features = guide(batch=1), torch.randn(1, 64, 8, 10)
+    with torch.no_grad():
+        message.phi_feat.weight.zero_()
+        message.phi_feat.bias.zero_()
+        for channel in range(4):
+            message.phi_feat.weight[channel, 64 + channel] = 1.0
+        found = message(features, hint)[0, :4, 4, 5]
+        affinity = message.affinity(features, hint)[0, :, 4, 5].reshape(3, 3)
+    expected = torch.einsum("kl,ckl->c", affinity, hint.prior[0, :, 3:6, 4:7])
+    torch.testing.assert_close(found, expected)
 
 
 def test_two_rings_share_one_row_and_have_one_middle():
