@@ -99,6 +99,12 @@ def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_
     assert "| 2 | n/a | 80.0 ± 7.1 | n/a |" in lines["oracle"]
 
 
+def test_the_table_of_the_documentation_is_that_of_the_runs():
+    page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")
+    plan = read_plan(FOLDER / "components_cpu.toml")
+    assert "\n".join(table(plan, FOLDER / "runs")) in page
+
+
 @pytest.mark.slow
 def test_an_experiment_runs_to_its_end_and_does_nothing_twice(small, tmp_path):
     small.write_text(SMALL.replace("seeds = [0, 1]", "seeds = [0]"))

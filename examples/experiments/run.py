@@ -107,7 +107,7 @@ def carry_out(bench: Bench, run: Run) -> None:
         else {scene: _measure(bench, model, scene) for scene in run.held_out},
     }
     scratch = bench.result(run).with_suffix(".part")
-    scratch.write_text(json.dumps(values, indent=1) + "\n")
+    scratch.write_text(json.dumps(values) + "\n")
     scratch.replace(bench.result(run))
 
 
@@ -144,7 +144,8 @@ def _measure(bench: Bench, model: Path, scene: str) -> dict[str, object]:
     arguments = ["--images", where, "--labels", where, "--model", str(model), "--structure"]
     arguments += ["--reference-legend", str(bench.legend)]
     scores: dict[str, object] = json.loads(_hyseg("evaluate", *arguments, "--json", *bench.options))
-    return scores
+    # Where things lay is of no use to others.
+    return {key: value for key, value in scores.items() if key not in ("name", "reference")}
 
 
 def _hyseg(*arguments: str) -> str:
