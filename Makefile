@@ -41,6 +41,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations 20
 
 test-slow: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]"
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 test-browser: $(INSTALLED)
