@@ -59,7 +59,3 @@ def cli() -> None:
 
 for command in (predict, vectorize, evaluate, sample, train, info, models, completion):
     cli.add_command(command)
-
-
-if __name__ == "__main__":
-    cli()

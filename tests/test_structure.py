@@ -17,6 +17,7 @@ ALLOWED = {
     "hyseg_cli.console": set(),
     "hyseg_cli.legend": {"hyseg_cli.errors"},
     "hyseg_cli.legend_files": {"hyseg_cli.errors", "hyseg_cli.legend"},
+    "hyseg_cli.loading": set(),
     "hyseg_cli.quantity": {"hyseg_cli.errors"},
     "hyseg_cli.settings": {"hyseg_cli.errors", "hyseg_cli.quantity"},
     "hyseg_cli.geo": {"hyseg_cli.errors", "hyseg_cli.legend"},
@@ -35,6 +36,7 @@ ALLOWED = {
         "hyseg_cli.errors",
         "hyseg_cli.legend",
         "hyseg_cli.legend_files",
+        "hyseg_cli.loading",
         "hyseg_cli.quantity",
         "hyseg_cli.settings",
         "hyseg_cli.console",
@@ -63,6 +65,7 @@ ALLOWED = {
     "hyseg_cli.commands": {
         "hyseg_cli.console",
         "hyseg_cli.errors",
+        "hyseg_cli.loading",
         "hyseg_cli.option_types",
         "hyseg_cli.options",
         "hyseg_cli.report",

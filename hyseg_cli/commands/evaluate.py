@@ -13,6 +13,7 @@ from hyseg_cli.commands.evaluate_options import (
     take_calibration_options,
     take_sample_options,
 )
+from hyseg_cli.loading import loading
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
@@ -155,9 +156,10 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
                 write_samples(samples.report, samples, estimates)
             print_result(json.dumps(estimates.to_dict()) if as_json else estimates.to_table())
             return
-        from hyseg_cli.workflows import evaluate as workflow
-        from hyseg_cli.workflows import evaluation_tables as tables
-        from hyseg_cli.workflows.gallery import Gallery
+        with loading():
+            from hyseg_cli.workflows import evaluate as workflow
+            from hyseg_cli.workflows import evaluation_tables as tables
+            from hyseg_cli.workflows.gallery import Gallery
 
         settings = EvaluateSettings(**options)
         gallery = None if settings.report is None else Gallery()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hyseg_cli.loading import loading
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
@@ -35,7 +36,8 @@ def info(ctx: click.Context, /, *, as_json: bool, stac: bool, **options: Any) ->
     or a name: card, legend, configuration, parameters and operations. Without PATH, the built-in
     model.
     """
-    from hyseg_cli.workflows import info as workflow
+    with loading():
+        from hyseg_cli.workflows import info as workflow
 
     settings = InfoSettings(**options)
     with console() as report:

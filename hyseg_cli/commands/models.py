@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hyseg_cli.loading import loading
 from hyseg_cli.options import FILE, HysegCommand, print_result
 
 
@@ -35,7 +36,8 @@ def list_(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def show(*, model: Path, as_json: bool) -> None:
     """Tell what MODEL is, a name or a file: what `hyseg info` tells of it."""
-    from hyseg_cli.workflows.info import describe_model
+    with loading():
+        from hyseg_cli.workflows.info import describe_model
 
     result = describe_model(model)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())

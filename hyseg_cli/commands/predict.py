@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hyseg_cli.loading import loading
 from hyseg_cli.option_types import Bounds, Part
 from hyseg_cli.options import (
     FILE,
@@ -210,7 +211,8 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     A SCENE is any raster that GDAL opens, a folder of them, or @FILE with a list. A run that is
     stopped goes on when it is started again.
     """
-    from hyseg_cli.workflows import predict as workflow
+    with loading():
+        from hyseg_cli.workflows import predict as workflow
 
     settings = PredictSettings(**options)
     write_page = None

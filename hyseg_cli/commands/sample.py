@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hyseg_cli.loading import loading
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
@@ -69,7 +70,8 @@ def sample(*, as_json: bool, **options: Any) -> None:
     Fill in the field ref_class and give the file to `hyseg evaluate --samples`. The classes of
     the map do not stand in it, so that they lead nobody; they are in the .design.json beside it.
     """
-    from hyseg_cli.workflows import sample as workflow
+    with loading():
+        from hyseg_cli.workflows import sample as workflow
 
     settings = SampleSettings(**options)
     with console() as report:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from hyseg_cli.loading import loading
 from hyseg_cli.option_types import NumberList
 from hyseg_cli.options import (
     FILE,
@@ -212,8 +213,9 @@ from hyseg_cli.settings import TrainSettings
 @overwrite_option
 def train(**options: Any) -> None:
     """Train a model on images with label rasters or polygons."""
-    from hyseg_cli.workflows import train as workflow
-    from hyseg_cli.workflows.train_plan import plan
+    with loading():
+        from hyseg_cli.workflows import train as workflow
+        from hyseg_cli.workflows.train_plan import plan
 
     settings = TrainSettings(**options)
     with console() as report:

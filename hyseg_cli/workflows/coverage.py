@@ -22,7 +22,6 @@ from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import VectorizeSettings
-from hyseg_cli.workflows.polygon_item import write_polygon_item
 from hyseg_cli.workflows.polygons import PolygonJob
 
 GDAL_CACHE_MB = 128
@@ -85,6 +84,8 @@ def vectorize_map(
             move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
         result = VectorizeResult(files, summary, styles, merged, proof)
         if settings.stac:
+            from hyseg_cli.workflows.polygon_item import write_polygon_item
+
             files.append(write_polygon_item(scene, settings, result))
         return result
 

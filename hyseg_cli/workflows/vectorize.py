@@ -8,6 +8,7 @@ from hyseg_cli.console import Report
 from hyseg_cli.errors import OutputExistsError
 from hyseg_cli.geo.formats import files_of_layer
 from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.loading import loading
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.outputs import require_free
 
@@ -25,7 +26,8 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
     _require_free(settings)
     with LayerWriter() as writer:
         # Imported here: the writer's process loads its libraries while this one loads its own.
-        from hyseg_cli.workflows.coverage import vectorize_map
+        with loading():
+            from hyseg_cli.workflows.coverage import vectorize_map
 
         return vectorize_map(settings, report, writer)
 

@@ -1,28 +1,16 @@
-"""Vectorize a class raster in one of several ways: METHOD RASTER OUT; prints CPU s.
+"""Vectorize a class raster as others do: METHOD RASTER OUT.
 
-`hyseg`: smoothed, simplified and checked. `chain`: rasterio.features.shapes, then
-shapely.coverage_simplify, then a GeoPackage. `gdal`: GDALPolygonize in C, straight into a
-GeoPackage; neither simplified nor a coverage.
+`chain`: rasterio.features.shapes, then shapely.coverage_simplify, then a GeoPackage. `gdal`:
+GDALPolygonize in C, straight into a GeoPackage; neither simplified nor a coverage.
 """
 
 from __future__ import annotations
 
 import ctypes
-import resource
 import sys
-import time
 from pathlib import Path
 
 import rasterio
-
-
-def hyseg(raster: str, out: str) -> None:
-    from hyseg_cli.cli import cli
-
-    cli(
-        ["vectorize", raster, "--out", out, "--smooth", "--simplify", "1.5px", "-q"],
-        standalone_mode=False,
-    )
 
 
 def chain(raster: str, out: str) -> None:
@@ -72,7 +60,4 @@ def gdal(raster: str, out: str) -> None:
 
 if __name__ == "__main__":
     with rasterio.Env():  # finds PROJ's data
-        {"hyseg": hyseg, "chain": chain, "gdal": gdal}[sys.argv[1]](*sys.argv[2:])
-    # A process that writes for this one counts too.
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(time.process_time() + children.ru_utime + children.ru_stime)
+        {"chain": chain, "gdal": gdal}[sys.argv[1]](*sys.argv[2:])

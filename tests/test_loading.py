@@ -1,0 +1,29 @@
+"""Imports without the collector."""
+
+import gc
+
+import pytest
+
+from hyseg_cli.loading import loading
+
+
+def test_the_collector_rests_while_a_block_loads():
+    with loading():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_it_works_again_after_a_failure():
+    with pytest.raises(ImportError), loading():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_a_program_that_does_without_it_is_left_alone():
+    gc.disable()
+    try:
+        with loading():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
