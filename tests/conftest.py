@@ -22,7 +22,8 @@ from hyseg_cli.geo.shards import shard_path, writing_shard
 from hyseg_cli.geo.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
-from hyseg_cli.learn.card import ModelCard, load_model, save_model
+from hyseg_cli.learn.card import ModelCard
+from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 from hyseg_models import HySegConfig, build, preset
 

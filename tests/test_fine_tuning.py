@@ -17,8 +17,8 @@ from scipy.ndimage import label
 
 from hyseg_cli.cli import cli
 from hyseg_cli.geo.picture import read_picture
-from hyseg_cli.learn.card import load_model
 from hyseg_cli.learn.labels import encode_labels
+from hyseg_cli.learn.weights import load_model
 from hyseg_cli.legend_files import read_legend
 
 ROOT = Path(__file__).parents[1]

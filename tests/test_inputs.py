@@ -22,7 +22,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.cli import cli
 from hyseg_cli.geo.scene import open_scene
-from hyseg_cli.learn.card import save_model
+from hyseg_cli.learn.weights import save_model
 from hyseg_models import build
 
 RNG = np.random.default_rng(0)

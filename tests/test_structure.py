@@ -1,12 +1,17 @@
 """The arrows of the house: who may import whom, and what `--help` may load."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+
+import hyseg_models
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "hyseg_cli").rglob("*.py")) + sorted((ROOT / "models").rglob("*.py"))
@@ -146,6 +151,82 @@ heavy = {{"torch", "rasterio", "numpy", "geopandas", "lightning", "rich", "ray"}
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+
+
+def told_and_loaded(*arguments, code=0):
+    """What a command prints, and the packages it loads; `code` is the exit code it has to have."""
+    program = f"""
+import sys
+from hyseg_cli.cli import cli
+try:
+    cli({[str(word) for word in arguments]!r})
+except SystemExit as exit:
+    assert exit.code == {code}, exit.code
+print()
+print(*{{name.partition(".")[0] for name in sys.modules}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, timeout=60, text=True
+    )
+    told, _, packages = done.stdout.rstrip("\n").rpartition("\n")
+    return told, set(packages.split())
+
+
+NETWORK = {"torch", "timm", "torchvision", "lightning", "triton"}
+"""What building and running networks takes, and seconds to load."""
+
+
+def test_models_are_listed_without_loading_a_network():
+    told, loaded = told_and_loaded("models", "list")
+    assert "built in" in told
+    assert not loaded & NETWORK
+
+
+def test_the_folders_of_models_are_told_at_once():
+    told, loaded = told_and_loaded("models", "path")
+    assert "models" in told
+    assert not loaded & {*NETWORK, "numpy", "safetensors", "rasterio"}
+
+
+@pytest.mark.parametrize("kind", ["scene", "map"])
+def test_rasters_are_told_of_without_loading_a_network(write_raster, tiny_model, kind):
+    path = write_raster(np.full((3 if kind == "scene" else 1, 64, 64), 7, np.uint8))
+    if kind == "map":
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {7: (200, 100, 50, 255)})
+    told, loaded = told_and_loaded("info", path, "--model", tiny_model, "--json")
+    assert json.loads(told)["kind"] == kind
+    assert not loaded & NETWORK
+
+
+@pytest.mark.parametrize("wrong", ["scene", "model", "folder"])
+def test_wrong_names_are_told_before_a_network_is_loaded(write_raster, tiny_model, tmp_path, wrong):
+    scene, model, out = write_raster(np.zeros((3, 64, 64))), tiny_model, tmp_path / "map.tif"
+    match wrong:
+        case "scene":
+            scene = tmp_path / "none.tif"
+        case "model":
+            model = tmp_path / "none.safetensors"
+        case "folder":
+            out = tmp_path / "none" / "map.tif"
+    _, loaded = told_and_loaded("predict", scene, "--model", model, "--out", out, code=2)
+    assert not loaded & NETWORK
+
+
+def test_configurations_are_there_without_torch_and_networks_when_asked_for():
+    program = """
+import sys
+import hyseg_models
+from hyseg_models import preset
+preset("default")
+assert "torch" not in sys.modules
+assert set(hyseg_models.__all__) <= set(dir(hyseg_models))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+    for name in hyseg_models.__all__:
+        assert getattr(hyseg_models, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'networks'"):
+        _ = hyseg_models.networks
 
 
 @pytest.mark.parametrize("line", ["hyseg pre", "hyseg predict --tt", "hyseg evaluate --split "])

@@ -21,7 +21,7 @@ SUBJECTS = {
         "workflows.scene_list", "workflows.scene_context", "workflows.mapping",
     ),
     "models": (
-        "learn.card", "learn.infer", "learn.stage", "workflows.training_network",
+        "learn.card", "learn.weights", "learn.infer", "learn.stage", "workflows.training_network",
         "workflows.evaluated_model", "hyseg_models",
     ),
     "labels": (

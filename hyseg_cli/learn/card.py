@@ -1,29 +1,29 @@
-"""A model file: weights and card in one safetensors file. Never a pickle, in or out."""
+"""The card of a model file: what the model is. The weights beside it are read by `weights`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.learn.model_files import require_file
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.legend import Legend
-from hyseg_models import ConfigError, HySeg, HySegConfig, build
+from hyseg_models import ConfigError, HySegConfig
 
 FORMAT = "hyseg-model/1"
 MODEL_TAG = "HYSEG_MODEL"
 """TIFF tag of a raster with the digest of the model that made it."""
-_CARD_KEY = "hyseg_card"
+CARD_KEY = "hyseg_card"
+"""Of the metadata of a safetensors file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +72,15 @@ class ModelCard:
     def __post_init__(self) -> None:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))
         if {len(values) for values in measured} != {self.config.bands}:
-            raise _bad_card("bands, mean, std and limits are not equally long")
+            raise unusable("bands, mean, std and limits are not equally long")
         is_number = isinstance(self.temperature, int | float)
         if not (is_number and 0 < self.temperature < math.inf):
-            raise _bad_card(f"its temperature is {self.temperature}, not above 0")
+            raise unusable(f"its temperature is {self.temperature}, not above 0")
         if self.quantiles and len(self.quantiles) != len(self.bands):
-            raise _bad_card(f"quantiles of {len(self.quantiles)} bands, not {len(self.bands)}")
+            raise unusable(f"quantiles of {len(self.quantiles)} bands, not {len(self.bands)}")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
-            raise _bad_card(
+            raise unusable(
                 f"the legend has {len(self.legend)} classes, the network {self.config.classes}"
             )
 
@@ -108,7 +108,7 @@ class ModelCard:
             values = json.loads(text)
             found = values.pop("format", "no format")
             if found != FORMAT:
-                raise _bad_card(f"its format is {found}, this version reads {FORMAT}")
+                raise unusable(f"its format is {found}, this version reads {FORMAT}")
             resolution = values.pop("resolution_m")
             limits = values.pop("limits", None)
             data = values.pop("data")
@@ -131,43 +131,7 @@ class ModelCard:
                 **values,
             )
         except (ConfigError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise _bad_card(f"{type(error).__name__}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network with its card."""
-
-    network: HySeg
-    card: ModelCard
-    digest: str
-    """First 16 hexadecimal digits of the SHA-256 of the model file."""
-
-
-def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:
-    """Write weights and card to one file, by a temporary name.
-
-    Args:
-        path: The file to write.
-        network: The weights.
-        card: The card.
-        half: Store convolution and linear weights in half precision; vectors (biases,
-            normalisation statistics) stay in single, their range is larger.
-    """
-    tensors = {
-        name: _stored(tensor.detach().cpu(), half=half)
-        for name, tensor in network.state_dict().items()
-    }
-    _write(path, tensors, card)
-
-
-def replace_card(path: Path, card: ModelCard) -> None:
-    """Give a model file another card; the weights stay as they are, bit by bit.
-
-    Raises:
-        HysegError: One of its kinds, as `load_model` and `save_model` raise them.
-    """
-    _write(path, _read(path)[1], card)
+            raise unusable(f"{type(error).__name__}: {error}") from error
 
 
 def digest_of(path: Path) -> str:
@@ -186,76 +150,51 @@ def digest_of(path: Path) -> str:
         ) from error
 
 
-def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        # safetensors keeps what it creates from others; what is there already stays as it is.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={_CARD_KEY: card.to_json()})
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise HysegError(
-            f"{path}: the model cannot be written ({error})",
-            hint="Check the folder's permissions and the free space.",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def read_card(path: Path) -> ModelCard:
+    """The card of a model file, without its weights; errors as those of `weights.load_model`."""
+    with opened(path, framework="np") as file:
+        text = card_text(file, path)
+    return ModelCard.from_json(text)
 
 
-def _stored(tensor: Tensor, *, half: bool) -> Tensor:
-    shrink = half and tensor.dtype == torch.float32 and tensor.dim() >= 2
-    return (tensor.half() if shrink else tensor).contiguous()
+@contextmanager
+def opened(path: Path, *, framework: Literal["np", "pt"]) -> Iterator[Any]:
+    """A model file, open; what is wrong with it is told here, whatever is read of it.
 
-
-def load_model(path: Path) -> Model:
-    """The network in a model file, in evaluation mode on the CPU.
+    Args:
+        path: The file.
+        framework: What its tensors would be: arrays of numpy, or tensors of PyTorch, which loads.
 
     Raises:
         UsageProblemError: If there is no such file.
         HysegError: If it is damaged or no safetensors file.
-        ModelMismatchError: If its card or weights do not fit this version.
     """
-    text, tensors = _read(path)
-    card = ModelCard.from_json(text)
-    network = build(card.config)
-    expected = network.state_dict()
-    try:
-        network.load_state_dict(
-            {
-                name: tensor.to(expected[name].dtype) if name in expected else tensor
-                for name, tensor in tensors.items()
-            }
-        )
-    except RuntimeError as error:
-        raise _bad_card(f"the weights of {path} do not fit its configuration ({error})") from error
-    return Model(network.eval(), card, digest_of(path))
-
-
-def read_card(path: Path) -> ModelCard:
-    """The card of a model file, without its weights; errors as `load_model`."""
-    return ModelCard.from_json(_read(path, weights=False)[0])
-
-
-def _read(path: Path, *, weights: bool = True) -> tuple[str, dict[str, Tensor]]:
     require_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118 - no mapping
+        with safe_open(path, framework=framework) as file:
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise HysegError(
             f"{path}: not a whole safetensors file ({error})",
             hint="Only models written by `hyseg train` are loaded, pickled checkpoints never; "
             "fetch the file again if it was cut short.",
         ) from error
-    if _CARD_KEY not in metadata:
-        raise _bad_card(f"{path} holds weights but no hyseg card")
-    return metadata[_CARD_KEY], tensors
 
 
-def _bad_card(problem: str) -> ModelMismatchError:
+def card_text(file: Any, path: Path) -> str:
+    """The card in an open model file, as `ModelCard.to_json` wrote it.
+
+    Raises:
+        ModelMismatchError: If there is none.
+    """
+    metadata: dict[str, str] = file.metadata() or {}
+    if CARD_KEY not in metadata:
+        raise unusable(f"{path} holds weights but no hyseg card")
+    return metadata[CARD_KEY]
+
+
+def unusable(problem: str) -> ModelMismatchError:
+    """The error of a model that this version cannot use."""
     return ModelMismatchError(
         f"the model cannot be used: {problem}",
         hint="Use a model that this version of `hyseg train` wrote.",

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.augmented import View
-from hyseg_cli.learn.card import Model
-from hyseg_cli.learn.radiometry import Standardise
+from hyseg_cli.learn.standardise import Standardise
+from hyseg_cli.learn.weights import Model
 
 MANY = 2**16
 """More tiles than any batch has."""

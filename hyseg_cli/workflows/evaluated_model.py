@@ -17,7 +17,7 @@ from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.card import Model, ModelCard, load_model
+from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.class_sources import ReferenceClasses
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
@@ -33,6 +33,7 @@ from hyseg_cli.learn.scenes import open_pair
 from hyseg_cli.learn.seams import TileLines
 from hyseg_cli.learn.stitch import Classify, map_strips
 from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
+from hyseg_cli.learn.weights import Model, load_model
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import EvaluateSettings

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyseg_cli.console import Report
 from hyseg_cli.geo.raster_facts import read_facts
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.card import ModelCard, read_card
 from hyseg_cli.learn.model_files import SUFFIX, find_model, is_path, is_safetensors
+from hyseg_cli.loading import loading
 from hyseg_cli.settings import InfoSettings
 from hyseg_cli.workflows.info_map import MapInfo, describe_map, is_map, is_shares
 from hyseg_cli.workflows.info_scene import SceneInfo, describe_scene
 from hyseg_cli.workflows.legend_text import legend_line
-from hyseg_models.cost import Cost, PartCost, measure_cost
+
+if TYPE_CHECKING:
+    from hyseg_models.cost import Cost, PartCost
 
 SIDES = (512, 1024)
 """Sides in pixels of the images whose cost is told."""
@@ -117,6 +120,10 @@ def describe_model(model: Path) -> ModelInfo:
     """
     path = find_model(model)
     card = read_card(path)
+    # Scenes and maps are told of without PyTorch, and what is no model before it is loaded.
+    with loading():
+        from hyseg_models.cost import measure_cost
+
     return ModelInfo(path, card, {side: measure_cost(card.config, side) for side in SIDES})
 
 

@@ -11,12 +11,13 @@ from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.augmented import VIEWS
-from hyseg_cli.learn.card import ModelCard, load_model
+from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import Classify
+from hyseg_cli.learn.weights import load_model
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.inspection import inspect_scene
 from hyseg_cli.workflows.mapping import Advance, map_units

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,14 @@ from hyseg_cli.geo.stale import STAC_SUFFIX
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import Stretch, Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
-from hyseg_cli.learn.stitch import Classify, FinishedRows, map_strips
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.beside import files_beside
 from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.map_item import map_item
 from hyseg_cli.workflows.mapping_plan import Plan
+
+if TYPE_CHECKING:
+    from hyseg_cli.learn.stitch import Classify, FinishedRows
 
 GDAL_CACHE_MB = 64
 """GDAL's default is 5 % of the machine's memory; rows are read once, so little is enough."""
@@ -57,6 +60,9 @@ def map_units(
     Raises:
         HysegError: If the scene cannot be read or a shard cannot be written.
     """
+    # Whoever has a network has loaded PyTorch; making outputs of shards needs none.
+    from hyseg_cli.learn.stitch import map_strips
+
     missing = missing_units(work, units)
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, **REMOTE_OPTIONS),

@@ -16,7 +16,7 @@ from hyseg_cli.learn.model_files import (
 )
 
 if TYPE_CHECKING:
-    # It loads torch, which paths do not need.
+    # It loads numpy, which paths do not need.
     from hyseg_cli.learn.card import ModelCard
 
 

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import rasterio
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ElsewhereError, HysegError
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
+from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.learn.card import read_card
+from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.loading import loading
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.delivery import stage
 from hyseg_cli.workflows.documents import WritePage
 from hyseg_cli.workflows.forecast import forecast
-from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
 from hyseg_cli.workflows.scene_context import seen_together
 from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folders
 from hyseg_cli.workflows.scene_manifest import remembered
 from hyseg_cli.workflows.scene_mosaic import make_mosaic, require_mosaic_free
-from hyseg_cli.workflows.scene_queue import map_queue
 from hyseg_cli.workflows.scene_run import (
     clear_finished,
     in_work,
     look_at,
     require_outputs_free,
 )
+
+if TYPE_CHECKING:
+    from hyseg_cli.workflows.mapper import Mapper
 
 
 def run(
@@ -50,11 +56,12 @@ def run(
     if is_single(settings):
         clear_finished(jobs[0], settings)
         require_outputs_free(jobs[0], settings)
-    map_all = map_queue if settings.is_shared and not settings.dry_run else _map_one_by_one
+    map_all = _map_together if settings.is_shared and not settings.dry_run else _map_one_by_one
     if not settings.dry_run:
         make_folders(settings)
         require_mosaic_free(jobs, settings)
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
+        _require_inputs(jobs[0], settings)
         ended = remembered(map_all(placed, settings, report, write_page), settings.manifest)
         results = {result.job.out: result for result in ended}
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
@@ -67,6 +74,17 @@ def run(
     return PredictResult(tuple(results[job.out] for job in jobs))
 
 
+def _require_inputs(first: Job, settings: PredictSettings) -> None:
+    """Tell of a wrong name at once, not when PyTorch is loaded seconds later.
+
+    Raises:
+        HysegError: If the model has no card, or the only scene cannot be opened.
+    """
+    read_card(find_model(settings.model))
+    if is_single(settings) and not settings.skip_existing:
+        open_scene(first.scene)
+
+
 def _join(jobs: tuple[Job, ...], settings: PredictSettings, report: Report) -> None:
     """Make the mosaic that was asked for, of the maps that are there."""
     there = [job for job in jobs if job.out.exists()]
@@ -77,12 +95,27 @@ def _join(jobs: tuple[Job, ...], settings: PredictSettings, report: Report) -> N
     make_mosaic(there, settings, settings.mosaic, report)
 
 
+def _map_together(
+    jobs: tuple[Job, ...],
+    settings: PredictSettings,
+    report: Report,
+    write_page: WritePage | None,
+) -> Iterator[SceneResult]:
+    with loading():
+        from hyseg_cli.workflows.scene_queue import map_queue
+
+    return map_queue(jobs, settings, report, write_page)
+
+
 def _map_one_by_one(
     jobs: tuple[Job, ...],
     settings: PredictSettings,
     report: Report,
     write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
+    with loading():
+        from hyseg_cli.workflows.mapper import Mapper
+
     mapper = Mapper.load(settings)
     for job in jobs:
         try:

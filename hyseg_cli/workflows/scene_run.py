@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from hyseg_cli.console import Report
@@ -15,12 +16,14 @@ from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings import PredictSettings
 from hyseg_cli.workflows.delivery import deliver, require_absent
 from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
-from hyseg_cli.workflows.mapper import Planner
 from hyseg_cli.workflows.mapping import Publish, merge
 from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict_result import SceneResult
 from hyseg_cli.workflows.scene_list import Job, is_single
+
+if TYPE_CHECKING:
+    from hyseg_cli.workflows.mapper import Planner
 
 
 class SceneRun:

@@ -29,9 +29,9 @@ class Tiles:
     def learn(self, _):
         import torch
 
-        from hyseg_cli.learn.card import load_model
         from hyseg_cli.learn.infer import Predictor
         from hyseg_cli.learn.model_files import find_model
+        from hyseg_cli.learn.weights import load_model
 
         predict = Predictor(load_model(find_model(None)), torch.device("cpu"))
         image = torch.zeros(1, 3, 512, 512, dtype=torch.uint8)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hyseg_cli.learn.augmented import VIEWS, View
-from hyseg_cli.learn.card import load_model
 from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.weights import load_model
 from hyseg_models.noise import position_noise
 from hyseg_models.symmetry import SYMMETRIES, turned, turned_back
 

@@ -11,9 +11,9 @@ from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import whole_scene
-from hyseg_cli.learn.card import load_model
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.stitch import map_strips
+from hyseg_cli.learn.weights import load_model
 
 
 class PerPixel:

@@ -23,9 +23,7 @@ cost_of = functools.cache(measure_cost)
 def _costs_once(monkeypatch, tiny_model):
     """Counting takes seconds: it is done for the tiny model alone, and once."""
     tiny = read_card(tiny_model).config
-    monkeypatch.setattr(
-        "hyseg_cli.workflows.info.measure_cost", lambda _, side: cost_of(tiny, side)
-    )
+    monkeypatch.setattr("hyseg_models.cost.measure_cost", lambda _, side: cost_of(tiny, side))
 
 
 def run(*arguments, **options):

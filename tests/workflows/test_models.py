@@ -58,7 +58,7 @@ def test_paths_are_those_of_the_model_or_of_the_folders(folder, tmp_path):
 def test_show_tells_what_info_tells(monkeypatch):
     part = PartCost(1, 2)  # counting takes seconds
     cost = Cost({"host": part}, part)
-    monkeypatch.setattr("hyseg_cli.workflows.info.measure_cost", lambda *_: cost)
+    monkeypatch.setattr("hyseg_models.cost.measure_cost", lambda *_: cost)
     shown, told = run("models", "show", "tiny"), run("info", "tiny")
     assert shown.exit_code == 0
     assert shown.stdout == told.stdout

@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from safetensors.torch import save_file
 
 from hyseg_cli.cli import cli
-from hyseg_cli.learn.card import load_model, save_model
+from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 
 

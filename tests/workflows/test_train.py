@@ -22,8 +22,8 @@ from rasterio.features import shapes
 from hyseg_cli.cli import cli
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn import fit, modules
-from hyseg_cli.learn.card import load_model, save_model
 from hyseg_cli.learn.checkpoint import SafetensorsIO
+from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_models import build
 
 

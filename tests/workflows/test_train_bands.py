@@ -7,7 +7,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from hyseg_cli.cli import cli
-from hyseg_cli.learn.card import load_model, read_card
+from hyseg_cli.learn.card import read_card
+from hyseg_cli.learn.weights import load_model
 
 
 def run(*arguments):

@@ -1,0 +1,105 @@
+"""A model file: weights and card in one safetensors file. Never a pickle, in or out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hyseg_cli.errors import HysegError
+from hyseg_cli.learn.card import CARD_KEY, ModelCard, card_text, digest_of, opened, unusable
+from hyseg_models import HySeg, build
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its card."""
+
+    network: HySeg
+    card: ModelCard
+    digest: str
+    """First 16 hexadecimal digits of the SHA-256 of the model file."""
+
+
+def load_model(path: Path) -> Model:
+    """The network in a model file, in evaluation mode on the CPU.
+
+    Raises:
+        UsageProblemError: If there is no such file.
+        HysegError: If it is damaged or no safetensors file.
+        ModelMismatchError: If its card or weights do not fit this version.
+    """
+    text, tensors = _read(path)
+    card = ModelCard.from_json(text)
+    network = build(card.config)
+    expected = network.state_dict()
+    try:
+        network.load_state_dict(
+            {
+                name: tensor.to(expected[name].dtype) if name in expected else tensor
+                for name, tensor in tensors.items()
+            }
+        )
+    except RuntimeError as error:
+        raise unusable(f"the weights of {path} do not fit its configuration ({error})") from error
+    return Model(network.eval(), card, digest_of(path))
+
+
+def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:
+    """Write weights and card to one file, by a temporary name.
+
+    Args:
+        path: The file to write.
+        network: The weights.
+        card: The card.
+        half: Store convolution and linear weights in half precision; vectors (biases,
+            normalisation statistics) stay in single, their range is larger.
+    """
+    tensors = {
+        name: _stored(tensor.detach().cpu(), half=half)
+        for name, tensor in network.state_dict().items()
+    }
+    _write(path, tensors, card)
+
+
+def replace_card(path: Path, card: ModelCard) -> None:
+    """Give a model file another card; the weights stay as they are, bit by bit.
+
+    Raises:
+        HysegError: One of its kinds, as `load_model` and `save_model` raise them.
+    """
+    _write(path, _read(path)[1], card)
+
+
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    with opened(path, framework="pt") as file:
+        text = card_text(file, path)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    return text, tensors
+
+
+def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        # safetensors keeps what it creates from others; what is there already stays as it is.
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise HysegError(
+            f"{path}: the model cannot be written ({error})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    shrink = half and tensor.dtype == torch.float32 and tensor.dim() >= 2
+    return (tensor.half() if shrink else tensor).contiguous()
