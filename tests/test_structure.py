@@ -250,6 +250,12 @@ assert not heavy, heavy
     assert done.stdout
 
 
+def test_the_block_cache_is_set_in_one_place():
+    # rasterio takes bytes where GDAL takes megabytes: once is enough to get that right.
+    users = {path.name for path in SOURCES if "GDAL_CACHEMAX" in path.read_text()}
+    assert users == {"gdal.py"}
+
+
 def test_no_file_outgrows_its_subject():
     long = {
         str(path.relative_to(ROOT)): lines

@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 
 from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.control import GroundControl
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import open_dataset
 from hyseg_cli.geo.shelf import sync
@@ -37,6 +38,9 @@ COG_OPTIONS = {
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": "ALL_CPUS",
 }
+
+CACHE_MIB = 256
+"""Block rows that overviews are made of; those of 100,000 columns take 50 MiB."""
 
 SHARE_LEVELS = 254
 """Level of a share of one; 255 is nodata."""
@@ -99,7 +103,10 @@ def write_cog(
     with work.writing(vrt.name, here=True) as path:
         path.write_text(vrt_xml(spec, list(sources), work.path, first_band), encoding="utf-8")
     with work.writing(name, here=True) as path:
-        rasterio.shutil.copy(vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS)
+        with gdal_env(CACHE_MIB):
+            rasterio.shutil.copy(
+                vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS
+            )
         if not _is_whole(path):
             raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")
     return work.path / name

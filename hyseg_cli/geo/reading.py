@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.collar import find_collar
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.reflect import read_reflected
+from hyseg_cli.geo.reflect import inner_part, mirror_edges, read_reflected
 from hyseg_cli.geo.scene import Scene, is_remote, one_line, open_dataset
 from hyseg_cli.geo.validity import AS_DECLARED, Validity, valid_pixels
 
@@ -93,11 +93,42 @@ class SceneReader:
         )
         return Pixels(image, valid)
 
-    def _read_inside(self, window: Window) -> tuple[npt.NDArray[Any], ...]:
+    def room_for(self, height: int, width: int) -> Pixels:
+        """Memory for a window of some size, with nothing in it."""
+        dtype = self.scene.dtypes[self.bands[0] - 1]
+        return Pixels(
+            np.empty((len(self.bands), height, width), dtype), np.empty((height, width), bool)
+        )
+
+    def read_into(self, room: Pixels, window: Window) -> None:
+        """As `read`, into memory of the window's size; it may be a part of larger arrays.
+
+        Raises:
+            UnusableFileError: If a block cannot be read.
+        """
+        inner = inner_part(self._grid.height, self._grid.width, window)
+        if inner is None:
+            pixels = self.read(window)
+            room.image[:], room.valid[:] = pixels.image, pixels.valid
+            return
+        rows, cols = inner
+        place = Window(
+            window.row + rows.start,
+            window.col + cols.start,
+            rows.stop - rows.start,
+            cols.stop - cols.start,
+        )
+        _, room.valid[rows, cols] = self._read_inside(place, room.image[:, rows, cols])
+        for array in (room.image, room.valid):
+            mirror_edges(array, rows, cols)
+
+    def _read_inside(
+        self, window: Window, room: npt.NDArray[Any] | None = None
+    ) -> tuple[npt.NDArray[Any], ...]:
         place = RasterWindow(window.col, window.row, window.width, window.height)
         try:
             dataset = self._dataset()
-            image = dataset.read(self.bands, window=place)
+            image = dataset.read(self.bands, window=place, out=room)
             valid = valid_pixels(dataset, self.bands, image, place, self._validity)
         except RasterioError as error:
             raise UnusableFileError(

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.geo.scene import Scene, one_line, open_dataset
 from hyseg_cli.geo.thinned import read_thinned
 
-CACHE_MB = 64
+CACHE_MIB = 64
 """Blocks that GDAL keeps: all that grows with a raster that has no overviews."""
 LEAST_SIDE = 16
 """Pixels of the shorter side of a picture, however long the other is."""
@@ -79,7 +79,7 @@ def read_reduced(
     Raises:
         UnusableFileError: If a block cannot be read.
     """
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, **REMOTE_OPTIONS), open_dataset(path) as dataset:
+    with gdal_env(CACHE_MIB, **REMOTE_OPTIONS), open_dataset(path) as dataset:
         part = window or Window(0, 0, *dataset.shape)
         place = RasterWindow(part.col, part.row, part.width, part.height)
         factor = min(part.height / size[0], part.width / size[1])

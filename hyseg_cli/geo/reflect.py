@@ -56,6 +56,32 @@ def read_reflected(
     )
 
 
+def inner_part(height: int, width: int, window: Window) -> tuple[slice, slice] | None:
+    """Rows and columns of a window that lie inside a scene, if all others are reflections of them.
+
+    None if what is reflected lies outside of the window.
+    """
+    rows = _inside(window.row, window.height, height)
+    cols = _inside(window.col, window.width, width)
+    for start, length, size, inner in (
+        (window.row, window.height, height, rows),
+        (window.col, window.width, width, cols),
+    ):
+        positions = reflected_positions(start, length, size) - start
+        if positions.min() < inner.start or positions.max() >= inner.stop:
+            return None
+    return rows, cols
+
+
+def mirror_edges(array: Array, rows: slice, cols: slice) -> None:
+    """Fill an array (..., height, width) around its part inside the scene, see `inner_part`."""
+    for lines, inner in ((array[..., cols].swapaxes(-1, -2), rows), (array, cols)):
+        length, size = lines.shape[-1], inner.stop - inner.start
+        positions = reflected_positions(-inner.start, length, size) + inner.start
+        for outer in (slice(0, inner.start), slice(inner.stop, length)):
+            lines[..., outer] = lines[..., positions[outer]]
+
+
 def _inside(start: int, length: int, size: int) -> slice:
     """Which of the positions start..start+length-1 lie inside 0..size-1, counted from the first."""
     begin = min(max(-start, 0), length)

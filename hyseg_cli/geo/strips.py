@@ -6,8 +6,6 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from hyseg_cli.geo.grid import Band, TileGrid, Window
 from hyseg_cli.geo.reading import Pixels, SceneReader
 from hyseg_cli.geo.units import Stretch
@@ -72,34 +70,22 @@ class _Rows:
 
     def of(self, band: Band) -> Pixels:
         """The pixels of a band; those of the band before the last are overwritten."""
-        stop = band.row + band.height
-        kept = self._read_to - band.row
-        fresh = None
-        if stop > self._read_to:
-            end, cols = self._end_of_blocks(stop), self._cols
-            place = Window(self._read_to, cols.start, end - self._read_to, len(cols))
-            fresh, self._read_to = self._reader.read(place), end
-        target = self._spare or self._room_for(fresh or self._held)
+        end, kept = self._end_of_blocks(band.row + band.height), self._read_to - band.row
+        target = self._spare or self._reader.room_for(self._capacity, len(self._cols))
         if self._held is not None:
-            old = slice(band.row - self._first, band.row - self._first + kept)
+            old = slice(band.row - self._first, self._read_to - self._first)
             target.image[:, :kept], target.valid[:kept] = (
                 self._held.image[:, old],
                 self._held.valid[old],
             )
-        if fresh is not None:
-            new = slice(kept, self._read_to - band.row)
-            target.image[:, new], target.valid[new] = fresh.image, fresh.valid
+        if end > self._read_to:
+            new = slice(kept, end - band.row)
+            room = Pixels(target.image[:, new], target.valid[new])
+            place = Window(self._read_to, self._cols.start, end - self._read_to, len(self._cols))
+            self._reader.read_into(room, place)
+            self._read_to = end
         self._spare, self._held, self._first = self._held, target, band.row
         return Pixels(target.image[:, : band.height], target.valid[: band.height])
-
-    def _room_for(self, pixels: Pixels | None) -> Pixels:
-        """Memory for a band of such pixels, and for the rows of blocks below it."""
-        if pixels is None:
-            message = "a band without rows"
-            raise ValueError(message)
-        bands, _, width = pixels.image.shape
-        image = np.empty((bands, self._capacity, width), pixels.image.dtype)
-        return Pixels(image, np.empty((self._capacity, width), bool))
 
     def _end_of_blocks(self, stop: int) -> int:
         """Where the blocks end that hold the row before `stop`; rows beyond the scene have none."""

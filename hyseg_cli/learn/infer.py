@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.augmented import View
+from hyseg_cli.learn.device import tiles_at_once
 from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.learn.weights import Model
 
@@ -46,8 +47,7 @@ class Predictor:
         self.standardise = Standardise(model.card.radiometry).to(device)
         self.views = views
         self.classes = len(model.card.legend)
-        # On a CPU tiles run one by one: it is no slower, and a batch changes the last digits.
-        self._at_once = 1 if device.type == "cpu" else MANY
+        self._at_once = tiles_at_once(device, MANY)
         self.temperature = model.card.temperature
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rasterio
-
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
 from hyseg_cli.geo.features import Summary
 from hyseg_cli.geo.formats import move_into_place
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.writer import LayerWriter
@@ -24,7 +23,7 @@ from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.polygons import PolygonJob
 
-GDAL_CACHE_MB = 128
+CACHE_MIB = 128
 """A strip of 256 rows is half a block row: the other half must still be there for the next."""
 
 
@@ -68,7 +67,7 @@ def vectorize_map(
     scene = open_scene(settings.map)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     with (
-        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
+        gdal_env(CACHE_MIB),
         RasterRows(scene) as raster,
         _work_folder(settings.out) as work,
         _work_folder(settings.sieve_out) if settings.sieve_out else nullcontext() as sieve_work,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import rasterio
-
 from hyseg_cli.console import Report
 from hyseg_cli.errors import CheckFailedError
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.learn.bootstrap import FEW_BLOCKS
 from hyseg_cli.learn.class_sources import keep_common
 from hyseg_cli.learn.comparison import Comparison
@@ -20,7 +19,7 @@ from hyseg_cli.workflows.evaluation_protocol import patches_of, warn_of
 from hyseg_cli.workflows.gallery import Gallery
 from hyseg_cli.workflows.outputs import require_free
 
-GDAL_CACHE_MB = 256
+CACHE_MIB = 256
 """Patches of neighbouring rows share blocks; this holds those of a map 200,000 pixels wide."""
 
 
@@ -47,7 +46,7 @@ def run(
 
         return evaluate_model(settings, report, gallery)
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB))
+        stack.enter_context(gdal_env(CACHE_MIB))
         maps = open_maps(settings, stack)
         tallies = _count(maps, report, gallery)
     warn_of(maps.reference.strangers, report)

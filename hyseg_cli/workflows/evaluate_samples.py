@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 
 from hyseg_cli.console import Report
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.points import read_points
 from hyseg_cli.geo.population import Ints, Population, PopulationReader
@@ -21,7 +21,7 @@ from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, es
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import SampleEvaluationSettings
 from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.sample import GDAL_CACHE_MB, M2_PER_HA, warn_of_areas
+from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas
 from hyseg_cli.workflows.sample_units import (
     SampleUnits,
     find_design,
@@ -126,7 +126,7 @@ def examine(
     scene = open_scene(path)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), PopulationReader(scene) as reader:
+    with gdal_env(CACHE_MIB), PopulationReader(scene) as reader:
         points = read_points(settings.samples, settings.field, reader.crs)
         warn_of_areas(scene, report)
         population = reader.count(lambda done: report.advance("reading", done, scene.height))

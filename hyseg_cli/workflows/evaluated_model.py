@@ -21,7 +21,7 @@ from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.class_sources import ReferenceClasses
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
-from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.device import choose_device, tiles_at_once
 from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.labelled import LabelledScene
@@ -285,7 +285,7 @@ def _draw(
         grid,
         stretch,
         probe,
-        batch_size=settings.batch_size,
+        batch_size=tiles_at_once(probe.device, settings.batch_size),
         noise_origin=noise_origin,
     )
     return _Drawn(np.concatenate([part.channels for part in rows]), labels, grid, probe)

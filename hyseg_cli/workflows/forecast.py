@@ -50,7 +50,7 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
     """Estimate what mapping a scene takes; runs one batch of blank tiles to find out."""
     started = time.perf_counter()
     mapper.try_tile(plan)
-    per_tile = (time.perf_counter() - started) / mapper.settings.batch_size
+    per_tile = (time.perf_counter() - started) / mapper.tiles_at_once
     tiles = plan.tiles
     share = 1.0 if mapper.settings.shard is None else 1.0 / mapper.settings.shard[1]
     return Forecast(

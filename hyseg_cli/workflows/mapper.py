@@ -12,7 +12,7 @@ from hyseg_cli.geo.units import Unit
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.augmented import VIEWS
 from hyseg_cli.learn.card import ModelCard
-from hyseg_cli.learn.device import choose_device
+from hyseg_cli.learn.device import choose_device, tiles_at_once
 from hyseg_cli.learn.infer import Predictor
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.rescale import AtOtherResolution
@@ -91,17 +91,22 @@ class Mapper:
         """What was asked for."""
         return self.planner.settings
 
+    @property
+    def tiles_at_once(self) -> int:
+        """Tiles in a batch."""
+        return tiles_at_once(self.classify.device, self.settings.batch_size)
+
     def map_units(
         self, plan: Plan, work: WorkFolder, units: Iterable[Unit], advance: Advance
     ) -> None:
         """Write the shards of units that are missing."""
         classify = self._at_resolution_of(plan)
-        map_units(plan, work, units, classify, self.settings.batch_size, advance)
+        map_units(plan, work, units, classify, self.tiles_at_once, advance)
 
     def try_tile(self, plan: Plan) -> None:
         """Run the network on a batch of blank tiles of a scene."""
         rows, cols = plan.grid.rows.length, plan.grid.cols.length
-        shape = (self.settings.batch_size, len(plan.inspection.contract.bands), rows, cols)
+        shape = (self.tiles_at_once, len(plan.inspection.contract.bands), rows, cols)
         image = torch.zeros(shape, dtype=torch.uint8)
         valid = torch.ones(shape[0], 1, rows, cols, dtype=torch.bool)
         origin = torch.zeros(shape[0], 2, dtype=torch.int64)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.counts import exchange
 from hyseg_cli.geo.fingerprint import files_of_raster
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.heap import give_back_freed
 from hyseg_cli.geo.measure import GroundMeasure
@@ -36,8 +36,8 @@ from hyseg_cli.workflows.mapping_plan import Plan
 if TYPE_CHECKING:
     from hyseg_cli.learn.stitch import Classify, FinishedRows
 
-GDAL_CACHE_MB = 64
-"""GDAL's default is 5 % of the machine's memory; rows are read once, so little is enough."""
+CACHE_MIB = 64
+"""Rows are read once, so little is enough."""
 
 Advance = Callable[[int], None]
 """Told of pixels that are done."""
@@ -65,7 +65,7 @@ def map_units(
 
     missing = missing_units(work, units)
     with (
-        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, **REMOTE_OPTIONS),
+        gdal_env(CACHE_MIB, **REMOTE_OPTIONS),
         SceneReader(
             plan.scene, plan.inspection.contract.bands, validity=plan.inspection.validity
         ) as reader,

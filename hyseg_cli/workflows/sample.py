@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import rasterio
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
 from hyseg_cli.geo.formats import files_of_layer, move_into_place
+from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.names import ClassStyle, class_styles, find_classes, name_of
 from hyseg_cli.geo.points import write_points
 from hyseg_cli.geo.population import Floats, Population, PopulationReader, crs_of, pixel_centres
@@ -30,8 +30,8 @@ from hyseg_cli.workflows.areas import distorted_areas
 from hyseg_cli.workflows.outputs import require_free
 
 M2_PER_HA = 10_000.0
-GDAL_CACHE_MB = 128
-"""GDAL's default is 5 % of the machine's memory; every row is read once or twice."""
+CACHE_MIB = 128
+"""Every row is read once or twice."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def run(settings: SampleSettings, report: Report) -> SampleResult:
     strata = None if settings.strata is None else open_scene(settings.strata)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     names = styles if strata is None else class_styles(strata)
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), PopulationReader(scene, strata) as reader:
+    with gdal_env(CACHE_MIB), PopulationReader(scene, strata) as reader:
         population = reader.count(lambda done: report.advance("counting", done, scene.height))
         warn_of_areas(scene, report)
         expected = _expectations(settings.expect, population, names)

@@ -16,13 +16,15 @@ def _load_array_functions() -> None:
     that import takes longer than a small map takes to trace. Whoever compiles a product of
     matrices in the same process gets scipy as ever: numba asks for it again then.
     """
-    if "scipy" in sys.modules or "numba.np.arraymath" in sys.modules:
+    if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules:
         return  # it costs nothing any more
-    sys.modules["scipy"] = None  # type: ignore[assignment] # Python's way to say "not there"
+    # The package comes before its parts: if others have loaded it, only the part is in question.
+    hidden = "scipy.linalg" if "scipy" in sys.modules else "scipy"
+    sys.modules[hidden] = None  # type: ignore[assignment] # Python's way to say "not there"
     try:
         from numba.np import arraymath
     finally:
-        del sys.modules["scipy"]
+        del sys.modules[hidden]
     arraymath._HAVE_BLAS = True  # noqa: SLF001 - what it would have found
 
 
