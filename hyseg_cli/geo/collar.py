@@ -45,6 +45,7 @@ CHUNK_BYTES = 2**26
 
 Cells = npt.NDArray[np.bool_]
 Image = npt.NDArray[Any]
+Places = npt.NDArray[np.int64]
 Chunk = tuple[slice, slice]
 """Rows and columns of cells."""
 
@@ -59,6 +60,8 @@ class Collar:
     """(2, rows, cols) for black and white, True for collar cells."""
     near: Cells
     """The same, with the eight neighbours of each."""
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of the scene's first pixel on the raster that is read."""
 
     @property
     def share(self) -> float:
@@ -66,20 +69,34 @@ class Collar:
         return float(self.cells.any(axis=0).mean())
 
     def mask(self, image: Image, row: int, col: int) -> npt.NDArray[np.bool_]:
-        """Which pixels of a window inside the scene are padding.
+        """Which pixels of a window are padding; none of those outside the scene are.
 
         Args:
             image: (bands, height, width).
-            row: First row of the window.
+            row: First row of the window on the raster that is read.
             col: Its first column.
 
         Returns:
             bool (height, width).
         """
         height, width = image.shape[-2:]
-        rows = np.arange(row, row + height) // self.cell
-        cols = np.arange(col, col + width) // self.cell
         found = np.zeros((height, width), bool)
+        places = (
+            np.arange(row, row + height) - self.origin[0],
+            np.arange(col, col + width) - self.origin[1],
+        )
+        inside = tuple(
+            slice(*np.searchsorted(place, (0, cells * self.cell)))
+            for place, cells in zip(places, self.cells.shape[1:], strict=True)
+        )
+        rows, cols = (place[part] // self.cell for place, part in zip(places, inside, strict=True))
+        if len(rows) and len(cols):
+            found[inside] = self._mask_inside(image[:, *inside], rows, cols)
+        return found
+
+    def _mask_inside(self, image: Image, rows: Places, cols: Places) -> npt.NDArray[np.bool_]:
+        """The mask of pixels (bands, height, width) in these rows and columns of cells."""
+        found = np.zeros(image.shape[-2:], bool)
         for near, is_white in zip(self.near, (False, True), strict=True):
             part = near[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
             if part.any():

@@ -23,8 +23,9 @@ from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.polygons import PolygonJob
 
-CACHE_MIB = 128
-"""A strip of 256 rows is half a block row: the other half must still be there for the next."""
+CACHE_MIB = 64
+"""A strip of 256 rows is half a block row: the other half must still be there for the next. This
+holds block rows of 512 in 8 bits up to 130,000 columns."""
 
 
 @dataclass(frozen=True)

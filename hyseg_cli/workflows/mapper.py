@@ -19,7 +19,7 @@ from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import Classify
 from hyseg_cli.learn.weights import load_model
 from hyseg_cli.settings import PredictSettings
-from hyseg_cli.workflows.inspection import inspect_scene
+from hyseg_cli.workflows.inspection import Part, inspect_scene
 from hyseg_cli.workflows.mapping import Advance, map_units
 from hyseg_cli.workflows.mapping_plan import Plan, make_plan
 from hyseg_cli.workflows.scene_list import Job
@@ -56,7 +56,10 @@ class Planner:
         Raises:
             HysegError: If the scene cannot be read or does not fit the model.
         """
-        inspection = inspect_scene(job.part_of or job.scene, self.card, self.settings)
+        part = None
+        if job.itself is not None and job.window is not None:
+            part = Part(job.itself, job.window)
+        inspection = inspect_scene(job.part_of or job.scene, self.card, self.settings, part)
         return make_plan(inspection, self.card, self.digest, self.precision, job, self.settings)
 
 

@@ -1,5 +1,7 @@
 """Collars against a flood fill of the whole image, and what must not be taken for one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -157,3 +159,20 @@ def test_collars_survive_lossy_compression(write_raster, quality):
     assert valid[far_inside].all()
     assert not valid[far_outside].any()
     assert (valid == ~outside).mean() > 0.99
+
+
+@given(row=st.integers(-50, 250), col=st.integers(-50, 250), size=st.integers(1, 120))
+@settings(deadline=None, max_examples=60)
+def test_a_scene_in_a_larger_raster_keeps_its_collar_and_marks_nothing_else(row, col, size):
+    image = photo(96, 112)
+    image[:, :40] = 0
+    found, _ = collar_of(image)
+    raster = np.zeros((3, 400, 400), np.uint8)
+    raster[:, 72:168, 60:172] = image
+    expected = np.zeros((400, 400), bool)
+    expected[72:168, 60:172] = found.mask(image, 0, 0)
+    assert expected.sum() == 40 * 112
+    row, col = max(row, 0), max(col, 0)
+    window = slice(row, row + size), slice(col, col + size)
+    mask = replace(found, origin=(72, 60)).mask(raster[:, *window], row, col)
+    np.testing.assert_array_equal(mask, expected[window])

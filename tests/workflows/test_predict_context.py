@@ -78,6 +78,23 @@ def test_shifted_scenes_map_as_their_mosaic_where_they_lie(tmp_path, pair, write
             assert found.tags()["AREA_OR_POINT"] == scene.tags()["AREA_OR_POINT"]
 
 
+def test_a_border_that_a_scene_does_not_declare_stays_empty(tmp_path, pair, write_raster, predict):
+    whole, folder = pair
+    whole[:, :, :32] = 0
+    write_raster(whole[:, :, :100], "scenes/a.tif", transform=PLACE, photometric="RGB")
+    result = predict(folder, "--out", tmp_path / "maps", "--context")
+    assert result.exit_code == 0, result.output
+    (told,) = [line for line in result.stderr.splitlines() if "collar" in line]
+    assert f"{folder / 'a.tif'} are a collar" in told
+    found = read(tmp_path / "maps" / "a_hyseg.tif")
+    assert (found[:, :32] == 255).all()
+    assert (found[:, 32:] != 255).all()
+    assert (read(tmp_path / "maps" / "b_hyseg.tif") != 255).all()
+    mapped = predict(folder, "--out", tmp_path / "all", "--context", "--collar", "none")
+    assert mapped.exit_code == 0, mapped.output
+    assert (read(tmp_path / "all" / "a_hyseg.tif") != 255).all()
+
+
 def test_a_scene_that_cannot_be_opened_is_nobodys_neighbour(tmp_path, pair, predict):
     _, folder = pair
     (folder / "c.tif").write_text("this is no raster")
