@@ -1,6 +1,8 @@
 """Imports without the collector."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -27,3 +29,11 @@ def test_a_program_that_does_without_it_is_left_alone():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("words", [("models", "list"), ("models", "show", "default")])
+def test_nothing_is_complained_of_at_the_end(words):
+    done = subprocess.run(
+        [sys.executable, "-m", "hyseg_cli", *words], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
