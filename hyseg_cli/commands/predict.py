@@ -76,6 +76,12 @@ SOME_FAILED = 6
 )
 @device_option(PredictSettings)
 @click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the network first: takes minutes, and pays on a GPU if there is much to map.",
+)
+@click.option(
     "--devices",
     default=default_of(PredictSettings, "devices"),
     show_default=True,

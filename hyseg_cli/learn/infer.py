@@ -26,6 +26,7 @@ class Predictor:
         seed: Seed of the prior's noise field.
         noise: Policy of the noise field (`SampleConfig.noise`); None for the model's own.
         views: Ways to look at each window; the probabilities are averaged over them.
+        compiled: Whether the network is compiled when it first runs, for windows of one size.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Predictor:
         seed: int = 0,
         noise: str | None = None,
         views: tuple[View, ...] = (View(),),
+        compiled: bool = False,
     ) -> None:
         network = model.network
         sample = replace(network.config.sample, seed=seed)
@@ -44,6 +46,10 @@ class Predictor:
         network.config = replace(network.config, sample=sample)
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._forward = torch.compile(self.network, dynamic=False) if compiled else self.network
+        self._compiled = compiled
+        self._full = 0
+        """Tiles of the largest batch of a compiled network."""
         self.standardise = Standardise(model.card.radiometry).to(device)
         self.views = views
         self.classes = len(model.card.legend)
@@ -62,22 +68,38 @@ class Predictor:
             float32 (B, N, H, W) on the device, summing to one over N.
 
         Raises:
-            HysegError: If a single window does not fit into the device's memory; a batch that
-                does not is run in parts.
+            HysegError: If a single window does not fit into the device's memory (a batch that
+                does not is run in parts), or the network cannot be compiled.
         """
         done, start = [], 0
         while start < len(image):
             part = slice(start, start + self._at_once)
+            batch = image[part], valid[part], origin[part]
             try:
-                done.append(self._run(image[part], valid[part], origin[part]))
+                done.append(self._run_filled(*batch) if self._compiled else self._run(*batch))
             except torch.OutOfMemoryError as error:
                 self._back_off(len(image[part]), error)
             else:
                 start = part.stop
         return torch.cat(done)
 
+    def _run_filled(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
+        """Run a batch filled up to the largest so far: the network is compiled for each size."""
+        from torch._dynamo.exc import TorchDynamoException
+
+        count = len(image)
+        self._full = min(max(self._full, count), self._at_once)
+        index = torch.arange(self._full).clamp(max=count - 1)
+        try:
+            return self._run(image[index], valid[index], origin[index])[:count]
+        except TorchDynamoException as error:
+            raise HysegError(
+                f"the network cannot be compiled ({str(error).strip().splitlines()[0]})",
+                hint="Leave out --compile; it needs a C++ compiler, or Triton on a GPU.",
+            ) from error
+
     def _run(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
-        image, valid, origin = (x.to(self.device) for x in (image, valid, origin))
+        image, valid, origin = (self._moved(x) for x in (image, valid, origin))
         autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
         )
@@ -86,9 +108,15 @@ class Predictor:
             seen = [self._look(standard, valid, origin, view) for view in self.views]
             return seen[0] if len(seen) == 1 else torch.stack(seen).mean(dim=0)
 
+    def _moved(self, values: Tensor) -> Tensor:
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        # From memory that cannot be swapped out, the copy runs beside what the GPU still computes.
+        return values.pin_memory().to(self.device, non_blocking=True)
+
     def _look(self, standard: Tensor, valid: Tensor, origin: Tensor, view: View) -> Tensor:
         turned_image, turned_valid, moved = view.of(standard, valid, origin)
-        logits = self.network(
+        logits = self._forward(
             turned_image.contiguous(memory_format=torch.channels_last),
             turned_valid,
             moved,

@@ -45,6 +45,8 @@ class PredictSettings:
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
     device: str = "auto"
+    compiled: bool = False
+    """Compile the network before it runs."""
     devices: int = 1
     """Processes that share a scene: one for each GPU, or on the CPU."""
     cluster: str | None = None

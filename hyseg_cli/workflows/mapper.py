@@ -48,7 +48,7 @@ class Planner:
             HysegError: If the model cannot be used.
         """
         model = load_model(find_model(settings.model))
-        return cls(settings, model.card, model.digest, _precision_on(device_type))
+        return cls(settings, model.card, model.digest, _precision_on(device_type, settings))
 
     def plan(self, job: Job) -> Plan:
         """How a scene is mapped.
@@ -84,9 +84,14 @@ class Mapper:
         chosen = choose_device(device or settings.device)
         model = load_model(find_model(settings.model))
         classify = Predictor(
-            model, chosen, seed=settings.seed, noise=settings.noise, views=VIEWS[settings.tta]
+            model,
+            chosen,
+            seed=settings.seed,
+            noise=settings.noise,
+            views=VIEWS[settings.tta],
+            compiled=settings.compiled,
         )
-        planner = Planner(settings, model.card, model.digest, _precision_on(chosen.type))
+        planner = Planner(settings, model.card, model.digest, _precision_on(chosen.type, settings))
         return cls(planner, classify)
 
     @property
@@ -122,5 +127,7 @@ class Mapper:
         return AtOtherResolution(self.classify, alignment)
 
 
-def _precision_on(device_type: str) -> str:
-    return "bfloat16" if device_type == "cuda" else "float32"
+def _precision_on(device_type: str, settings: PredictSettings) -> str:
+    kind = "bfloat16" if device_type == "cuda" else "float32"
+    # A compiled network rounds in other places: it must not go on with the parts of another.
+    return f"{kind}, compiled" if settings.compiled else kind
