@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """A block of imports.
+    """A block of imports, and of whatever else loads what stays.
 
     Modules stay; yet Python's collector would look through their functions and classes dozens of
     times while they load: of the second or more that PyTorch takes a fifth.
@@ -20,4 +20,7 @@ def loading() -> Iterator[None]:
         yield
     finally:
         if was_collecting:
+            # Both together make what is there old at once: young it would be looked through again.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()

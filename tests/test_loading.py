@@ -15,6 +15,13 @@ def test_the_collector_rests_while_a_block_loads():
     assert gc.isenabled()
 
 
+def test_what_was_loaded_is_not_looked_through_soon():
+    with loading():
+        loaded = [[] for _ in range(1000)]
+    young = {id(made) for generation in (0, 1) for made in gc.get_objects(generation)}
+    assert not young & set(map(id, loaded))
+
+
 def test_it_works_again_after_a_failure():
     with pytest.raises(ImportError), loading():
         raise ImportError

@@ -27,7 +27,10 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
     with LayerWriter() as writer:
         # Imported here: the writer's process loads its libraries while this one loads its own.
         with loading():
+            from hyseg_cli.geo.arcs.kernels import get_ready
             from hyseg_cli.workflows.coverage import vectorize_map
+
+            get_ready()
 
         return vectorize_map(settings, report, writer)
 

@@ -45,3 +45,17 @@ def contracting_kernel(function: _Kernel) -> _Kernel:
     """
     compiled = numba.njit(cache=True, nogil=True, fastmath={"contract"})(function)
     return cast("_Kernel", compiled)
+
+
+@kernel
+def _same(number: int) -> int:
+    return number
+
+
+def get_ready() -> None:
+    """Run a kernel, so that what all of them need is there.
+
+    numba loads its tables of types and functions with the first one, in a quarter of a second. Who
+    calls this chooses when.
+    """
+    _same(0)
