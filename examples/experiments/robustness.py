@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -68,6 +69,8 @@ LOOKS: dict[str, Change] = {
     "noise, deviation 20": _noise(20.0),
     "blue, green, red": lambda image: Image.merge("RGB", image.split()[::-1]),
 }
+TILE, TILES = 512, (256, 1024)
+"""The usual side of a tile in pixels, and others."""
 SIZES = {"pixels 4 times as large": 0.25, "2 times": 0.5, "1/2": 2.0, "1/4": 4.0}
 
 
@@ -77,7 +80,7 @@ SIZES = {"pixels 4 times as large": 0.25, "2 times": 0.5, "1/2": 2.0, "1/4": 4.0
 @click.option("--legend", type=PATH, required=True)
 @click.option("--model", type=PATH, help="[default: the built-in one]")
 def main(data: Path, scenes: tuple[str, ...], legend: Path, model: Path | None) -> None:
-    """Print a table of mean IoU over changes of the images."""
+    """Print a table of mean IoU over changes of the images, and one over sizes of tiles."""
     click.echo("| image | mIoU | against as it is |\n|---|---|---|")
     base = None
     changes = {name: (change, 1.0) for name, change in LOOKS.items()}
@@ -92,6 +95,11 @@ def main(data: Path, scenes: tuple[str, ...], legend: Path, model: Path | None) 
         score = mean_iou({"scenes": found})
         base = score if base is None else base
         click.echo(f"| {name} | {score:.1f} | {score - base:+.1f} |")
+    click.echo("\n| tiles | mIoU | changes at tile lines, against elsewhere |\n|---|---|---|")
+    for side in (TILE, *TILES):
+        found = {scene: _measure(data / scene, legend, model, side) for scene in scenes}
+        ratios = ", ".join(f"{scores['seams']['ratio']:.2f}" for scores in found.values())
+        click.echo(f"| {side} | {mean_iou({'scenes': found}):.1f} | {ratios} |")
 
 
 def _write(scene: Path, place: Path, change: Change, factor: float) -> None:
@@ -109,15 +117,15 @@ def _write(scene: Path, place: Path, change: Change, factor: float) -> None:
             )
 
 
-def _measure(place: Path, legend: Path, model: Path | None) -> dict[str, object]:
-    arguments = ["--images", str(place), "--labels", str(place)]
+def _measure(place: Path, legend: Path, model: Path | None, tile: int = TILE) -> dict[str, Any]:
+    arguments = ["--images", str(place), "--labels", str(place), "--tile-size", str(tile)]
     arguments += ["--reference-legend", str(legend)]
     arguments += [] if model is None else ["--model", str(model)]
     command = [sys.executable, "-m", "hyseg_cli", "evaluate", *arguments, "--json"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)  # noqa: S603
     if done.returncode:
         sys.exit(done.returncode)
-    scores: dict[str, object] = json.loads(done.stdout)
+    scores: dict[str, Any] = json.loads(done.stdout)
     return scores
 
 
