@@ -98,8 +98,13 @@ def main(data: Path, scenes: tuple[str, ...], legend: Path, model: Path | None) 
     click.echo("\n| tiles | mIoU | changes at tile lines, against elsewhere |\n|---|---|---|")
     for side in (TILE, *TILES):
         found = {scene: _measure(data / scene, legend, model, side) for scene in scenes}
-        ratios = ", ".join(f"{scores['seams']['ratio']:.2f}" for scores in found.values())
+        ratios = ", ".join(_seams(scores) for scores in found.values())
         click.echo(f"| {side} | {mean_iou({'scenes': found}):.1f} | {ratios} |")
+
+
+def _seams(scores: dict[str, Any]) -> str:
+    ratio = scores.get("seams", {}).get("ratio")
+    return "n/a" if ratio is None else f"{ratio:.2f}"
 
 
 def _write(scene: Path, place: Path, change: Change, factor: float) -> None:
