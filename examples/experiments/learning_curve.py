@@ -53,7 +53,7 @@ def main(
     """Train and measure with ever more polygons, and print a table."""
     place = PolygonScene(out / "scene", read_legend(legend), DRAWN_ON)
     place.write(scene)
-    runs = [(way, count, seed) for seed in seeds for count in polygons for way in RECIPES]
+    runs = [(way, count, seed) for seed in seeds for way in RECIPES for count in polygons]
     for way, count, seed in [(UNTAUGHT, 0, 0), *runs]:
         result = out / f"{way.replace(' ', '_')}_{count}_{seed}.json"
         if result.is_file():
