@@ -63,7 +63,7 @@ def measure(method, raster, out):
     with subprocess.Popen(command(method, raster, out), stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, memory_mib(process.pid))
-            time.sleep(0.02)
+            time.sleep(0.05)
     wall = time.perf_counter() - started
     assert process.returncode == 0
     return wall, cpu_of_children() - before, peak
