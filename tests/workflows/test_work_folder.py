@@ -169,12 +169,19 @@ def test_a_damaged_manifest_is_told(tmp_path, predict):
 
 def test_parts_of_a_gpu_are_merged_without_one(tmp_path, predict, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(mapper, "_precision_on", lambda _: "bfloat16")
+        patch.setattr(mapper, "_precision_on", lambda *_: "bfloat16")
         assert predict("--shard", "1/1").exit_code == 0
     manifest = tmp_path / "maps" / "map.tif.hyseg" / "manifest.json"
     assert json.loads(manifest.read_text())["precision"] == "bfloat16"
     assert predict().exit_code == 3  # to compute more of it here would mix them
     assert predict("--merge").exit_code == 0
+
+
+def test_a_compiled_network_does_not_go_on_with_parts_of_another(predict):
+    assert predict("--shard", "1/2").exit_code == 0
+    result = predict("--compile")
+    assert result.exit_code == 3
+    assert "compiled" in result.stderr
 
 
 def test_an_output_may_lie_on_another_file_system(tmp_path, predict):
