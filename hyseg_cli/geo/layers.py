@@ -68,6 +68,8 @@ def write_layer(records: pa.RecordBatchReader) -> None:
 def _write_by_gdal(records: pa.RecordBatchReader, layer: Layer) -> None:
     import pyogrio
 
+    # The index grows beside the rows from the first one on, not only after a hundred thousand.
+    pyogrio.set_gdal_config_options({"OGR_GPKG_THREADED_RTREE_AT_FIRST_FEATURE": True})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none either
         pyogrio.write_arrow(

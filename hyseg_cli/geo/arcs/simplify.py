@@ -107,7 +107,8 @@ def _sweep(
         x2, y2 = x[first + after], y[first + after]
         area = abs(np.int64(x1 - x0) * (y2 - y0) - np.int64(y1 - y0) * (x2 - x0))
         goes = area <= limit and not (x0 == x2 and y0 == y2)
-        if goes and (area == 0 or _is_empty(taken, top, x0, y0, x1, y1, x2, y2)):
+        # Pick's theorem: a triangle of half a square, twice that here, holds no other point.
+        if goes and (area <= 1 or _is_empty(taken, top, x0, y0, x1, y1, x2, y2)):
             links[1, before], links[0, after] = after, before
             taken[y1 - top, x1] = 0
             left -= 1
