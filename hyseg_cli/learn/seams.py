@@ -22,12 +22,13 @@ TILES_TAG = "HYSEG_TILES"
 
 def describe_tiles(grid: TileGrid, window: Window) -> str:
     """The tag of a map that is a window of a scene with these tiles."""
-    spans = {"rows": asdict(grid.rows), "cols": asdict(grid.cols)}
-    return json.dumps({**spans, "row": window.row, "col": window.col})
+    return json.dumps({"rows": asdict(grid.rows), "cols": asdict(grid.cols), **asdict(window)})
 
 
 def tile_lines_of(scene: Scene) -> TileLines | None:
     """Where tiles meet in a map of hyseg; None for other maps.
+
+    Programs that cut, join or resample maps copy the tag, but it fits only what it was made for.
 
     Raises:
         HysegError: If the map tells it in a way that cannot be read.
@@ -38,13 +39,14 @@ def tile_lines_of(scene: Scene) -> TileLines | None:
     try:
         told = json.loads(text)
         whole = TileLines.of(TileGrid(Span(**told["rows"]), Span(**told["cols"])))
-        row, col = int(told["row"]), int(told["col"])
+        window = Window(*(int(told[name]) for name in ("row", "col", "height", "width")))
+        lines = whole.within(window)
     except (KeyError, TypeError, ValueError) as error:
         raise HysegError(
             f"{scene.path}: its tag {TILES_TAG} is damaged ({text!r})",
             hint="Remove the tag with `gdal_edit.py -unsetmd`, or map the scene again.",
         ) from error
-    return TileLines(whole.rows[row : row + scene.height], whole.cols[col : col + scene.width])
+    return lines if len(lines.rows) == scene.height and len(lines.cols) == scene.width else None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,19 @@ class TileLines:
     def of(cls, grid: TileGrid) -> TileLines:
         """The lines of a grid of tiles."""
         return cls(_lines_of(grid.rows), _lines_of(grid.cols))
+
+    def within(self, window: Window) -> TileLines:
+        """The lines of a part of the map.
+
+        Raises:
+            ValueError: If it reaches beyond the map.
+        """
+        if window.row_stop > len(self.rows) or window.col_stop > len(self.cols):
+            message = f"{window} is not within {len(self.rows)} x {len(self.cols)} pixels"
+            raise ValueError(message)
+        return TileLines(
+            self.rows[window.row : window.row_stop], self.cols[window.col : window.col_stop]
+        )
 
 
 def _lines_of(span: Span) -> npt.NDArray[np.bool_]:

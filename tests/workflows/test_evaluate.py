@@ -378,8 +378,23 @@ def test_a_map_that_does_not_tell_its_tiles_has_no_seams(write_map):
     assert "seams" not in numbers(path, "--reference", truth)
 
 
-def test_a_damaged_tag_of_tiles_is_told(write_map):
-    path = write_map(np.ones((9, 9)), tags={"HYSEG_TILES": '{"rows": "many"}'})
+@pytest.mark.parametrize("shape", [(640, 600), (640, 700), (600, 640), (700, 640)])
+def test_the_tiles_of_a_map_are_not_those_of_what_was_cut_or_joined_from_it(write_map, shape):
+    """GDAL's programs copy the tags of a map to what they make of it."""
+    path, truth = tiled(write_map, 8)
+    with rasterio.open(path) as made, rasterio.open(truth) as real:
+        tags = {"HYSEG_TILES": made.tags()["HYSEG_TILES"]}
+        other = write_map(np.resize(made.read(1), shape), "other.tif", tags)
+        truth = write_map(np.resize(real.read(1), shape), "other_truth.tif")
+    assert "seams" not in numbers(other, "--reference", truth)
+
+
+OUTSIDE = describe_tiles(TileGrid.cover(64, 64, tile=64, overlap=0), Window(0, 60, 9, 9))
+
+
+@pytest.mark.parametrize("tag", ['{"rows": "many"}', OUTSIDE])
+def test_a_damaged_tag_of_tiles_is_told(write_map, tag):
+    path = write_map(np.ones((9, 9)), tags={"HYSEG_TILES": tag})
     result = run(path, "--reference", path)
     assert result.exit_code == 1
     assert "HYSEG_TILES" in result.stderr
