@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageEnhance, ImageFilter
 from tables import mean_iou
 
@@ -55,8 +56,12 @@ def _scaled(factor: float) -> Change:
     return change
 
 
+def _unchanged(image: Image.Image) -> Image.Image:
+    return image
+
+
 LOOKS: dict[str, Change] = {
-    "as it is": lambda image: image,
+    "as it is": _unchanged,
     "brightness x 0.7": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
     "brightness x 1.3": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
     "contrast x 0.6": lambda image: ImageEnhance.Contrast(image).enhance(0.6),
@@ -72,6 +77,7 @@ LOOKS: dict[str, Change] = {
 TILE, TILES = 512, (256, 1024)
 """The usual side of a tile in pixels, and others."""
 SIZES = {"pixels 4 times as large": 0.25, "2 times": 0.5, "1/2": 2.0, "1/4": 4.0}
+"""Magnifications of the images."""
 
 
 @click.command()
@@ -79,10 +85,13 @@ SIZES = {"pixels 4 times as large": 0.25, "2 times": 0.5, "1/2": 2.0, "1/4": 4.0
 @click.option("--scene", "scenes", multiple=True, required=True, help="Repeat for more.")
 @click.option("--legend", type=PATH, required=True)
 @click.option("--model", type=PATH, help="[default: the built-in one]")
-def main(data: Path, scenes: tuple[str, ...], legend: Path, model: Path | None) -> None:
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw mean IoU over pixel sizes.")
+def main(
+    data: Path, scenes: tuple[str, ...], legend: Path, model: Path | None, plot: Path | None
+) -> None:
     """Print a table of mean IoU over changes of the images, and one over sizes of tiles."""
     click.echo("| image | mIoU | against as it is |\n|---|---|---|")
-    base = None
+    base, by_size = None, {}
     changes = {name: (change, 1.0) for name, change in LOOKS.items()}
     changes |= {name: (_scaled(factor), factor) for name, factor in SIZES.items()}
     for name, (change, factor) in changes.items():
@@ -95,11 +104,30 @@ def main(data: Path, scenes: tuple[str, ...], legend: Path, model: Path | None) 
         score = mean_iou({"scenes": found})
         base = score if base is None else base
         click.echo(f"| {name} | {score:.1f} | {score - base:+.1f} |")
+        if change is _unchanged or name in SIZES:
+            by_size[1.0 / factor] = score
+    if plot is not None:
+        draw_sizes(by_size, plot)
     click.echo("\n| tiles | mIoU | changes at tile lines, against elsewhere |\n|---|---|---|")
     for side in (TILE, *TILES):
         found = {scene: _measure(data / scene, legend, model, side) for scene in scenes}
         ratios = ", ".join(_seams(scores) for scores in found.values())
         click.echo(f"| {side} | {mean_iou({'scenes': found}):.1f} | {ratios} |")
+
+
+def draw_sizes(by_size: dict[float, float], file: Path) -> None:
+    """A chart of mean IoU, in points, over the size of pixels; 1 is that of the training."""
+    sizes = sorted(by_size)
+    figure = Figure(figsize=(5.0, 3.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(sizes, [by_size[size] for size in sizes], "o-", color="#1f5f8b")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.set_ylim(0.0, 60.0)
+    axes.set_xlabel("size of the pixels, 1 as in training")
+    axes.set_ylabel("mean IoU")
+    axes.grid(visible=True, color="#dddddd")
+    figure.savefig(file, dpi=130)
 
 
 def _seams(scores: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """What was measured on the validation scenes."""
+    """What was measured on the validation scenes; `of` tells of which model, if not of this one."""
 
     def __post_init__(self) -> None:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))

@@ -145,7 +145,8 @@ def model_meant(path: str | None) -> Path | None:
 
 def _metrics_text(metrics: dict[str, Any]) -> str:
     numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    return ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()) or "none"
+    text = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()) or "none"
+    return f"{text} ({metrics['of']})" if "of" in metrics else text
 
 
 def _flat_lines(values: dict[str, Any], indent: str, path: str = "") -> list[str]:

@@ -132,7 +132,7 @@ def _array(size: int, name: str) -> Json:
 
 def _known(card: ModelCard) -> Json:
     """Training data and scores, as far as the card tells them."""
-    scores = {key: value for key, value in card.metrics.items() if isinstance(value, float)}
+    scores = {key: value for key, value in card.metrics.items() if isinstance(value, float | str)}
     told = {
         "hyseg:data": card.data.name,
         "hyseg:licence": card.data.licence,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 
 from hyseg_cli.cli import cli
 from hyseg_cli.learn.card import read_card
+from hyseg_cli.learn.weights import replace_card
 from hyseg_models.cost import measure_cost
 
 cost_of = functools.cache(measure_cost)
@@ -51,6 +54,15 @@ def test_a_model_is_told_with_its_legend_and_cost(tiny_model):
     assert "#fedd3a  vegetation" in result.stdout
     assert "head.p2a.kernel = 7" in result.stdout
     assert "red, green, blue (uint8)" in result.stdout
+
+
+def test_scores_of_another_model_are_told_as_such(tmp_path, tiny_model):
+    own = {"miou": 0.5, "iou": {"road": 0.25}}
+    model = shutil.copy(tiny_model, tmp_path)
+    replace_card(Path(model), replace(read_card(tiny_model), metrics=own))
+    assert "metrics       miou 0.500\n" in run(model).stdout
+    replace_card(Path(model), replace(read_card(tiny_model), metrics=own | {"of": "its teacher"}))
+    assert "metrics       miou 0.500 (its teacher)\n" in run(model).stdout
 
 
 def test_json_holds_card_and_cost(tiny_model):

@@ -241,7 +241,10 @@ def test_a_model_has_an_item_that_tells_how_to_feed_it(tmp_path, lively_model, l
     model = load_model(lively_model)
     path = tmp_path / "my model.safetensors"
     limits = ((0.0, 1.0, 2.0), (200.0, 201.0, 202.0))
-    save_model(path, model.network, replace(model.card, limits=limits, temperature=1.5))
+    scores = {"miou": 0.5, "of": "its teacher"}
+    metrics = {**scores, "iou": {"road": 0.25}}
+    card = replace(model.card, limits=limits, temperature=1.5, metrics=metrics)
+    save_model(path, model.network, card)
     out = tmp_path / "model.json"
     out.write_text(run("info", path, "--stac").stdout)
     item = read_item(out)
@@ -249,6 +252,7 @@ def test_a_model_has_an_item_that_tells_how_to_feed_it(tmp_path, lively_model, l
     assert found.mlm_name == "HySeg-my-model"
     assert found.total_parameters == measure_cost(model.card.config, 512).whole.parameters
     assert found.hyperparameters.to_dict() == {"temperature": 1.5}
+    assert item.properties["hyseg:metrics"] == scores
     (given,), (made,) = found.input, found.output
     assert [band if isinstance(band, str) else band.name for band in given.bands] == [
         band["name"] for band in item.assets["mlm:model"].extra_fields["bands"]
