@@ -69,7 +69,9 @@ RUNS ?= runs
 
 train-default: $(INSTALLED)
 	$(BIN)/hyseg train --images "$(DATA)" --labels "$(DATA)" --legend examples/dubai.legend.json \
-	    --config examples/dubai.toml --out dubai.safetensors --resume
+	    --config examples/dubai.toml --out dubai_split.safetensors --resume
+	$(BIN)/hyseg train --images "$(DATA)" --labels "$(DATA)" --legend examples/dubai.legend.json \
+	    --from dubai_split.safetensors --config examples/dubai_all.toml --out dubai.safetensors --resume
 
 experiments: $(INSTALLED)
 	for plan in $(PLANS); do \

@@ -81,7 +81,7 @@ def test_the_confusion_matrix_of_a_real_pair_is_that_of_one_pass_over_arrays(lan
 
 
 @pytest.mark.slow
-def test_the_built_in_model_scores_on_a_scene_held_out_as_it_did_when_it_was_made(shared):
+def test_the_built_in_model_scores_on_a_scene_of_its_training_as_it_did_when_it_was_made(shared):
     scene = shared / "dubai" / "Tile 3"
     values = numbers("--images", scene, "--labels", scene, "--structure", "-q")
     assert values["miou"] == pytest.approx(0.524, abs=0.01)

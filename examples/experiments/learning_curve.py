@@ -26,11 +26,13 @@ from hyseg_cli.legend_files import read_legend
 
 PATH = click.Path(path_type=Path, exists=True)
 DRAWN_ON = (1, 5)
+_TAUGHT = ["--prior-steps", "0", "--steps", "100"]
 RECIPES = {
-    "taught": ["--prior-steps", "0", "--steps", "100"],
+    "half way": [*_TAUGHT, "--blend", "0.5"],
+    "all of the way": [*_TAUGHT, "--blend", "1"],
     "anew": ["--prior-steps", "60", "--steps", "150"],
 }
-"""As short as a patient user would have it on a CPU."""
+"""As short as a patient user would have it on a CPU; all but the last go on from the model."""
 CHIPS = ["--chip-size", "128", "--batch-size", "4"]
 UNTAUGHT = "as it is"
 
@@ -82,13 +84,13 @@ def _trained(
     place: PolygonScene, legend: Path, model: str, out: Path, way: str, count: int, seed: int
 ) -> dict[str, object]:
     file = place.draw(count, seed)
-    target = out / f"{way}_{count}_{seed}.safetensors"
+    target = out / f"{way.replace(' ', '_')}_{count}_{seed}.safetensors"
     # Measured once, at the end: the images that are measured on choose nothing.
     _hyseg(
         "train", "--images", str(place.drawn), "--labels", str(file), "--class-field", "kind",
         "--legend", str(legend), "--val-images", str(place.rest), "--val-labels",
         str(place.truth), "--val-every", "1000", "--seed", str(seed), "--out", str(target),
-        "--overwrite", *CHIPS, *RECIPES[way], *(["--from", model] if way == "taught" else []),
+        "--overwrite", *CHIPS, *RECIPES[way], *([] if way == "anew" else ["--from", model]),
     )  # fmt: skip
     metrics = read_card(target).metrics
     target.unlink()
@@ -111,11 +113,11 @@ def table(results: list[dict[str, object]]) -> str:
     for result in results:
         key = str(result["way"]), int(str(result["polygons"]))
         found.setdefault(key, []).append(100 * float(str(result["miou"])))
-    lines = ["| polygons | taught | anew |", "|---|---|---|"]
+    lines = [f"| polygons | {' | '.join(RECIPES)} |", "|---" * (1 + len(RECIPES)) + "|"]
     for count in sorted({count for way, count in found if way in RECIPES}):
         cells = [_cell(found.get((way, count), [])) for way in RECIPES]
         lines.append(f"| {count} | {' | '.join(cells)} |")
-    lines.append(f"| none | {_cell(found.get((UNTAUGHT, 0), []))} | n/a |")
+    lines.append(f"\nUntaught: {_cell(found.get((UNTAUGHT, 0), []))}")
     return "\n".join(lines)
 
 

@@ -60,6 +60,12 @@ from hyseg_cli.settings import TrainSettings
     help="Go on from a model, a file or a name such as `default`; classes may differ.",
 )
 @click.option(
+    "--blend",
+    type=float,
+    help="How far to go from that model to what was taught: 0.5 is half way.  [default: the better "
+    "of 0.5 and 1 on held-out images; without any 0.5, or 1 if a class is new]",
+)
+@click.option(
     "--freeze",
     type=click.Choice(["none", "backbone"]),
     default=default_of(TrainSettings, "freeze"),

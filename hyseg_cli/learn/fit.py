@@ -133,6 +133,13 @@ def fit(
         return keeping.step
 
 
+def measure(stage: Stage, validation: ValidationChips, options: FitOptions) -> None:
+    """Measure a stage as it stands: its scores are those of its weights then."""
+    held_out = validation_loader(validation, options.batch_size, options.processes)
+    with _without_known_warnings():
+        _trainer(stage, [], [], options).validate(stage, held_out, verbose=False)
+
+
 def _steps_done(checkpoint: Path) -> int:
     if not checkpoint.is_file():
         return 0

@@ -30,6 +30,9 @@ class TrainSettings:
     """Model to go on from, a path or a name; it decides the network."""
     freeze: Literal["none", "backbone"] = "none"
     """Part of the network that keeps its weights in stage 2."""
+    blend: float | None = None
+    """How far the weights of `start` go to those that were taught, 0 to 1; None for the better of
+    half way and all of it on held-out images, and for half way without any."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty for all bands but alpha."""
     band_names: tuple[str, ...] = ()
@@ -164,6 +167,17 @@ class TrainSettings:
         )
 
     def _check_stages(self) -> None:
+        if self.blend is not None:
+            check(
+                0 < self.blend <= 1,
+                f"--blend {self.blend} is not above 0 and at most 1",
+                "Use 1 for the weights as taught, 0.5 to stop half way to them.",
+            )
+            check(
+                self.start is not None and self.stage != "prior",
+                "--blend is for a segmentation that goes on from a model",
+                "Give that model with --from, or leave out --blend.",
+            )
         check(
             self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
             "--stage prior trains a prior, so it needs steps for one and takes none over",

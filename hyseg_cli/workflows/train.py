@@ -19,7 +19,8 @@ from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.chips import Augmentation, Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
-from hyseg_cli.learn.fit import FitOptions, fit
+from hyseg_cli.learn.fit import FitOptions, fit, measure
+from hyseg_cli.learn.interpolation import Interpolation
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.metrics import Scores
@@ -35,12 +36,20 @@ from hyseg_cli.settings import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.run_folder import RunFolder
 from hyseg_cli.workflows.training_card import describe, metrics_of
-from hyseg_cli.workflows.training_network import radiometry_for, share_encoder, start_network
+from hyseg_cli.workflows.training_network import (
+    Start,
+    radiometry_for,
+    share_encoder,
+    start_network,
+)
 from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
 from hyseg_models import IGNORE_ID, HySeg
 
 FINE_TUNING_RATE = 0.3
 """Learning rate of a network that goes on from a model, over that of a new one."""
+
+HALF_WAY, TAUGHT = 0.5, 1.0
+"""How far to go from the weights of a model to those that it was taught."""
 
 DIAGNOSED_BATCHES = 8
 """Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
@@ -62,10 +71,38 @@ class _Run:
     settings: TrainSettings
     report: Report
     data: TrainingScenes
-    network: HySeg
+    start: Start
     standardise: Standardise
     folder: RunFolder
     processes: Processes
+
+    @property
+    def network(self) -> HySeg:
+        """The network that is trained."""
+        return self.start.network
+
+    @property
+    def validation(self) -> ValidationChips | None:
+        """What to measure on, if anything is held out."""
+        scenes = self.data.validation
+        return _validation_chips(scenes, self.settings) if scenes else None
+
+    @property
+    def options(self) -> FitOptions:
+        """How both stages are run."""
+        settings = self.settings
+        return FitOptions(
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            val_every=settings.val_every,
+            device=choose_device(settings.device),
+            log_folder=self.folder.path,
+            save_every=settings.save_every or settings.val_every,
+            patience=settings.patience,
+            tensorboard=settings.tensorboard,
+            processes=self.processes,
+            resume=settings.resume,
+        )
 
 
 def run(settings: TrainSettings, report: Report) -> TrainResult | None:
@@ -87,20 +124,20 @@ def run(settings: TrainSettings, report: Report) -> TrainResult | None:
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, report)
     _warn_of_absent_classes(scenes.legend, scenes.survey, report)
-    network = start_network(settings, scenes, report)
+    start = start_network(settings, scenes, report)
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()
     radiometry = radiometry_for(settings, scenes)
     standardise = Standardise(radiometry)
-    training = _Run(settings, report, scenes, network, standardise, folder, processes)
-    card = _first_stage(training, describe(settings, network.config, scenes, radiometry))
+    training = _Run(settings, report, scenes, start, standardise, folder, processes)
+    card = _first_stage(training, describe(settings, start.network.config, scenes, radiometry))
     scores = None
     if settings.stage != "prior":
         card, scores = _second_stage(training, card)
     if not processes.is_first:
         return None
-    save_model(settings.out, network, card)
+    save_model(settings.out, start.network, card)
     return TrainResult(settings.out, scores)
 
 
@@ -133,11 +170,39 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
         weights=_weights(settings, scenes, training.report),
     )
     step = _fit(training, stage, name="segmentation")
+    if training.start.known:
+        share = _blend(training, stage)
+        card = replace(card, training=card.training | {"blend": share})
     scores = stage.scores.get("segmentation")
     if scores is not None:
         measured = metrics_of(scores, scenes.legend) | {"step": step}
         card = replace(card, metrics=card.metrics | measured)
     return card, scores
+
+
+def _blend(training: _Run, stage: SegmentationStage) -> float:
+    """Go back part of the way to the weights from before; how far the new ones are gone to."""
+    wanted, validation, start = training.settings.blend, training.validation, training.start
+    weights = Interpolation(stage.network, start.known)
+    scores = {TAUGHT: stage.scores}
+
+    def go(share: float) -> None:
+        weights.go(share)
+        if validation is not None and share not in scores:
+            measure(stage, validation, training.options)
+            scores[share] = stage.scores
+        stage.scores = scores.get(share, {})
+
+    if wanted is None and validation is None:
+        wanted = HALF_WAY if start.is_complete else TAUGHT
+    if wanted is None:
+        go(HALF_WAY)
+        wanted = max(scores, key=lambda share: scores[share]["segmentation"].mean_iou)
+        text = ", ".join(f"{s:g}: {scores[s]['segmentation'].mean_iou:.3f}" for s in sorted(scores))
+        training.report.note(f"mean IoU by the share of the new weights: {text}")
+    go(wanted)
+    training.report.note(f"the weights are {wanted:.0%} of the way to those that were taught")
+    return wanted
 
 
 def _require_tensorboard() -> None:
@@ -223,21 +288,10 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         augmentation=Augmentation(scale=(settings.min_scale, settings.max_scale)),
         places=data.places if settings.sampling == "classes" else None,
     )
-    options = FitOptions(
-        batch_size=settings.batch_size,
-        workers=settings.workers,
-        val_every=settings.val_every,
-        device=choose_device(settings.device),
-        log_folder=training.folder.path,
-        save_every=settings.save_every or settings.val_every,
-        patience=settings.patience,
-        tensorboard=settings.tensorboard,
-        processes=training.processes,
-        resume=settings.resume,
+    validation, report = training.validation, training.report
+    step = fit(
+        stage, chips, validation, data.legend, name=name, options=training.options, report=report
     )
-    validation = _validation_chips(data.validation, settings) if data.validation else None
-    report = training.report
-    step = fit(stage, chips, validation, data.legend, name=name, options=options, report=report)
     if validation is not None:
         report.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return step

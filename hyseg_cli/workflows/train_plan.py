@@ -56,7 +56,7 @@ def plan(settings: TrainSettings, report: Report) -> Plan:
     """Open everything that a training needs, and stop before it starts; errors as in `run`."""
     require_free(settings.out, overwrite=settings.overwrite)
     scenes = open_training_scenes(settings, report)
-    network = start_network(settings, scenes, report)
+    network = start_network(settings, scenes, report).network
     return Plan(settings, scenes, network, estimate_memory(network, settings))
 
 

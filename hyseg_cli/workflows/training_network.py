@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
@@ -44,8 +44,19 @@ def band_names(settings: TrainSettings, bands: int) -> tuple[str, ...]:
     return tuple(f"band{index}" for index in chosen)
 
 
-def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
-    """The network before its first step.
+@dataclass(frozen=True)
+class Start:
+    """A network before its first step."""
+
+    network: HySeg
+    known: Mapping[str, Tensor] = field(default_factory=dict)
+    """Copies of the weights that it has from the model that it goes on from, by name."""
+    is_complete: bool = False
+    """Whether that model knew all of the classes."""
+
+
+def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> Start:
+    """The network that is trained: new, or with the weights of a model.
 
     Raises:
         UsageProblemError: If the preset or pretrained weights are not to be had.
@@ -74,27 +85,30 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
             f"--preset {settings.preset} uses another model as its prior",
             hint="Train that one first and give it with --prior MODEL.",
         )
-    return network
+    return Start(network)
 
 
 def _sized(config: HySegConfig, scenes: TrainingScenes) -> HySegConfig:
     return replace(config, bands=scenes.training[0].bands, classes=len(scenes.legend))
 
 
-def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> HySeg:
+def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> Start:
     """A network of the donor's kind, with its weights for the classes and bands of that name."""
     path = find_model(settings.start)
     donor = load_model(path)
     network = build(_sized(donor.card.config, scenes))
     classes = _origins(scenes.legend.names, donor.card.legend.names)
-    names = band_names(settings, network.config.bands)
-    done = transfer_weights(donor.network, network, classes, _origins(names, donor.card.bands))
+    bands = band_names(settings, network.config.bands)
+    done = transfer_weights(donor.network, network, classes, _origins(bands, donor.card.bands))
     new = [name for name, at in zip(scenes.legend.names, classes, strict=True) if at is None]
     report.note(
         f"from {path.name}: {len(done.whole)} tensors taken over, {len(done.mapped)} by class or "
         f"band, {len(done.fresh)} started anew; new classes: {', '.join(new) or 'none'}"
     )
-    return network
+    weights = network.state_dict()
+    # Where a class is new, part of a mapped tensor is random.
+    names = done.whole if new else done.whole + done.mapped
+    return Start(network, {name: weights[name].clone() for name in names}, not new)
 
 
 def radiometry_for(settings: TrainSettings, scenes: TrainingScenes) -> Radiometry:
