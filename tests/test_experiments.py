@@ -99,9 +99,10 @@ def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_
     assert "| 2 | n/a | 80.0 ± 7.1 | n/a |" in lines["oracle"]
 
 
-def test_the_table_of_the_documentation_is_that_of_the_runs():
+@pytest.mark.parametrize("name", ["components_cpu", "choices_cpu"])
+def test_the_table_of_the_documentation_is_that_of_the_runs(name):
     page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")
-    plan = read_plan(FOLDER / "components_cpu.toml")
+    plan = read_plan(FOLDER / f"{name}.toml")
     assert "\n".join(table(plan, FOLDER / "runs")) in page
 
 
