@@ -89,6 +89,7 @@ class LayerWriter:
         try:
             with _telling_end():
                 stream = pa.ipc.new_stream(self._records, schema)
+                self._records.flush()  # the file is created while its first records are made
             for record in records:
                 with _telling_end():
                     stream.write_batch(record)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"}) | PICTURE_SUFFIXES
@@ -69,7 +69,7 @@ def _only_vector_file(labels: Path) -> Path:
     """The vector file in a folder that holds one and no raster; else the folder itself."""
     if labels.is_file():
         return labels
-    files = [path for path in sorted(labels.rglob("*")) if path.is_file()]
+    files = sorted(_files_below(labels))
     vectors = [path for path in files if path.suffix.lower() in VECTOR_SUFFIXES]
     has_raster = any(path.suffix.lower() in RASTER_SUFFIXES for path in files)
     return vectors[0] if len(vectors) == 1 and not has_raster else labels
@@ -115,7 +115,7 @@ def _require_some(pairs: list[ScenePair], images: Path, labels: Path) -> list[Sc
 
 def _named(root: Path, *, skip: frozenset[str]) -> Iterable[tuple[tuple[str, ...], Path]]:
     """The rasters below a folder, each with the parts of its name that must match."""
-    files = [root] if root.is_file() else sorted(root.rglob("*"))
+    files = [root] if root.is_file() else sorted(_files_below(root))
     for path in files:
         folders = path.relative_to(root).parent.parts if path != root else ()
         if path.suffix.lower() not in RASTER_SUFFIXES or any(f.lower() in skip for f in folders):
@@ -125,3 +125,24 @@ def _named(root: Path, *, skip: frozenset[str]) -> Iterable[tuple[tuple[str, ...
             stem = stem.removesuffix(ending)
         kept = [f for f in folders if f.lower() not in IMAGE_FOLDERS | LABEL_FOLDERS]
         yield (*kept, stem), path
+
+
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The files in a folder and in all folders below it, also in those that are links.
+
+    A link to a folder `above`, those that lead to this one, would never end and is left out.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise HysegError(
+            f"{folder} cannot be read ({error.strerror})", hint="Check the permissions."
+        ) from error
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_below(entry, above | {real})
+        elif entry.is_file():
+            yield entry

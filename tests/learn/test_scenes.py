@@ -86,6 +86,18 @@ def test_parts_of_one_folder_are_one_scene(tmp_path):
     assert {pair.scene for pair in pairs} == {"t1"}
 
 
+def test_scenes_that_are_links_are_found(tmp_path):
+    touch(tmp_path, *[f"disk/{scene}/{kind}/p.png" for scene in "ab" for kind in ("img", "masks")])
+    data = tmp_path / "data"
+    data.mkdir()
+    for scene in "ab":
+        (data / scene).symlink_to(tmp_path / "disk" / scene)
+    (data / "c").symlink_to(data)  # one that leads back ends there
+    pairs = find_pairs(data, data)
+    assert [pair.scene for pair in pairs] == ["a", "b"]
+    assert [pair.labels for pair in pairs] == [(data / s / "masks" / "p.png",) for s in "ab"]
+
+
 def test_nothing_that_matches_is_an_error(tmp_path):
     touch(tmp_path, "i/a.png", "l/b.png")
     with pytest.raises(UsageProblemError, match="of the same name"):
