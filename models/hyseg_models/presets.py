@@ -157,6 +157,7 @@ _ABLATIONS: dict[str, tuple[str, Changes]] = {
     "ablation-sdf": ("default", {"prior.embed": "sdf"}),
     "ablation-group-norm": ("default", {"prior.net.norm": "group"}),
     **{f"ablation-beta-{beta}": ("default", {"prior.beta": beta}) for beta in (0.1, 1.0)},
+    "ablation-endpoints-half": ("default", {"prior.time.endpoint_quota": 0.5}),
     **{
         f"ablation-noise-{noise.replace(':', '')}": ("default", {"sample.noise": noise})
         for noise in ("random", "zero", "avg:4")
