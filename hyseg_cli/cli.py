@@ -1,21 +1,42 @@
 """The command line: a group of commands.
 
-They import their workflows in their bodies: `--help` must not load torch.
+A command is imported when it is called, and imports its workflow in its body: `--help` must not
+load torch, and nobody waits for the options of commands that were not asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import cast
+
 import click
 
-from hyseg_cli.commands.completion import completion
-from hyseg_cli.commands.evaluate import evaluate
-from hyseg_cli.commands.info import info
-from hyseg_cli.commands.models import models
-from hyseg_cli.commands.predict import predict
-from hyseg_cli.commands.sample import sample
-from hyseg_cli.commands.train import train
-from hyseg_cli.commands.vectorize import vectorize
 from hyseg_cli.environment import PREFIX
+
+COMMANDS = (
+    "completion",
+    "evaluate",
+    "info",
+    "models",
+    "predict",
+    "sample",
+    "train",
+    "vectorize",
+)
+"""Each the name of a command, of its module, and of what stands for it there."""
+
+
+class _LoadingGroup(click.Group):
+    """A group whose commands are loaded one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as in the base class
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"hyseg_cli.commands.{cmd_name}")
+        return cast("click.Command", getattr(module, cmd_name))
 
 
 def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
@@ -27,6 +48,7 @@ def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -
 
 
 @click.group(
+    cls=_LoadingGroup,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
@@ -55,7 +77,3 @@ def cli() -> None:
       hyseg sample landcover.tif --out points.gpkg
       hyseg train --images images/ --labels labels/ --legend legend.json --out my.safetensors
     """  # noqa: D301 - click looks for the character, not for its name
-
-
-for command in (predict, vectorize, evaluate, sample, train, info, models, completion):
-    cli.add_command(command)

@@ -25,12 +25,18 @@ def commands():
             yield pytest.param(line, id=f"{page.name}: {line[:60]}")
 
 
+def command_called(name):
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None, f"hyseg {name}"
+    return command
+
+
 def require_options(line):
     """Only what can be wrong without running: unknown options and missing values."""
     words = shlex.split(line, comments=True)[1:]
     if words[0].startswith("-"):
         return
-    command = cli.commands[words[0]]
+    command = command_called(words[0])
     parser = command.make_parser(click.Context(command, info_name=words[0]))
     parser.parse_args(args=words[1:])
 
@@ -43,6 +49,6 @@ def test_a_command_that_is_shown_can_be_typed(line):
 def test_the_quickstart_settings_are_options_of_train():
     import tomllib
 
-    known = {option for param in cli.commands["train"].params for option in param.opts}
+    known = {option for param in command_called("train").params for option in param.opts}
     values = tomllib.loads((ROOT / "examples" / "quickstart.toml").read_text(encoding="utf-8"))
     assert {f"--{key}" for key in values} <= known

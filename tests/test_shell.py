@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli import COMMANDS, cli
 from hyseg_cli.environment import flag_of, variable_of
 from hyseg_cli.options import HysegCommand
 
@@ -41,7 +41,7 @@ OWN_HELP = {
 
 def commands():
     """Every command with the words that call it, those of sub-groups too."""
-    waiting = [((name,), command) for name, command in cli.commands.items()]
+    waiting = [((name,), cli.get_command(click.Context(cli), name)) for name in COMMANDS]
     while waiting:
         words, command = waiting.pop()
         if isinstance(command, click.Group):

@@ -20,7 +20,10 @@ def all_commands() -> Iterator[tuple[click.Context, click.Command]]:
 def _below(
     parent: click.Context, group: click.Group
 ) -> Iterator[tuple[click.Context, click.Command]]:
-    for name, command in sorted(group.commands.items()):
+    for name in sorted(group.list_commands(parent)):
+        command = group.get_command(parent, name)
+        if command is None:
+            continue
         context = click.Context(command, info_name=name, parent=parent)
         if isinstance(command, click.Group):
             yield from _below(context, command)
