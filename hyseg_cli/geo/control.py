@@ -8,7 +8,6 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
 import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -118,6 +117,8 @@ def degrees(crs: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     Raises:
         pyproj.exceptions.ProjError: If the CRS cannot be converted.
     """
+    import pyproj  # takes long to load
+
     to_degrees = pyproj.Transformer.from_crs(
         pyproj.CRS.from_wkt(crs.to_wkt()), "EPSG:4326", always_xy=True
     )

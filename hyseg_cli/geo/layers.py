@@ -28,8 +28,8 @@ class Layer:
     """Polygon or MultiPolygon."""
     wkt: str | None
     """CRS of the geometry as WKT, None for a map without place."""
-    projjson: str | None
-    """The same as PROJJSON."""
+    projjson: str | None = None
+    """The same as PROJJSON, for the formats that hold it so."""
 
     @property
     def form(self) -> VectorFormat:

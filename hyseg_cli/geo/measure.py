@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
 from affine import Affine
 
 from hyseg_cli.geo.scene import Scene
@@ -26,6 +25,11 @@ class GroundMeasure:
         self._ellipsoid: tuple[float, float] | None = None
         if scene.crs is None:
             return
+        if scene.crs.is_projected:
+            self._unit = scene.crs.linear_units_factor[1]
+            return
+        import pyproj  # takes long to load
+
         crs = pyproj.CRS.from_wkt(scene.crs.to_wkt())
         if crs.is_geographic:
             geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
@@ -100,6 +99,8 @@ class Scene:
         if place is None:
             return None
         lon, lat = place
+        import pyproj  # takes long to load
+
         geod = pyproj.Geod(ellps="WGS84")
         across, down = geod.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])[2]
         return float(across), float(down)
@@ -108,11 +109,13 @@ class Scene:
         self, col: npt.NDArray[np.float64], row: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
         """Longitude and latitude of fractional columns and rows, None if they are not known."""
+        from pyproj.exceptions import ProjError
+
         try:
             if self.crs is not None and self.is_georeferenced:
                 return degrees(self.crs, *to_map(self.transform, col, row))
             return None if self.control is None else self.control.to_degrees(col, row)
-        except pyproj.exceptions.ProjError:
+        except ProjError:
             return None
 
 

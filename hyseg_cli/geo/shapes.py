@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
 from rasterio.crs import CRS
 
 from hyseg_cli.errors import HysegError, UsageProblemError
@@ -15,6 +15,9 @@ from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.arcs.wkb import Bytes, to_wkb
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.scene import Scene, to_map
+
+if TYPE_CHECKING:
+    import pyproj
 
 Floats = npt.NDArray[np.float64]
 
@@ -96,6 +99,8 @@ class ShapeBuilder:
 
 
 def _transformer(path: str, crs: CRS, dst_crs: pyproj.CRS) -> pyproj.Transformer:
+    import pyproj  # takes long to load
+
     try:
         source = pyproj.CRS.from_wkt(crs.to_wkt())
         return pyproj.Transformer.from_crs(source, dst_crs, always_xy=True)

@@ -53,8 +53,13 @@ class VectorizeSettings:
     """Prove that the polygons form a coverage before the output gets its name."""
     overwrite: bool = False
 
+    @property
+    def tolerance(self) -> Quantity:
+        """What `simplify` says, in px or m."""
+        return Quantity.parse(self.simplify, ("px", "m"), "--simplify")
+
     def __post_init__(self) -> None:
-        Quantity.parse(self.simplify, ("px", "m"), "--simplify")
+        _ = self.tolerance
         for text in self.mmu:
             Quantity.parse(text.rpartition("=")[2], ("px", "m2", "ha"), "--mmu")
         units = {

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyproj
 
 from hyseg_cli.console import Report
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
@@ -45,9 +45,12 @@ from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.symbology import add_geopackage_style
 from hyseg_cli.geo.writer import LayerWriter
-from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings import VectorizeSettings
 from hyseg_cli.workflows.minimum_unit import merge_below_unit
+from hyseg_cli.workflows.polygon_crs import as_projjson, as_wkt, crs_to_transform_to
+
+if TYPE_CHECKING:
+    import pyproj
 
 MOST_POINTS_OF_A_RUN = 8
 """A run of pixels has two ends, each with a corner above and below, seen from two sides."""
@@ -110,15 +113,13 @@ class PolygonJob:
     ) -> tuple[list[Path], Summary, Proof | None]:
         """Write the polygons; returns the files, what is in them, and the proof."""
         form = FORMATS[self.settings.out.suffix.lower()]
-        crs = self._target_crs(form.crs)
+        dst_crs = crs_to_transform_to(self.scene, form, self.settings.dst_crs)
         trace = self._tracer(source, regions)
         if form.driver == "ESRI Shapefile" and not self.settings.split_files:
             _require_small(regions, trace)
         self._require_space(regions, form)
         grouping = self._grouping(source, regions)
-        shapes = ShapeBuilder(
-            self.scene, crs if form.crs or self.settings.dst_crs else None, form.decimals
-        )
+        shapes = ShapeBuilder(self.scene, dst_crs, form.decimals)
         records = RecordBuilder(
             attributes_of(regions, grouping, self._confidence(source, regions, grouping)),
             {class_id: style.name for class_id, style in self.styles.items()},
@@ -135,7 +136,7 @@ class PolygonJob:
                     _require_valid(made, form)
                 yield from records.build(gatherer.add(made) if gatherer else made)
 
-        names = self._write_files(batches(), records.schema, crs)
+        names = self._write_files(batches(), records.schema, dst_crs)
         if proof is not None:
             self._require_coverage(proof, regions)
         if form.driver == "GPKG":
@@ -168,7 +169,7 @@ class PolygonJob:
             )
 
     def _write_files(
-        self, batches: Generator[pa.RecordBatch], schema: pa.Schema, crs: pyproj.CRS | None
+        self, batches: Generator[pa.RecordBatch], schema: pa.Schema, dst_crs: pyproj.CRS | None
     ) -> list[str]:
         out, finished = self.settings.out, self.work / "layer"
         finished.mkdir()
@@ -177,17 +178,18 @@ class PolygonJob:
             parts = shapefile_parts(records) if self.settings.split_files else iter([records])
             for number, part in enumerate(parts, 1):
                 name = (numbered(out, number) if self.settings.split_files else out).name
-                self.writer.write(part, schema, self._layer(finished / name, crs))
+                self.writer.write(part, schema, self._layer(finished / name, dst_crs))
                 names.append(name)
         return names
 
-    def _layer(self, file: Path, crs: pyproj.CRS | None) -> Layer:
+    def _layer(self, file: Path, dst_crs: pyproj.CRS | None) -> Layer:
+        wkt = as_wkt(self.scene, dst_crs)
         return Layer(
             file=str(file),
             name=self.settings.layer,
             geometry_type="MultiPolygon" if self._is_grouped else "Polygon",
-            wkt=None if crs is None else crs.to_wkt(),
-            projjson=None if crs is None else crs.to_json(),
+            wkt=wkt,
+            projjson=as_projjson(wkt) if file.suffix.lower() == ".parquet" else None,
         )
 
     @property
@@ -245,7 +247,7 @@ class PolygonJob:
         return _Counted(source, self.report, task)
 
     def _generalisation(self) -> Generalisation:
-        quantity = Quantity.parse(self.settings.simplify, ("px", "m"), "--simplify")
+        quantity = self.settings.tolerance
         if quantity.unit == "px":
             return Generalisation(self.settings.smooth, quantity.value)
         resolution = self.scene.resolution_m()
@@ -266,23 +268,6 @@ class PolygonJob:
                 f"the polygons are no coverage: {', '.join(problems)}",
                 hint="Use --no-check to look at them, and please report this with the raster.",
             )
-
-    def _target_crs(self, prescribed: str | None) -> pyproj.CRS | None:
-        if self.scene.crs is None:
-            if self.settings.dst_crs or prescribed:
-                raise UsageProblemError(
-                    f"{self.scene.path} has no CRS to transform from",
-                    hint="Write a .gpkg without --dst-crs, or georeference the map.",
-                )
-            return None
-        wanted = prescribed or self.settings.dst_crs or self.scene.crs.to_wkt()
-        try:
-            return pyproj.CRS.from_user_input(wanted)
-        except pyproj.exceptions.CRSError as error:
-            raise UsageProblemError(
-                f"{wanted!r} is no CRS",
-                hint="Give a code such as EPSG:4326.",
-            ) from error
 
 
 def _require_valid(shapes: Shapes, form: VectorFormat) -> None:

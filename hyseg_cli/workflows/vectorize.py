@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from hyseg_cli.console import Report
@@ -26,11 +27,21 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
     _require_free(settings)
     with LayerWriter() as writer:
         # Imported here: the writer's process loads its libraries while this one loads its own.
-        with loading():
+        with loading(), ThreadPoolExecutor(max_workers=1) as beside:
             from hyseg_cli.geo.arcs.kernels import get_ready
-            from hyseg_cli.workflows.coverage import vectorize_map
 
             get_ready()
+            from hyseg_cli.geo.arcs.rehearsal import rehearse
+
+            rehearsal = beside.submit(
+                rehearse,
+                smooth=settings.smooth,
+                simplify=settings.tolerance.value > 0,
+                check=settings.check,
+            )
+            from hyseg_cli.workflows.coverage import vectorize_map
+
+            rehearsal.result()
 
         return vectorize_map(settings, report, writer)
 

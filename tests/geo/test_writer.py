@@ -22,7 +22,7 @@ SCHEMA = pa.schema([("geometry", pa.binary()), ("class_id", pa.int32())])
 
 
 def layer(path, **changes):
-    values = {"name": "areas", "geometry_type": "Polygon", "wkt": "EPSG:32632", "projjson": None}
+    values = {"name": "areas", "geometry_type": "Polygon", "wkt": "EPSG:32632"}
     return Layer(file=str(path), **{**values, **changes})
 
 

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
+@contextmanager
+def _doing_without(*packages: str) -> Iterator[None]:
+    """Let the import of packages fail that numba asks for only to see whether they are there.
+
+    Each takes longer to load than some small map takes to trace. One that others have loaded costs
+    nothing any more, and is left alone.
+    """
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] # None: Python's "not there"
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def _load_array_functions() -> None:
     """Load numba's functions of arrays, which the first kernel needs, without scipy.
 
-    numba imports scipy.linalg only to see whether it is there. No kernel multiplies matrices, and
-    that import takes longer than a small map takes to trace. Whoever compiles a product of
-    matrices in the same process gets scipy as ever: numba asks for it again then.
+    No kernel multiplies matrices. Whoever compiles a product of matrices in the same process gets
+    scipy as ever: numba asks for it again then.
     """
     if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules:
         return  # it costs nothing any more
     # The package comes before its parts: if others have loaded it, only the part is in question.
-    hidden = "scipy.linalg" if "scipy" in sys.modules else "scipy"
-    sys.modules[hidden] = None  # type: ignore[assignment] # Python's way to say "not there"
-    try:
+    # yaml would read a file of numba's settings, for which there are variables, too.
+    with _doing_without("scipy.linalg" if "scipy" in sys.modules else "scipy", "yaml"):
         from numba.np import arraymath
-    finally:
-        del sys.modules[hidden]
     arraymath._HAVE_BLAS = True  # noqa: SLF001 - what it would have found
 
 
@@ -55,7 +68,12 @@ def _same(number: int) -> int:
 def get_ready() -> None:
     """Run a kernel, so that what all of them need is there.
 
-    numba loads its tables of types and functions with the first one, in a quarter of a second. Who
-    calls this chooses when.
+    numba loads its tables of types and functions with the first one, in an eighth of a second. Who
+    calls this chooses when. Kernels that call C functions of cffi, or take arguments that other
+    packages have taught numba, can no longer be compiled in this process; hyseg has none.
     """
-    _same(0)
+    from numba.core import entrypoints
+
+    entrypoints._already_initialized = True  # noqa: SLF001 - or every package is asked
+    with _doing_without("cffi"):
+        _same(0)
