@@ -44,3 +44,44 @@ def test_nothing_is_complained_of_at_the_end(words):
         [sys.executable, "-m", "hyseg_cli", *words], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def ended(act):
+    """How a process ends in which the command line is `act`, with its output."""
+    program = f"""
+import atexit, sys
+from hyseg_cli import __main__ as entry
+def act(prog_name):
+    {act}
+entry.cli = act
+atexit.register(print, "done before")
+entry.main()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("code", [0, 3, 130])
+def test_leaving_early_keeps_the_exit_code_and_all_output(code):
+    act = f"atexit.register(print, 'done after'); print('x' * 100_000, end='|'); sys.exit({code})"
+    done = ended(act)
+    assert done.returncode == code
+    # What others left to do at the end is done, the last that came first.
+    assert done.stdout == "x" * 100_000 + "|done after\ndone before\n"
+    assert done.stderr == ""
+
+
+def test_what_was_not_foreseen_is_told_as_python_tells_it():
+    done = ended("raise ValueError('what')")
+    assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: what\n")
+
+
+def test_a_thread_that_is_at_work_is_waited_for():
+    late = "import time; time.sleep(0.3); print('from the thread')"
+    done = ended(
+        f"import threading; threading.Thread(target=exec, args=({late!r},)).start(); sys.exit(4)"
+    )
+    assert done.returncode == 4
+    assert done.stdout.startswith("from the thread\n")

@@ -12,6 +12,8 @@ import pytest
 import rasterio
 
 import hyseg_models
+from hyseg_cli import settings
+from hyseg_cli.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "hyseg_cli").rglob("*.py")) + sorted((ROOT / "models").rglob("*.py"))
@@ -172,6 +174,26 @@ print(*{{name.partition(".")[0] for name in sys.modules}})
     return told, set(packages.split())
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_loads_no_other(name):
+    program = f"""
+import sys
+from hyseg_cli.cli import cli
+try:
+    cli(["{name}", "--help"])
+except SystemExit as exit:
+    assert exit.code == 0, exit.code
+print()
+print(*(name for name in sys.modules if name.startswith("hyseg_cli.commands.")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, timeout=60, text=True
+    )
+    loaded = {module.rpartition(".")[2] for module in done.stdout.splitlines()[-1].split()}
+    assert name in loaded
+    assert not loaded & (set(COMMANDS) - {name}), loaded
+
+
 NETWORK = {"torch", "timm", "torchvision", "lightning", "triton"}
 """What building and running networks takes, and seconds to load."""
 
@@ -227,6 +249,13 @@ assert set(hyseg_models.__all__) <= set(dir(hyseg_models))
         assert getattr(hyseg_models, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'networks'"):
         _ = hyseg_models.networks
+
+
+def test_settings_are_there_when_asked_for_and_nothing_else():
+    for name in settings.__all__:
+        assert getattr(settings, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'MappingSettings'"):
+        _ = settings.MappingSettings
 
 
 @pytest.mark.parametrize("line", ["hyseg pre", "hyseg predict --tt", "hyseg evaluate --split "])

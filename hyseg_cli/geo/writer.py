@@ -82,6 +82,10 @@ class LayerWriter:
         is_sent = self._send(records, layer.describe(schema))
         self._require_success(Path(layer.file).name, is_sent=is_sent)
 
+    def dismiss(self) -> None:
+        """Say that no layer follows: the process ends beside what is left to do."""
+        self._process.kill()
+
     def _send(self, records: Iterator[pa.RecordBatch], schema: pa.Schema) -> bool:
         """Send a stream of records; False if the process has stopped to listen."""
         import pyarrow as pa

@@ -19,10 +19,10 @@ import pyarrow as pa
 def _import_pyogrio() -> Any:
     """Load GDAL now, while the process that sends the records is busy with other things.
 
-    pyogrio also loads what it can hand features over to, where that is installed. Here it is of no
-    use, and takes longer to load than everything else together.
+    pyogrio also loads what it can hand features over to, where that is installed, and certificates
+    for files elsewhere. Here it is of no use, and takes longer to load than the rest together.
     """
-    for name in ("pandas", "geopandas", "shapely", "pyproj"):
+    for name in ("pandas", "geopandas", "shapely", "pyproj", "certifi"):
         sys.modules[name] = None  # type: ignore[assignment] # Python's way to say "not there"
     import pyogrio
 

@@ -137,6 +137,7 @@ class PolygonJob:
                 yield from records.build(gatherer.add(made) if gatherer else made)
 
         names = self._write_files(batches(), records.schema, dst_crs)
+        self.writer.dismiss()
         if proof is not None:
             self._require_coverage(proof, regions)
         if form.driver == "GPKG":

@@ -74,6 +74,6 @@ def get_ready() -> None:
     """
     from numba.core import entrypoints
 
-    entrypoints._already_initialized = True  # noqa: SLF001 - or every package is asked
+    entrypoints._already_initialized = True  # noqa: SLF001 - or every package is asked for them
     with _doing_without("cffi"):
         _same(0)

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from hyseg_cli.geo.ahead import ahead
 from hyseg_cli.geo.arcs.classes import STRIP_ROWS, ClassRows, seams, strips
-from hyseg_cli.geo.arcs.lattice import Arcs, trace_strip
+from hyseg_cli.geo.arcs.lattice import Arcs, Bytes, trace_strip
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.regions import Regions
 from hyseg_cli.geo.arcs.rings import OpenArcs, Rings
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, paint_runs
+from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, Runs, paint_runs
 from hyseg_cli.geo.arcs.simplify import simplify_arcs
 
 
@@ -83,11 +83,11 @@ def trace_polygons(
     *,
     strip_rows: int = STRIP_ROWS,
 ) -> Iterator[PolygonBatch]:
-    """The polygons of all regions, roughly top to bottom; the raster is read once.
+    """The polygons of all regions, roughly top to bottom; the raster is read once, or not again.
 
     Args:
         source: The raster that `regions` was found in.
-        regions: What `find_regions` says of it.
+        regions: What `find_regions` says of it, with the runs if they are few.
         generalisation: Smoothing and simplification.
         proof: Gathers what is needed to prove that the polygons form a coverage.
         strip_rows: Rows held at once; the polygons are the same, up to where simplification
@@ -120,8 +120,12 @@ def _arcs_of_strips(
     strip_rows: int,
 ) -> Generator[tuple[Arcs, int]]:
     """The arcs of each strip, and the last row that no later strip has an arc of."""
+    taken = None
+    if generalisation.tolerance > 0:
+        # The same for all strips: fresh memory costs more than what is done with it.
+        taken = np.zeros((2 * strip_rows + 3, 2 * source.width + 1), np.uint8)
     for numbers, row, is_last in _number_strips(source, regions, strip_rows):
-        arcs = _trace(numbers, row, generalisation, is_last=is_last)
+        arcs = _trace(numbers, row, generalisation, taken, is_last=is_last)
         end = row + len(numbers) - 1
         if proof is not None:
             proof.add_arcs(arcs, 2 * row - 1, 2 * end - 1, source.width)
@@ -129,14 +133,19 @@ def _arcs_of_strips(
         yield arcs, end if is_last else end - 2
 
 
-def _trace(numbers: Int32s, row: int, generalisation: Generalisation, *, is_last: bool) -> Arcs:
+def _trace(
+    numbers: Int32s,
+    row: int,
+    generalisation: Generalisation,
+    taken: Bytes | None,
+    *,
+    is_last: bool,
+) -> Arcs:
     arcs = trace_strip(
         numbers, row, smooth=generalisation.smooth, is_first=row == 0, is_last=is_last
     )
-    if generalisation.tolerance == 0:
+    if taken is None:
         return arcs
-    rows, columns = len(numbers) - 1, numbers.shape[1] - 2
-    taken = np.zeros((2 * rows + 1, 2 * columns + 1), np.uint8)
     return simplify_arcs(arcs, generalisation.tolerance, taken, 2 * row - 1)
 
 
@@ -146,21 +155,33 @@ def _number_strips(
     """Each strip as region numbers, its first row, and whether it is the last.
 
     Before its rows stands the row above, behind the last strip's an empty one, and an empty
-    column on either side.
+    column on either side. All strips are told in the same memory, one after the other.
     """
-    labeller = Labeller(source.width, source.no_class, regions.tile)
-    above = np.zeros(source.width + 2, np.int32)
-    for row, count in strips(source.height, strip_rows):
+    room = np.zeros((strip_rows + 2, source.width + 2), np.int32)
+    for row, count, runs in _runs_of_strips(source, regions, strip_rows):
         is_last = row + count == source.height
-        numbers = np.zeros((1 + count + is_last, source.width + 2), np.int32)
-        numbers[0] = above
-        runs = labeller.label(source.read(row, count))
+        numbers = room[: 1 + count + is_last]
+        numbers[count + 1 :] = 0
         paint_runs(
             runs.offsets, runs.starts, runs.stops, runs.labels, regions.number_of_label,
             numbers[1 : count + 1, 1:-1],
         )  # fmt: skip
-        above = numbers[-1].copy()
         yield numbers, row, is_last
+        room[0] = numbers[count]
+
+
+def _runs_of_strips(
+    source: ClassRows, regions: Regions, strip_rows: int
+) -> Iterator[tuple[int, int, Runs]]:
+    """First row, number of rows and runs of each strip: those that were kept, or found again."""
+    places = strips(source.height, strip_rows)
+    if regions.strips and strip_rows == STRIP_ROWS:
+        for (row, count), runs in zip(places, regions.strips, strict=True):
+            yield row, count, runs
+        return
+    labeller = Labeller(source.width, source.no_class, regions.tile)
+    for row, count in places:
+        yield row, count, labeller.label(source.read(row, count))
 
 
 def _to_batch(rings: Rings) -> PolygonBatch:

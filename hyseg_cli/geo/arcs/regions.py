@@ -16,6 +16,9 @@ from hyseg_cli.geo.arcs.store import Table
 
 Floats = npt.NDArray[np.float64]
 
+KEPT_RUNS = 1 << 20
+"""Runs that are kept for whoever asks next; they take 16 MiB, and more are found a second time."""
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -35,6 +38,8 @@ class Regions:
     """Number of the region that each was before it was cut; its own without tiles."""
     runs: int
     """Runs of pixels in all rows: a measure of how long the borders are."""
+    strips: tuple[Runs, ...]
+    """The runs themselves, strip by strip, if they are few; else nothing."""
 
     def __len__(self) -> int:
         return len(self.class_ids) - 1
@@ -56,6 +61,7 @@ def find_regions(
     table = Table((np.int32, np.int32, np.int64, np.float64, np.int64), folder)
     cuts = [np.zeros((0, 2), np.int32)]
     known, run_count = 0, 0
+    kept: list[Runs] = []
     for row, count in strips(source.height):
         runs = labeller.label(source.read(row, count))
         table.require(labeller.labels + 1)
@@ -67,10 +73,14 @@ def find_regions(
             cuts.append(cut_pairs(runs, row, tile))
         _measure(runs, row, row_areas_m2[row : row + count], measured)
         run_count += len(runs.starts)
+        if run_count <= KEPT_RUNS:
+            kept.append(runs)
+        else:
+            kept.clear()
     table.require(known + 1)
     parents, *measured = (column[: known + 1] for column in table.columns)
     uncut = _mend_small_cuts(parents, measured[1], np.concatenate(cuts), tile) if tile else None
-    return _add_up(parents, measured, tile, uncut, run_count)
+    return _add_up(parents, measured, tile, uncut, run_count, tuple(kept))
 
 
 def _mend_small_cuts(parents: Int32s, pixels: Int64s, cuts: Int32s, tile: int) -> Int32s:
@@ -94,6 +104,7 @@ def _add_up(
     tile: int,
     uncut: Int32s | None,
     run_count: int,
+    kept: tuple[Runs, ...],
 ) -> Regions:
     number_of_label = np.zeros(len(parents), np.int32)
     size = 1 + number_sets(parents, number_of_label)
@@ -106,6 +117,7 @@ def _add_up(
         tile,
         np.arange(size, dtype=np.int32),
         run_count,
+        kept,
     )
     if uncut is not None:
         regions.uncut[number_of_label] = uncut

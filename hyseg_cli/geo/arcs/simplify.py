@@ -29,7 +29,7 @@ def simplify_arcs(arcs: Arcs, tolerance: float, taken: Bytes, top: int) -> Arcs:
     Args:
         arcs: As `trace_strip` made them.
         tolerance: Triangles of at most its square go, in pixels.
-        taken: Zeros for every half pixel of the strip, (rows, columns); left as they were.
+        taken: Zeros for every half pixel of the strip, (rows or more, columns); left as they were.
         top: Half-pixel row of the first row of `taken`.
     """
     offsets = np.zeros_like(arcs.offsets)

@@ -25,6 +25,44 @@ assert "{spared}" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
+def test_a_process_that_gets_ready_loads_nothing_that_its_kernels_do_not_use():
+    done = run("""
+import sys
+from hyseg_cli.geo.arcs.kernels import get_ready
+get_ready()
+spared = {"cffi", "pycparser", "scipy", "yaml"}
+assert not spared & set(sys.modules), spared & set(sys.modules)
+import cffi, scipy.linalg, yaml
+""")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
+    done = run("""
+import numpy as np
+from pathlib import Path
+from numba.core.caching import FunctionCache
+from hyseg_cli.geo.arcs.rehearsal import rehearse
+
+rehearse(smooth=True, simplify=True, check=True)
+FunctionCache.load_overload = None  # what is called now is there, or fails
+
+from hyseg_cli.geo.arcs.classes import ArrayRows, seams
+from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
+from hyseg_cli.geo.arcs.proof import Proof
+from hyseg_cli.geo.arcs.regions import find_regions
+
+classes = np.random.default_rng(0).integers(0, 3, (600, 50)).astype(np.uint8)
+source = ArrayRows(classes, no_class=0)
+found = find_regions(source, np.ones(600), Path())
+proof = Proof(seams(600))
+for batch in trace_polygons(source, found, Generalisation(True, 1.5), proof):
+    pass
+assert not proof.problems(len(found), None)
+""")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loaded", ["sys", "scipy"])
 def test_others_can_still_compile_products_of_matrices(loaded):

@@ -3,11 +3,14 @@ import itertools
 import numpy as np
 import pytest
 import shapely
-from geo.arcs.coverages import assert_coverage, assert_proved, blobs, burn, trace
+from geo.arcs.coverages import assert_coverage, assert_proved, blobs, burn, regions_of, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.features import shapes
+
+from hyseg_cli.geo.arcs import regions
+from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
 
 rasters = hnp.arrays(
     np.uint8,
@@ -194,3 +197,21 @@ def test_large_regions_are_cut_along_straight_tile_lines(
         left, top, right, bottom = shapely.bounds(pieces).T
         assert (right <= np.floor(left / tile) * tile + tile).all()
         assert (bottom <= np.floor(top / tile) * tile + tile).all()
+
+
+@pytest.mark.parametrize("tile", [0, 64])
+def test_runs_that_were_kept_give_the_polygons_of_runs_that_were_not(monkeypatch, tile):
+    classes = blobs(600, 70, seed=3)
+    options = {"smooth": True, "tolerance": 1.5, "tile": tile}
+    kept = trace(classes, **options)
+    monkeypatch.setattr(regions, "KEPT_RUNS", kept.regions.runs - 1)
+    found_again = trace(classes, **options)
+    assert (len(kept.regions.strips), len(found_again.regions.strips)) == (3, 0)
+    assert_coverage(kept)
+    assert shapely.equals_exact(kept.polygons, found_again.polygons).all()
+
+
+def test_a_raster_whose_runs_were_kept_is_not_read_again():
+    source, found = regions_of(blobs(300, 20, seed=1))
+    source._classes = None
+    assert sum(len(batch) for batch in trace_polygons(source, found, Generalisation())) > 1
