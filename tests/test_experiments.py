@@ -11,7 +11,7 @@ import click
 import pytest
 from make_scene import write_scene
 from plan import read_plan
-from tables import table
+from tables import table, table_by_split
 
 FOLDER = Path(__file__).parents[1] / "examples/experiments"
 
@@ -97,6 +97,27 @@ def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_
     assert lines["full"].endswith("| +15.0 ± 7.1 |")
     assert "| 0 | not run |" in lines["discriminative"]
     assert "| 2 | n/a | 80.0 ± 7.1 | n/a |" in lines["oracle"]
+
+
+def test_a_row_is_told_split_by_split_and_class_by_class(small, tmp_path):
+    text = SMALL.replace('west = ["west"] }', 'west = ["west"], east = ["east"] }')
+    assert text != SMALL
+    small.write_text(text)
+    for run in read_plan(small).runs():
+        if run.split != "east" and run.row.name in ("host", "full"):
+            # Of the first class 6 are hit, 2 missed and 1 is wrong; of the second 7 are hit.
+            confusion = [[6, 2], [1, 7]] if run.row.name == "full" else [[4, 4], [4, 4]]
+            scene = scores(0, 0) | {"confusion": confusion, "classes": {"land": {}, "water": {}}}
+            values = {"scenes": {"west": scene}, "validation": 0.5}
+            (tmp_path / f"{run.name}.json").write_text(json.dumps(values))
+    lines = list(table_by_split(read_plan(small), tmp_path, "full"))
+    assert lines[0] == "| held out | mIoU | against host | accuracy | land | water |"
+    # 6/9 and 7/10; the host has 4/12 of both.
+    assert "| 68.3 | +35.0 ± 0.0 | 81.2 | 66.7 | 70.0 |" in lines[2]
+    assert lines[3] == "| east | not run | | | | |"
+    assert "against" not in next(table_by_split(read_plan(small), tmp_path, "host"))
+    with pytest.raises(click.UsageError, match="nothing is known of discriminative"):
+        list(table_by_split(read_plan(small), tmp_path, "discriminative"))
 
 
 @pytest.mark.parametrize("name", ["components_cpu", "choices_cpu"])

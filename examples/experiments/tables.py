@@ -60,11 +60,7 @@ def table(plan: Plan, folder: Path) -> Iterator[str]:
 
     The difference is taken within a split and a seed, so that what they have in common cancels.
     """
-    done = {
-        (run.row.name, run.split, run.seed): values
-        for run in plan.runs()
-        if (values := _read(folder, run)) is not None
-    }
+    done = _done(plan, folder)
     yield f"| {plan.title.lower()} | runs | {' | '.join(COLUMNS)} | mIoU against {plan.against} |"
     yield "|---" * (len(COLUMNS) + 3) + "|"
     for row in plan.rows:
@@ -81,6 +77,67 @@ def table(plan: Plan, folder: Path) -> Iterator[str]:
         ]
         gain = "" if row.name == plan.against or not gains else _spread(gains, sign="+")
         yield f"| {row.name} | {len(keys)} | {' | '.join(cells)} | {gain} |"
+
+
+def table_by_split(plan: Plan, folder: Path, row: str) -> Iterator[str]:
+    """Lines of Markdown: what a row reaches on each split, by class, means over the seeds.
+
+    Raises:
+        click.UsageError: If nothing of this row has been run.
+    """
+    done = _done(plan, folder)
+    known = [values for (name, *_), values in done.items() if name == row and values["scenes"]]
+    if not known:
+        raise click.UsageError(f"nothing is known of {row}")
+    classes = list(dict.fromkeys(c for run in known for c in _class_ious(run)))
+    with_others = row != plan.against
+    yield (
+        f"| held out | mIoU |{f' against {plan.against} |' if with_others else ''} accuracy | "
+        f"{' | '.join(classes)} |"
+    )
+    yield "|---" * (3 + with_others + len(classes)) + "|"
+    for split in plan.splits:
+        seeds = [seed for seed in plan.seeds if (row, split, seed) in done]
+        runs = [done[row, split, seed] for seed in seeds]
+        if not runs:
+            yield f"| {split} | not run |" + " |" * (1 + with_others + len(classes))
+            continue
+        cells = [f"{statistics.fmean(map(mean_iou, runs)):.1f}"]
+        if with_others:
+            gains = [
+                mean_iou(done[row, split, seed]) - mean_iou(done[plan.against, split, seed])
+                for seed in seeds
+                if (plan.against, split, seed) in done
+            ]
+            cells.append(_spread(gains, sign="+") if gains else "not run")
+        cells.append(f"{statistics.fmean(map(accuracy, runs)):.1f}")
+        for name in classes:
+            ious = [_class_ious(run).get(name, math.nan) for run in runs]
+            cells.append("none" if math.isnan(ious[0]) else f"{statistics.fmean(ious):.1f}")
+        yield f"| {split} | {' | '.join(cells)} |"
+
+
+def _class_ious(run: Measured) -> dict[str, float]:
+    """IoU of each class that occurs, in points, of the pixels of all scenes held out."""
+    scenes = run["scenes"].values()
+    names = next(iter(scenes))["classes"]
+    scores = Scores.of(sum(np.array(scene["confusion"]) for scene in scenes))
+    return dict(zip(names, (100.0 * scores.iou).tolist(), strict=True))
+
+
+def accuracy(run: Measured) -> float:
+    """Share of right pixels of all scenes that were held out, in points."""
+    confusion = sum(np.array(scene["confusion"]) for scene in run["scenes"].values())
+    return 100.0 * float(Scores.of(confusion).overall_accuracy)
+
+
+def _done(plan: Plan, folder: Path) -> dict[tuple[str, str, int], Measured]:
+    """The runs that are there, by row, split and seed."""
+    return {
+        (run.row.name, run.split, run.seed): values
+        for run in plan.runs()
+        if (values := _read(folder, run)) is not None
+    }
 
 
 def _read(folder: Path, run: Run) -> Measured | None:
@@ -100,9 +157,12 @@ def _spread(values: Sequence[float], sign: str = "") -> str:
 @click.command()
 @click.argument("experiment", type=PATH)
 @click.option("--runs", type=PATH, required=True, help="Folder that run.py wrote.")
-def main(experiment: Path, runs: Path) -> None:
+@click.option("--by-split", metavar="ROW", help="What this row reaches on each split.")
+def main(experiment: Path, runs: Path, by_split: str | None) -> None:
     """Print the table of EXPERIMENT, a TOML file."""
-    click.echo("\n".join(table(read_plan(experiment), runs)))
+    plan = read_plan(experiment)
+    lines = table(plan, runs) if by_split is None else table_by_split(plan, runs, by_split)
+    click.echo("\n".join(lines))
 
 
 if __name__ == "__main__":
