@@ -87,6 +87,7 @@ def carry_out(bench: Bench, run: Run) -> None:
     started = time.monotonic()
     prior = _prior_of(bench, run)
     model = bench.model(run.name)
+    goes_on = model.is_file() or model.with_suffix(".run").is_dir()
     if not model.is_file():
         _train(bench, run, model, prior, segmentation=True)
     values = run.settings() | {
@@ -99,7 +100,8 @@ def carry_out(bench: Bench, run: Run) -> None:
             "python": platform.python_version(),
         },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "seconds": round(time.monotonic() - started),
+        # Of a training that was stopped in between nobody knows.
+        "seconds": None if goes_on else round(time.monotonic() - started),
         "validation": read_card(model).metrics["miou"],
         # An oracle sees the labels while it is validated; nobody can make a map with it.
         "scenes": {}
