@@ -120,6 +120,12 @@ def test_a_row_is_told_split_by_split_and_class_by_class(small, tmp_path):
         list(table_by_split(read_plan(small), tmp_path, "discriminative"))
 
 
+def test_the_table_of_scenes_in_the_documentation_is_that_of_the_runs():
+    page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")
+    plan = read_plan(FOLDER / "leave_one_out_cpu.toml")
+    assert "\n".join(table_by_split(plan, FOLDER / "runs", "full")) in page
+
+
 @pytest.mark.parametrize("name", ["components_cpu", "choices_cpu", "second_split_cpu"])
 def test_the_table_of_the_documentation_is_that_of_the_runs(name):
     page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")

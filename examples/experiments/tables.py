@@ -90,7 +90,7 @@ def table_by_split(plan: Plan, folder: Path, row: str) -> Iterator[str]:
     if not known:
         raise click.UsageError(f"nothing is known of {row}")
     classes = list(dict.fromkeys(c for run in known for c in _class_ious(run)))
-    with_others = row != plan.against
+    with_others = row != plan.against and any(name == plan.against for name, *_ in done)
     yield (
         f"| held out | mIoU |{f' against {plan.against} |' if with_others else ''} accuracy | "
         f"{' | '.join(classes)} |"
