@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def find_regions(
         _measure(runs, row, row_areas_m2[row : row + count], measured)
         run_count += len(runs.starts)
         if run_count <= KEPT_RUNS:
-            kept.append(runs)
+            kept.append(replace(runs, links=runs.links[:0].copy()))  # they have been followed
         else:
             kept.clear()
     table.require(known + 1)
