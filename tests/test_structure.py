@@ -12,7 +12,6 @@ import pytest
 import rasterio
 
 import hyseg_models
-from hyseg_cli import settings
 from hyseg_cli.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -249,13 +248,6 @@ assert set(hyseg_models.__all__) <= set(dir(hyseg_models))
         assert getattr(hyseg_models, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'networks'"):
         _ = hyseg_models.networks
-
-
-def test_settings_are_there_when_asked_for_and_nothing_else():
-    for name in settings.__all__:
-        assert getattr(settings, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'MappingSettings'"):
-        _ = settings.MappingSettings
 
 
 @pytest.mark.parametrize("line", ["hyseg pre", "hyseg predict --tt", "hyseg evaluate --split "])

@@ -25,7 +25,7 @@ from hyseg_cli.options import (
     overwrite_option,
     print_result,
 )
-from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
 
 
 @click.command(cls=HysegCommand)

@@ -9,7 +9,8 @@ import click
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.options import FILE, default_of
-from hyseg_cli.settings import CalibrateSettings, SampleEvaluationSettings
+from hyseg_cli.settings.calibrate import CalibrateSettings
+from hyseg_cli.settings.sample import SampleEvaluationSettings
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -16,7 +16,7 @@ from hyseg_cli.options import (
     model_option,
     print_result,
 )
-from hyseg_cli.settings import InfoSettings
+from hyseg_cli.settings.info import InfoSettings
 
 DOES_NOT_FIT = 4
 

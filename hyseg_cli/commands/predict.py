@@ -22,7 +22,7 @@ from hyseg_cli.options import (
     print_result,
     validity_options,
 )
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 
 SOME_FAILED = 6
 

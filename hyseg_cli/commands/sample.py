@@ -17,8 +17,7 @@ from hyseg_cli.options import (
     overwrite_option,
     print_result,
 )
-from hyseg_cli.settings import SampleSettings
-from hyseg_cli.settings.sample import EXPECTED_ACCURACY
+from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings
 
 
 @click.command(cls=HysegCommand)

@@ -19,7 +19,7 @@ from hyseg_cli.options import (
     overwrite_option,
     print_result,
 )
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 
 
 @click.command(cls=HysegCommand)

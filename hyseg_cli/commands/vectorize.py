@@ -16,7 +16,7 @@ from hyseg_cli.options import (
     overwrite_option,
     print_result,
 )
-from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.settings.vectorize import VectorizeSettings
 
 
 @click.command(cls=HysegCommand)

@@ -21,7 +21,8 @@ from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_photo
 from hyseg_cli.report.marks import Axis, Whisker
 from hyseg_cli.report.page import render
 from hyseg_cli.report.provenance import Provenance, Source, crs_name, describe_map, describe_model
-from hyseg_cli.settings import EvaluateSettings, SampleEvaluationSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
+from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows import evaluation_tables as tables
 from hyseg_cli.workflows.evaluate_samples import SampleEvaluation, in_ha
 from hyseg_cli.workflows.gallery import Gallery, Picture, WorstPlace

@@ -14,7 +14,7 @@ from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_levels, draw_photo
 from hyseg_cli.report.page import format_count, format_percent, render
 from hyseg_cli.report.provenance import Provenance, Row, Source, crs_name, describe_model
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.documents import FinishedMap, Look, look_at
 from hyseg_cli.workflows.outputs import write_text
 

@@ -30,7 +30,7 @@ from hyseg_cli.learn.model_files import find_model, is_built_in, is_path
 from hyseg_cli.learn.weights import replace_card
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
-from hyseg_cli.settings import CalibrateSettings
+from hyseg_cli.settings.calibrate import CalibrateSettings
 
 STRIP_ROWS = 256
 STRIP_PIXELS = 2**22

@@ -11,7 +11,7 @@ import numpy as np
 from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.mcnemar import McNemar
-from hyseg_cli.settings import SampleEvaluationSettings
+from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows.evaluate_samples import SampleEvaluation, examine
 
 

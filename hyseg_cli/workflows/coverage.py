@@ -20,7 +20,7 @@ from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
-from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.polygons import PolygonJob
 
 CACHE_MIB = 64

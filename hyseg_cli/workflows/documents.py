@@ -19,7 +19,7 @@ from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import write_bytes

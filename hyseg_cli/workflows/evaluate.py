@@ -13,7 +13,7 @@ from hyseg_cli.learn.class_sources import keep_common
 from hyseg_cli.learn.comparison import Comparison
 from hyseg_cli.learn.evaluation import Evaluation
 from hyseg_cli.learn.tally import Tally, count_patch
-from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluation_protocol import patches_of, warn_of
 from hyseg_cli.workflows.gallery import Gallery

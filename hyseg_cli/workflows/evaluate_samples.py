@@ -19,7 +19,7 @@ from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.design import SampleDesign
 from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend
-from hyseg_cli.settings import SampleEvaluationSettings
+from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas
 from hyseg_cli.workflows.sample_units import (

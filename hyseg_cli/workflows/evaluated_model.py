@@ -36,7 +36,7 @@ from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
 from hyseg_cli.learn.weights import Model, load_model
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
-from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import own_legend
 from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of
 from hyseg_cli.workflows.gallery import Gallery

@@ -10,7 +10,7 @@ from hyseg_cli.learn.crosswalk import Merging, read_merging
 from hyseg_cli.learn.evaluation import Protocol, Strangers
 from hyseg_cli.learn.patches import PatchGrid
 from hyseg_cli.legend import Legend
-from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
 
 
 def merging_of(settings: EvaluateSettings) -> Merging:

@@ -13,7 +13,8 @@ from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.raster_facts import BandFacts, RasterFacts
 from hyseg_cli.learn.card import ModelCard, digest_of, read_card
 from hyseg_cli.learn.model_files import find_model
-from hyseg_cli.settings import InfoSettings, PredictSettings
+from hyseg_cli.settings.info import InfoSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import inspect_scene
 from hyseg_cli.workflows.mapping_plan import Plan, make_plan
 from hyseg_cli.workflows.scene_list import Job

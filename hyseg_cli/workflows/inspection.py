@@ -11,7 +11,7 @@ from hyseg_cli.geo.validity import Validity
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.contract import Contract, match
 from hyseg_cli.learn.shift import Shift, measure_shift
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.areas import distorted_areas
 
 

@@ -18,7 +18,7 @@ from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import Classify
 from hyseg_cli.learn.weights import load_model
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import Part, inspect_scene
 from hyseg_cli.workflows.mapping import Advance, map_units
 from hyseg_cli.workflows.mapping_plan import Plan, make_plan

@@ -22,7 +22,7 @@ from hyseg_cli.geo.units import Unit, cut_units
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import Inspection
 from hyseg_cli.workflows.map_tags import map_tags
 from hyseg_cli.workflows.mapping_memory import (

@@ -12,7 +12,7 @@ from hyseg_cli.geo.arcs.merge import MergedRows, merge_small
 from hyseg_cli.geo.arcs.regions import Floats, Regions
 from hyseg_cli.geo.names import ClassStyle, find_classes
 from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.settings.vectorize import VectorizeSettings
 
 M2_PER_HA = 10_000.0
 

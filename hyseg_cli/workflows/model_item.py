@@ -18,7 +18,7 @@ from hyseg_cli.geo.stac import (
 )
 from hyseg_cli.learn.card import ModelCard, digest_of
 from hyseg_cli.learn.model_files import SUFFIX
-from hyseg_cli.settings import InfoSettings
+from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.workflows.info import ModelInfo, describe_model, model_meant
 
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ from hyseg_cli.geo.stac import (
     time_taken,
 )
 from hyseg_cli.geo.stale import STAC_SUFFIX
-from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text
 
 if TYPE_CHECKING:

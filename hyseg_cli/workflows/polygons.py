@@ -45,7 +45,7 @@ from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.symbology import add_geopackage_style
 from hyseg_cli.geo.writer import LayerWriter
-from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.minimum_unit import merge_below_unit
 from hyseg_cli.workflows.polygon_crs import as_projjson, as_wkt, crs_to_transform_to
 

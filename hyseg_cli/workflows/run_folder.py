@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 
 MANIFEST = "run.json"
 FREE = frozenset(

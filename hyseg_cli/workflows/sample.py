@@ -24,8 +24,7 @@ from hyseg_cli.learn.allocation import allocate, count_for, default_minimum, exp
 from hyseg_cli.learn.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings import SampleSettings
-from hyseg_cli.settings.sample import EXPECTED_ACCURACY, parse_expectation
+from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings, parse_expectation
 from hyseg_cli.workflows.areas import distorted_areas
 from hyseg_cli.workflows.outputs import require_free
 

@@ -13,7 +13,7 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.neighbours import find_neighbourhood, vrt_of
 from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.work import WRITE_ERRORS, unwritable
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.scene_list import Job
 
 VRT_NAME = "context.vrt"

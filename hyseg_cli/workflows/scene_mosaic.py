@@ -23,7 +23,7 @@ from hyseg_cli.geo.style import legend_of
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 from hyseg_cli.workflows.scene_list import Job
 

@@ -13,7 +13,7 @@ from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.shards import missing_units
 from hyseg_cli.geo.units import Unit, share_of
 from hyseg_cli.geo.work import WorkFolder
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.delivery import deliver, require_absent
 from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
 from hyseg_cli.workflows.mapping import Publish, merge

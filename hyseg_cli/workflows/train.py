@@ -32,7 +32,7 @@ from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.learn.survey import Survey
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.run_folder import RunFolder
 from hyseg_cli.workflows.training_card import describe, metrics_of

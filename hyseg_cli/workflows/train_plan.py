@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from hyseg_cli.console import Report
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.training_network import start_network
 from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes

@@ -15,7 +15,7 @@ from hyseg_cli.learn.card import ModelCard, TrainingData
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.legend import Legend
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.training_network import band_names
 from hyseg_cli.workflows.training_scenes import TrainingScenes
 from hyseg_models import HySegConfig

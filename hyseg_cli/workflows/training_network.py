@@ -15,7 +15,7 @@ from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.learn.weights import load_model
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
 from hyseg_models.transfer import transfer_weights

@@ -20,7 +20,7 @@ from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, sample_shar
 from hyseg_cli.learn.views import RelabelledScene, split_scene
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 
 Named = tuple[str, LabelledScene]
 """Name of the scene that an image belongs to, and the image with its labels."""

@@ -10,7 +10,7 @@ from hyseg_cli.errors import OutputExistsError
 from hyseg_cli.geo.formats import files_of_layer
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.loading import loading
-from hyseg_cli.settings import VectorizeSettings
+from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import require_free
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ def map_with_hyseg(*, whole: bool) -> Any:
     from dataclasses import replace
 
     from hyseg_cli.geo.work import WorkFolder
-    from hyseg_cli.settings import PredictSettings
+    from hyseg_cli.settings.predict import PredictSettings
     from hyseg_cli.workflows.mapper import Mapper
     from hyseg_cli.workflows.mapping import merge
     from hyseg_cli.workflows.scene_list import list_jobs

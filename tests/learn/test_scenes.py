@@ -160,7 +160,7 @@ from pathlib import Path
 for name in ("rasterio", "torchgeo", "geopandas", "pyogrio"):
     sys.modules[name] = None
 from hyseg_cli.console import Silence
-from hyseg_cli.settings import TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train import run
 folder = Path(sys.argv[1])
 run(TrainSettings(images=folder, labels=folder, legend=folder / "legend.json",

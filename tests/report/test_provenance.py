@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hyseg_cli.report.provenance import changed_settings, describe_map
-from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
 
 
 def test_settings_are_told_where_they_differ_from_the_defaults():

@@ -14,7 +14,7 @@ import torch
 
 from hyseg_cli.console import Silence
 from hyseg_cli.geo import units
-from hyseg_cli.settings import PredictSettings
+from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows import predict
 
 

@@ -19,7 +19,7 @@ from hyseg_cli.cli import cli
 from hyseg_cli.console import Silence
 from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.learn.seams import describe_tiles
-from hyseg_cli.settings import EvaluateSettings
+from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows import evaluate as workflow
 
 COLORS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00"]
