@@ -85,9 +85,10 @@ def _is_donor(plan: Plan, run: Run) -> bool:
 def carry_out(bench: Bench, run: Run) -> None:
     """Train a row and write its scores."""
     started = time.monotonic()
-    prior = _prior_of(bench, run)
     model = bench.model(run.name)
-    goes_on = model.is_file() or model.with_suffix(".run").is_dir()
+    begun = (model, model.with_suffix(".run"), bench.model(run.prior_name).with_suffix(".run"))
+    goes_on = any(path.exists() for path in begun)
+    prior = _prior_of(bench, run)
     if not model.is_file():
         _train(bench, run, model, prior, segmentation=True)
     values = run.settings() | {

@@ -27,8 +27,7 @@ def mean_iou(run: Measured) -> float:
     """
     if not run["scenes"]:
         return math.nan
-    confusion = sum(np.array(scene["confusion"]) for scene in run["scenes"].values())
-    return 100.0 * float(Scores.of(confusion).mean_iou)
+    return 100.0 * float(_scores(run).mean_iou)
 
 
 def of_chips(run: Measured) -> float:
@@ -119,16 +118,18 @@ def table_by_split(plan: Plan, folder: Path, row: str) -> Iterator[str]:
 
 def _class_ious(run: Measured) -> dict[str, float]:
     """IoU of each class that occurs, in points, of the pixels of all scenes held out."""
-    scenes = run["scenes"].values()
-    names = next(iter(scenes))["classes"]
-    scores = Scores.of(sum(np.array(scene["confusion"]) for scene in scenes))
-    return dict(zip(names, (100.0 * scores.iou).tolist(), strict=True))
+    names = next(iter(run["scenes"].values()))["classes"]
+    return dict(zip(names, (100.0 * _scores(run).iou).tolist(), strict=True))
+
+
+def _scores(run: Measured) -> Scores:
+    """Of the pixels of all scenes that were held out."""
+    return Scores.of(sum(np.array(scene["confusion"]) for scene in run["scenes"].values()))
 
 
 def accuracy(run: Measured) -> float:
     """Share of right pixels of all scenes that were held out, in points."""
-    confusion = sum(np.array(scene["confusion"]) for scene in run["scenes"].values())
-    return 100.0 * float(Scores.of(confusion).overall_accuracy)
+    return 100.0 * float(_scores(run).overall_accuracy)
 
 
 def _done(plan: Plan, folder: Path) -> dict[tuple[str, str, int], Measured]:

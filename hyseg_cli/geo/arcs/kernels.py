@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
@@ -35,8 +36,11 @@ def _load_array_functions() -> None:
     if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules:
         return  # it costs nothing any more
     # The package comes before its parts: if others have loaded it, only the part is in question.
-    # yaml would read a file of numba's settings, for which there are variables, too.
-    with _doing_without("scipy.linalg" if "scipy" in sys.modules else "scipy", "yaml"):
+    spared = ["scipy.linalg" if "scipy" in sys.modules else "scipy"]
+    # What numba reads with yaml, and complains of where it cannot.
+    if not Path(".numba_config.yaml").exists():
+        spared.append("yaml")
+    with _doing_without(*spared):
         from numba.np import arraymath
     arraymath._HAVE_BLAS = True  # noqa: SLF001 - what it would have found
 

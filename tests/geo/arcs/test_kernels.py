@@ -6,10 +6,11 @@ import sys
 import pytest
 
 
-def run(program):
+def run(program, folder=None):
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True, text=True, check=False, cwd=folder,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("loaded", "spared"), [("sys", "scipy"), ("scipy", "scipy.linalg")])
@@ -37,6 +38,16 @@ import cffi, scipy.linalg, yaml
     assert done.returncode == 0, done.stderr
 
 
+def test_settings_of_numba_in_a_file_are_honoured(tmp_path):
+    (tmp_path / ".numba_config.yaml").write_text("num_threads: 1\n")
+    done = run(
+        "from hyseg_cli.geo.arcs import kernels; from numba import config; "
+        "assert config.NUMBA_NUM_THREADS == 1",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
     done = run("""
 import numpy as np
@@ -51,13 +62,14 @@ from hyseg_cli.geo.arcs.classes import ArrayRows, seams
 from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.regions import find_regions
+from hyseg_cli.geo.arcs.wkb import to_wkb
 
 classes = np.random.default_rng(0).integers(0, 3, (600, 50)).astype(np.uint8)
 source = ArrayRows(classes, no_class=0)
 found = find_regions(source, np.ones(600), Path())
 proof = Proof(seams(600))
 for batch in trace_polygons(source, found, Generalisation(True, 1.5), proof):
-    pass
+    to_wkb(batch.points, batch.ring_offsets, batch.polygon_offsets, reverse=True)
 assert not proof.problems(len(found), None)
 """)
     assert done.returncode == 0, done.stderr
