@@ -28,9 +28,6 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
     with LayerWriter() as writer:
         # Imported here: the writer's process loads its libraries while this one loads its own.
         with loading(), ThreadPoolExecutor(max_workers=1) as beside:
-            from hyseg_cli.geo.arcs.kernels import get_ready
-
-            get_ready()
             from hyseg_cli.geo.arcs.rehearsal import rehearse
 
             rehearsal = beside.submit(

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+_SPARED = ("scipy",) if Path(".numba_config.yaml").exists() else ("scipy", "yaml")
+"""scipy is asked for its version; yaml reads numba's settings if there is a file of them."""
 
 
 @contextmanager
@@ -27,57 +31,55 @@ def _doing_without(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _load_array_functions() -> None:
-    """Load numba's functions of arrays, which the first kernel needs, without scipy.
+with _doing_without(*_SPARED):
+    import numba
+    from numba.core.caching import FunctionCache
+    from numba.core.registry import CPUDispatcher
+    from numba.core.runtime.nrt import rtsys
 
-    No kernel multiplies matrices. Whoever compiles a product of matrices in the same process gets
-    scipy as ever: numba asks for it again then.
+
+class _SavedKernels(FunctionCache):
+    """What was compiled before, read without numba's tables of all that it could compile.
+
+    numba fills them, in an eighth of a second, before it looks for a kernel on the disk. One that
+    is found needs no more than the memory management; for one that is not, the compiler fills them.
     """
-    if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules:
-        return  # it costs nothing any more
-    # The package comes before its parts: if others have loaded it, only the part is in question.
-    spared = ["scipy.linalg" if "scipy" in sys.modules else "scipy"]
-    # What numba reads with yaml, and complains of where it cannot.
-    if not Path(".numba_config.yaml").exists():
-        spared.append("yaml")
-    with _doing_without(*spared):
-        from numba.np import arraymath
-    arraymath._HAVE_BLAS = True  # noqa: SLF001 - what it would have found
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
 
-_load_array_functions()
+class _Kernel(CPUDispatcher):
+    """A function that is compiled when it is first called with arguments of these types."""
 
-import numba  # noqa: E402 - not before its array functions
+    def enable_caching(self) -> None:
+        self._cache = _SavedKernels(self.py_func)  # type: ignore[no-untyped-call]
+
+    def _compilation_chain_init_hook(self) -> None:
+        """Look for no package that has taught numba new types: a kernel takes arrays and numbers.
+
+        If it has to be compiled, the compiler looks for them.
+        """
 
 
-def kernel(function: _Kernel) -> _Kernel:
+def kernel(function: _Function) -> _Function:
     """Compile a function of numbers and numpy arrays; it runs without the interpreter's lock."""
-    return cast("_Kernel", numba.njit(cache=True, nogil=True)(function))
+    return _compiled(function)
 
 
-def contracting_kernel(function: _Kernel) -> _Kernel:
+def contracting_kernel(function: _Function) -> _Function:
     """A kernel in which a product and the sum it goes into may be rounded once, not twice.
 
     Processors that can do so are faster that way, and torch lets them, too.
     """
-    compiled = numba.njit(cache=True, nogil=True, fastmath={"contract"})(function)
-    return cast("_Kernel", compiled)
+    return _compiled(function, fastmath={"contract"})
 
 
-@kernel
-def _same(number: int) -> int:
-    return number
-
-
-def get_ready() -> None:
-    """Run a kernel, so that what all of them need is there.
-
-    numba loads its tables of types and functions with the first one, in an eighth of a second. Who
-    calls this chooses when. Kernels that call C functions of cffi, or take arguments that other
-    packages have taught numba, can no longer be compiled in this process; hyseg has none.
-    """
-    from numba.core import entrypoints
-
-    entrypoints._already_initialized = True  # noqa: SLF001 - or every package is asked for them
-    with _doing_without("cffi"):
-        _same(0)
+def _compiled(function: _Function, **options: object) -> _Function:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined] # set by a loop over the environment
+        return function
+    dispatcher = _Kernel(function, targetoptions={"nopython": True, "nogil": True, **options})
+    dispatcher.enable_caching()
+    return cast("_Function", dispatcher)
