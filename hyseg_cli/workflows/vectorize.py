@@ -25,9 +25,9 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
         HysegError: One of its kinds, for anything else; nothing is left behind then.
     """
     _require_free(settings)
-    with LayerWriter() as writer:
-        # Imported here: the writer's process loads its libraries while this one loads its own.
-        with loading(), ThreadPoolExecutor(max_workers=1) as beside:
+    # The writer's process loads its libraries while this one loads its own.
+    with LayerWriter() as writer, ThreadPoolExecutor(max_workers=1) as beside:
+        with loading():
             from hyseg_cli.geo.arcs.rehearsal import rehearse
 
             rehearsal = beside.submit(
@@ -38,9 +38,10 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
             )
             from hyseg_cli.workflows.coverage import vectorize_map
 
-            rehearsal.result()
-
-        return vectorize_map(settings, report, writer)
+        # Kernels that are not there yet are waited for where they are called.
+        result = vectorize_map(settings, report, writer)
+        rehearsal.result()  # an error in it would be one in the map, too; but none gets lost
+        return result
 
 
 def _require_free(settings: VectorizeSettings) -> None:

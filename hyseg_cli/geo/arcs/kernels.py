@@ -69,6 +69,14 @@ def kernel(function: _Function) -> _Function:
     return _compiled(function)
 
 
+def inlined_kernel(function: _Function) -> _Function:
+    """A kernel that becomes a part of those that call it, for what is called once an edge or so.
+
+    A call hands over seven numbers for every array.
+    """
+    return _compiled(function, forceinline=True)
+
+
 def contracting_kernel(function: _Function) -> _Function:
     """A kernel in which a product and the sum it goes into may be rounded once, not twice.
 

@@ -22,11 +22,17 @@ from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 EAST, SOUTH, WEST, NORTH = range(4)
 """Headings; as bits of a vertex, the edges that leave it."""
 
-JUNCTION = 16
-"""Bit of a vertex that ends arcs."""
-
 LOOP = -1
 """Heading at the end of an arc that closes on itself without a junction."""
+
+_RIGHT, _DOWN = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
+"""Columns and rows to the next vertex, by heading."""
+
+_HEADING = np.array([{1: EAST, 2: SOUTH, 4: WEST, 8: NORTH}.get(mark, LOOP) for mark in range(9)])
+"""The one edge that leaves a vertex, by its mark."""
+
+JUNCTION = 16
+"""Bit of a vertex that ends arcs."""
 
 Bytes = npt.NDArray[np.uint8]
 Headings = npt.NDArray[np.int8]
@@ -163,12 +169,13 @@ def trace_arcs(
     the vertices with edges, row by row.
     """
     height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
+    marks = vertices.ravel()
     arcs = 0
     for wanted in (JUNCTION, 0):
         for place in places:
-            i, j = place // (width + 1), place % (width + 1)
-            if vertices[i, j] & JUNCTION != wanted:
+            if marks[place] & JUNCTION != wanted or marks[place] == wanted:
                 continue
+            i, j = place // (width + 1), place % (width + 1)
             for heading in range(4):
                 if vertices[i, j] & (1 << heading) == 0:
                     continue
@@ -227,14 +234,7 @@ def walk(
     while True:
         vertices[i, j] &= ~(1 << heading) & 0xFF
         from_i, from_j = i, j
-        if heading == EAST:
-            j += 1
-        elif heading == SOUTH:
-            i += 1
-        elif heading == WEST:
-            j -= 1
-        else:
-            i -= 1
+        i, j = i + _DOWN[heading], j + _RIGHT[heading]
         inside = 0 < i <= height
         if smooth and inside and 0 < from_i <= height:
             end = _put(x, y, first, end, from_j + j, from_i + i + base)
@@ -243,9 +243,7 @@ def walk(
             return _put(x, y, first, end, 2 * j, _level(i, height, base)), heading
         if vertices[i, j] == 0:
             return _put(x, y, first, end, x[first], y[first]), LOOP
-        turned = EAST
-        while vertices[i, j] & (1 << turned) == 0:
-            turned += 1
+        turned = _HEADING[vertices[i, j]]
         if not smooth and turned != heading:
             end = _put(x, y, first, end, 2 * j, 2 * i + base)
         heading = turned

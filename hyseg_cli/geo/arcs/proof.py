@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hyseg_cli.geo.arcs.classes import Seams
-from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.arcs.kernels import inlined_kernel, kernel
 from hyseg_cli.geo.arcs.lattice import Arcs
 from hyseg_cli.geo.arcs.rings import Rings
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s
@@ -223,10 +223,10 @@ def count_conflicts(
     return conflicts
 
 
-@kernel
+@inlined_kernel
 def _span_in_row(x0: int, y0: int, x1: int, y1: int, row: int) -> tuple[int, int]:
     """Least and greatest column of an edge within a row of squares, rounded outwards."""
-    if y0 == y1:
+    if row * CELL <= min(y0, y1) and max(y0, y1) <= row * CELL + CELL:
         return min(x0, x1), max(x0, x1)
     low_y, high_y = max(min(y0, y1), row * CELL), min(max(y0, y1), row * CELL + CELL)
     at_low = x0 + (x1 - x0) * (low_y - y0) / (y1 - y0)
@@ -235,7 +235,7 @@ def _span_in_row(x0: int, y0: int, x1: int, y1: int, row: int) -> tuple[int, int
     return max(least, min(x0, x1)), min(greatest, max(x0, x1))
 
 
-@kernel
+@inlined_kernel
 def _side(x: Int32s, y: Int32s, edge: int, point: int) -> int:
     """On which side of an edge a point lies: 1, -1, or 0 on its line."""
     along_x, along_y = np.int64(x[edge + 1]) - x[edge], np.int64(y[edge + 1]) - y[edge]
@@ -243,7 +243,7 @@ def _side(x: Int32s, y: Int32s, edge: int, point: int) -> int:
     return 1 if turn > 0 else (-1 if turn < 0 else 0)
 
 
-@kernel
+@inlined_kernel
 def _conflict(x: Int32s, y: Int32s, one: int, other: int) -> int:
     """1 if two edges meet anywhere but at common ends."""
     a, b = _side(x, y, one, other), _side(x, y, one, other + 1)

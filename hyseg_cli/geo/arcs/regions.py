@@ -16,8 +16,8 @@ from hyseg_cli.geo.arcs.store import Table
 
 Floats = npt.NDArray[np.float64]
 
-KEPT_RUNS = 1 << 20
-"""Runs that are kept for whoever asks next; they take 16 MiB, and more are found a second time."""
+KEPT_RUNS = 1 << 22
+"""Runs that are kept for whoever asks next; they take 64 MiB, and more are found a second time."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.arcs.kernels import inlined_kernel, kernel
 from hyseg_cli.geo.arcs.lattice import Arcs, Bytes
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 
@@ -85,7 +85,7 @@ def thin(
     return end
 
 
-@kernel
+@inlined_kernel
 def _sweep(
     x: Int32s,
     y: Int32s,
@@ -107,8 +107,7 @@ def _sweep(
         x2, y2 = x[first + after], y[first + after]
         area = abs(np.int64(x1 - x0) * (y2 - y0) - np.int64(y1 - y0) * (x2 - x0))
         goes = area <= limit and not (x0 == x2 and y0 == y2)
-        # Pick's theorem: a triangle of half a square, twice that here, holds no other point.
-        if goes and (area <= 1 or _is_empty(taken, top, x0, y0, x1, y1, x2, y2)):
+        if goes and _is_empty(taken, top, x0, y0, x1, y1, x2, y2, area):
             links[1, before], links[0, after] = after, before
             taken[y1 - top, x1] = 0
             left -= 1
@@ -120,8 +119,20 @@ def _sweep(
 
 
 @kernel
-def _is_empty(taken: Bytes, top: int, x0: int, y0: int, x1: int, y1: int, x2: int, y2: int) -> bool:
-    """Whether a triangle holds no point besides its corners, on its sides neither."""
+def _is_empty(
+    taken: Bytes, top: int, x0: int, y0: int, x1: int, y1: int, x2: int, y2: int, area: int
+) -> bool:
+    """Whether a triangle holds no point besides its corners, on its sides neither.
+
+    Pick's theorem knows the small ones: twice an `area` of 1 leaves no room for a point, 2 for one
+    that halves a side.
+    """
+    if area <= 2:
+        return area <= 1 or not (
+            _is_halved(taken, top, x0, y0, x1, y1)
+            or _is_halved(taken, top, x1, y1, x2, y2)
+            or _is_halved(taken, top, x2, y2, x0, y0)
+        )
     for row in range(min(y0, y1, y2), max(y0, y1, y2) + 1):
         low, high = np.inf, -np.inf
         for from_x, from_y, to_x, to_y in (
@@ -142,3 +153,10 @@ def _is_empty(taken: Bytes, top: int, x0: int, y0: int, x1: int, y1: int, x2: in
             if not is_corner:
                 return False
     return True
+
+
+@kernel
+def _is_halved(taken: Bytes, top: int, x0: int, y0: int, x1: int, y1: int) -> bool:
+    """Whether a point lies in the middle of a side."""
+    x, y = x0 + x1, y0 + y1
+    return ((x | y) & 1) == 0 and taken[(y >> 1) - top, x >> 1] != 0
