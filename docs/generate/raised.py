@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from source_texts import assigned, element_of, is_text, name_of, placeholder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +70,11 @@ class _Place:
     function: _Function | None
     bound: tuple[tuple[str, ast.expr, _Place], ...] = ()
 
+    @property
+    def node(self) -> ast.FunctionDef | None:
+        """The function around it, parsed."""
+        return self.function and self.function.node
+
     def value_of(self, name: str) -> tuple[ast.expr, _Place] | None:
         return next(((expr, place) for key, expr, place in self.bound if key == name), None)
 
@@ -112,7 +118,7 @@ class Sources:
             if isinstance(child, ast.FunctionDef):
                 inner = _Function(module, child)
                 self.functions.setdefault(child.name, []).append(inner)
-            elif isinstance(child, ast.Call) and (name := _name_of(child.func)):
+            elif isinstance(child, ast.Call) and (name := name_of(child.func)):
                 self.calls.setdefault(name, []).append((child, _Place(module, function)))
             self._walk(child, module, inner)
 
@@ -167,7 +173,7 @@ class Sources:
             if self._reaches(call, where, function)
         ]
         given = [(_bind(function, call), call, where) for call, where in calls]
-        if not any(_is_text(bound.get(name)) for bound, _, _ in given for name in names):
+        if not any(is_text(bound.get(name)) for bound, _, _ in given for name in names):
             yield place
             return
         for bound, call, where in given:
@@ -192,7 +198,7 @@ class Sources:
 
     def _ways(self, node: ast.expr, place: _Place, depth: int) -> list[str]:  # noqa: PLR0911 - by kind
         if depth > 8:
-            return [_placeholder(node)]
+            return [placeholder(node)]
         more = depth + 1
         match node:
             case ast.Constant():
@@ -210,10 +216,10 @@ class Sources:
             case ast.Name():
                 return self._named(node, place, more)
             case ast.Call(func=ast.Attribute(attr="join"), args=[only]):
-                return self._ways(_element(only, place) or node, place, more) if only else []
+                return self._ways(element_of(only, place.node) or node, place, more) if only else []
             case ast.Call(func=ast.Attribute(attr="format", value=ast.Constant(value=str(text)))):
                 return [re.sub(r"\{[^}]*\}", "<value>", text)]
-        return [_placeholder(node)]
+        return [placeholder(node)]
 
     def _joined(self, nodes: list[ast.expr], place: _Place, depth: int) -> list[str]:
         ways = [self._ways(part, place, depth) for part in nodes]
@@ -222,11 +228,9 @@ class Sources:
     def _named(self, node: ast.Name, place: _Place, depth: int) -> list[str]:
         if (value := place.value_of(node.id)) is not None:
             return self._ways(value[0], value[1], depth)
-        texts = [
-            expr for expr in _assigned(place.function, node.id) if _is_text(expr, or_choice=True)
-        ]
+        texts = [expr for expr in assigned(place.node, node.id) if is_text(expr, or_choice=True)]
         ways = [way for expr in texts for way in self._ways(expr, place, depth)]
-        return ways or [_placeholder(node)]
+        return ways or [placeholder(node)]
 
 
 def _origin(place: _Place, call: ast.Call) -> tuple[str, int]:
@@ -243,84 +247,3 @@ def _bind(function: _Function, call: ast.Call) -> dict[str, ast.expr]:
         names = names[1:]
     bound = dict(zip(names, call.args, strict=False))
     return bound | {word.arg: word.value for word in call.keywords if word.arg}
-
-
-def _is_text(node: ast.expr | None, *, or_choice: bool = False) -> bool:
-    if or_choice and isinstance(node, ast.IfExp):
-        return _is_text(node.body, or_choice=True) or _is_text(node.orelse, or_choice=True)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _is_text(node.left) or _is_text(node.right)
-    is_plain = isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
-    return is_plain or isinstance(node, ast.JoinedStr)
-
-
-def _assigned(function: _Function | None, name: str) -> Iterator[ast.expr]:
-    """What a local name is given in a function."""
-    for node in ast.walk(function.node) if function else ():
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == name for target in node.targets
-        ):
-            yield node.value
-        elif isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple | ast.List):
-            yield from _looped(node, name)
-
-
-def _looped(loop: ast.For, name: str) -> Iterator[ast.expr]:
-    """What a name is given by a loop over values that stand in the source."""
-    values = loop.iter.elts if isinstance(loop.iter, ast.Tuple | ast.List) else []
-    if isinstance(loop.target, ast.Name) and loop.target.id == name:
-        yield from values
-    elif isinstance(loop.target, ast.Tuple):
-        names = [target.id if isinstance(target, ast.Name) else "" for target in loop.target.elts]
-        for value in values:
-            if isinstance(value, ast.Tuple) and name in names:
-                yield value.elts[names.index(name)]
-
-
-def _element(node: ast.expr, place: _Place) -> ast.expr | None:
-    """An element of what is joined, if it stands in the source."""
-    if isinstance(node, ast.ListComp | ast.GeneratorExp) and _is_text(node.elt):
-        return node.elt
-    if not isinstance(node, ast.Name) or place.function is None:
-        return None
-    for value in _assigned(place.function, node.id):
-        if (element := _element(value, place)) is not None:
-            return element
-    for call in ast.walk(place.function.node):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == f"{node.id}.append":
-            return call.args[0]
-    return None
-
-
-def _name_of(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _placeholder(node: ast.expr) -> str:
-    """A value that is filled in, by the last name in its expression."""
-    while not isinstance(node, ast.Name | ast.Attribute):
-        if isinstance(node, ast.BinOp):
-            node = node.left
-        elif isinstance(node, ast.Subscript | ast.Starred):
-            node = node.value
-        elif isinstance(node, ast.GeneratorExp | ast.ListComp):
-            node = node.generators[0].iter
-        elif isinstance(node, ast.Call):
-            node = _called_on(node)
-        else:
-            return "<value>"
-    name = _name_of(node).strip("_")
-    return f"<{name.replace('_', ' ')}>" if name else "<value>"
-
-
-def _called_on(call: ast.Call) -> ast.expr:
-    """What a call is about: `sorted(names)` and `", ".join(names)` are about the names."""
-    is_method = isinstance(call.func, ast.Attribute)
-    about_argument = isinstance(call.func, ast.Name) or _name_of(call.func) == "join"
-    if call.args and about_argument:
-        return call.args[0]
-    if is_method and _name_of(call.func) in {"strip", "tolist", "lower", "items", "values"}:
-        return typing.cast("ast.Attribute", call.func).value
-    return call.func
