@@ -3,60 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
-from pathlib import Path
-from types import SimpleNamespace
 
-import geopandas as gpd
 import numpy as np
-import pyogrio
 import pyproj
 import pytest
 import rasterio
 import shapely
-from click.testing import CliRunner
-from geo.arcs.coverages import blobs
 from PIL import Image
 from rasterio.transform import from_origin
-
-from hyseg_cli.cli import cli
-from hyseg_cli.errors import HysegError
-from hyseg_cli.geo import features, formats
-from hyseg_cli.geo.arcs import rings
-from hyseg_cli.geo.mosaic import MapSpec
-from hyseg_cli.workflows import polygons
-
-
-def run(*arguments):
-    return CliRunner().invoke(cli, ["vectorize", *map(str, arguments)])
-
-
-@pytest.fixture
-def land_cover(tmp_path, scene_folder, legend, write_map):
-    """A map such as `hyseg predict` writes."""
-    with rasterio.open(scene_folder / "labels" / "east.tif") as file:
-        labels = file.read(1)
-        spec = MapSpec(
-            height=file.height,
-            width=file.width,
-            crs=file.crs,
-            transform=file.transform,
-            legend=legend,
-            tags={},
-        )
-    write_map(tmp_path / "map.tif", spec, labels)
-    return tmp_path / "map.tif"
-
-
-def read(path, layer="landcover"):
-    if path.suffix == ".parquet":
-        return gpd.read_parquet(path)
-    return gpd.read_file(path, layer=layer) if path.suffix == ".gpkg" else gpd.read_file(path)
+from workflows.vectorizing import read, run
 
 
 @pytest.mark.parametrize(
@@ -79,93 +34,6 @@ def test_a_map_becomes_a_coverage_of_named_polygons(tmp_path, land_cover, flags)
     assert set(features.class_name) == {"building", "land", "road", "vegetation", "water"}
     assert result.stdout.startswith(f"{len(features)} polygons")
     assert {p.name for p in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml", "map.gpkg"}
-
-
-def by_place(features):
-    """The order of the features by their bounding boxes; formats may reorder them."""
-    keys = features.bounds.round(1).assign(n_px=features.n_px)
-    return keys.sort_values(list(keys.columns)).index
-
-
-@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".shp", ".geojson", ".geojsonl"])
-def test_every_format_holds_the_same_polygons(tmp_path, land_cover, suffix):
-    out = tmp_path / f"map{suffix}"
-    result = run(land_cover, "--out", out)
-    assert result.exit_code == 0, result.stderr
-    expected = tmp_path / "expected.gpkg"
-    run(land_cover, "--out", expected)
-    found, expected = read(out), read(expected)
-    in_degrees = suffix.startswith(".geojson")
-    assert found.crs == ("EPSG:4326" if in_degrees else expected.crs)
-    assert shapely.coverage_is_valid(found.geometry.values)
-    same = found.to_crs(expected.crs) if in_degrees else found
-    found, same = found.loc[by_place(same)], same.loc[by_place(same)]
-    expected = expected.loc[by_place(expected)]
-    columns = ["class_id", "class_name", "n_px"]
-    assert found[columns].to_numpy().tolist() == expected[columns].to_numpy().tolist()
-    np.testing.assert_allclose(found.area_m2, expected.area_m2)
-    # perimeters are those of the map's own CRS, whatever is written
-    np.testing.assert_allclose(found.perim_m, expected.perim_m, atol=1e-3)
-    distance = shapely.hausdorff_distance(same.geometry.values, expected.geometry.values)
-    assert distance.max() < (0.02 if in_degrees else 1e-9)
-
-
-def test_geojson_follows_rfc_7946(tmp_path, land_cover):
-    out = tmp_path / "map.geojson"
-    run(land_cover, "--out", out)
-    collection = json.loads(out.read_text())
-    assert "crs" not in collection
-    for feature in collection["features"]:
-        exterior, *holes = feature["geometry"]["coordinates"]
-        assert shapely.LinearRing(exterior).is_ccw
-        assert not any(shapely.LinearRing(hole).is_ccw for hole in holes)
-        assert all(round(value, 7) == value for point in exterior for value in point)
-
-
-def test_a_geopackage_opens_in_the_colors_of_the_legend(tmp_path, land_cover):
-    out = tmp_path / "map.gpkg"
-    run(land_cover, "--out", out, "--layer", "east")
-    with sqlite3.connect(out) as database:
-        (row,) = database.execute(
-            "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML, styleSLD"
-            " FROM layer_styles"
-        ).fetchall()
-        (registered,) = database.execute(
-            "SELECT data_type FROM gpkg_contents WHERE table_name = 'layer_styles'"
-        ).fetchone()
-        # QGIS passes over a style for another geometry column than the layer's.
-        (column,) = database.execute(
-            "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = 'east'"
-        ).fetchone()
-    assert row[:3] == ("east", column, 1)
-    assert registered == "attributes"
-    assert 'value="226,169,41,255"' in row[3]
-    assert 'label="water"' in row[3]
-    assert "#e2a929" in row[4]
-    assert pyogrio.list_layers(out)[:, 0].tolist() == ["east", "layer_styles"]
-
-
-def test_geoparquet_has_its_crs_and_a_box_around_each_polygon(tmp_path, land_cover):
-    import pyarrow.parquet as pq
-
-    out = tmp_path / "map.parquet"
-    run(land_cover, "--out", out)
-    table = pq.read_table(out)
-    geo = json.loads(table.schema.metadata[b"geo"])
-    assert geo["version"] == "1.1.0"
-    column = geo["columns"][geo["primary_column"]]
-    assert pyproj.CRS.from_json_dict(column["crs"]) == "EPSG:32632"
-    assert column["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
-    boxes = np.array([tuple(box.values()) for box in table["bbox"].to_pylist()])
-    np.testing.assert_array_equal(boxes, shapely.bounds(read(out).geometry.values))
-
-
-def test_another_crs_keeps_neighbours_together(tmp_path, land_cover):
-    out = tmp_path / "map.fgb"
-    assert run(land_cover, "--out", out, "--dst-crs", "EPSG:3035").exit_code == 0
-    features = read(out)
-    assert features.crs == "EPSG:3035"
-    assert shapely.coverage_is_valid(features.geometry.values)
 
 
 @pytest.mark.parametrize(
@@ -279,103 +147,6 @@ def test_the_summary_can_be_read_by_programs(tmp_path, land_cover):
     assert values["check"]["conflicts"] == 0
 
 
-@pytest.mark.parametrize(
-    ("flags", "code", "words"),
-    [
-        (["--out", "map.txt"], 2, "does not end in"),
-        (["--out", "nowhere/map.gpkg"], 2, "no such folder"),
-        (["--out", "map.gpkg", "--simplify", "5"], 2, "is not an amount in px or m"),
-        (["--out", "map.gpkg", "--simplify", "-1px"], 2, "is not an amount"),
-        (["--out", "map.gpkg", "--mmu", "5m"], 2, "is not an amount in px or m2 or ha"),
-        (["--out", "map.gpkg", "--mmu", "5px", "--mmu", "road=5m2"], 2, "mixes pixels and areas"),
-        (["--out", "map.gpkg", "--mmu", "swamp=5px"], 2, "The classes are building, land"),
-        (["--out", "map.gpkg", "--classes", "swamp"], 2, "no such class"),
-        (["--out", "map.gpkg", "--mmu", "5px", "--keep", "9"], 2, "no such class"),
-        (["--out", "map.gpkg", "--fill-nodata"], 2, "needs a minimum mapping unit"),
-        (["--out", "map.gpkg", "--split-tiles", "3"], 2, "less than 16"),
-        (["--out", "map.gpkg", "--split-tiles", "64", "--dissolve"], 2, "Leave one of them out"),
-        (["--out", "map.gpkg", "--split-files"], 2, "is for Shapefiles"),
-        (["--out", "map.gpkg", "--confidence", "none.tif"], 2, "no such file"),
-        (["--out", "map.SHP"], 2, "write .shp"),
-        (["--out", "map.geojson", "--dst-crs", "EPSG:3857"], 2, "longitude and latitude"),
-        (["--out", "map.gpkg", "--sieve-out", "s.png"], 2, "--sieve-out s.png does not end"),
-        (["--out", "map.gpkg", "--dst-crs", "Mars"], 2, "is no CRS"),
-        (["--out", "map.gpkg", "--legend", "none.json"], 2, "no such legend"),
-        (["--out", "/proc/map.gpkg"], 1, "cannot be written"),
-    ],
-)
-def test_what_cannot_be_done_is_told_and_leaves_nothing(tmp_path, land_cover, flags, code, words):
-    out = flags[1] if flags[1].startswith("/") else str(tmp_path / flags[1])
-    before = set(tmp_path.iterdir())
-    result = run(land_cover, "--out", out, *flags[2:])
-    assert result.exit_code == code, result.output
-    assert words in result.stderr
-    assert set(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("make", "code", "words"),
-    [
-        (lambda w: w(np.zeros((3, 9, 9), np.uint8)), 4, "no class raster"),
-        (lambda w: w(np.zeros((1, 9, 9), np.float32)), 4, "no class raster"),
-        (lambda w: w(np.full((1, 9, 9), 255, np.uint8), nodata=255), 1, "holds no class"),
-    ],
-)
-def test_rasters_that_hold_no_classes_are_refused(tmp_path, write_raster, make, code, words):
-    result = run(make(write_raster), "--out", tmp_path / "map.gpkg")
-    assert result.exit_code == code
-    assert words in result.stderr
-
-
-def test_without_place_there_are_no_metres_and_no_degrees(tmp_path, write_raster):
-    path = write_raster(np.zeros((1, 9, 9), np.uint8), crs=None, transform=rasterio.Affine.scale(2))
-    for flags in (
-        ["m.gpkg", "--simplify", "2m"],
-        ["m.geojson"],
-        ["m.gpkg", "--dst-crs", "EPSG:4326"],
-    ):
-        result = run(path, "--out", tmp_path / flags[0], *flags[1:])
-        assert result.exit_code == 2, flags
-
-
-def test_polygons_that_exist_are_kept(tmp_path, land_cover):
-    out = tmp_path / "map.gpkg"
-    out.write_text("mine")
-    assert run(land_cover, "--out", out).exit_code == 3
-    assert out.read_text() == "mine"
-    assert run(land_cover, "--out", out, "--overwrite").exit_code == 0
-    assert len(read(out)) > 1
-
-
-def test_a_failed_check_writes_nothing(tmp_path, land_cover, monkeypatch):
-    close = rings.OpenArcs.close
-
-    def spoil(self, *arguments):
-        found = close(self, *arguments)
-        found.x[0] += 1
-        return found
-
-    monkeypatch.setattr(rings.OpenArcs, "close", spoil)
-    result = run(land_cover, "--out", tmp_path / "map.gpkg")
-    assert result.exit_code == 5
-    assert "no coverage" in result.stderr
-    assert not list(tmp_path.glob("map.gpkg*"))
-    # The same polygons without the check: it is the check that refused them.
-    assert run(land_cover, "--out", tmp_path / "map.gpkg", "--no-check").exit_code == 0
-
-
-def test_a_damaged_raster_leaves_nothing(tmp_path, write_raster):
-    rng = np.random.default_rng(0)
-    path = write_raster(rng.integers(0, 4, (1, 600, 300), dtype=np.uint8), compress="deflate")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
-    path.write_bytes(data)
-    result = run(path, "--out", tmp_path / "map.gpkg")
-    assert result.exit_code == 1
-    assert "cannot be read" in result.stderr
-    assert {p.name for p in tmp_path.iterdir()} == {"raster.tif"}
-
-
 def test_large_regions_are_cut_and_keep_what_they_were(tmp_path, land_cover):
     out = tmp_path / "map.gpkg"
     result = run(land_cover, "--out", out, "--smooth", "--split-tiles", 64)
@@ -445,99 +216,6 @@ def test_a_hole_in_the_map_is_filled_when_asked_for(tmp_path, write_raster):
         assert read(out).n_px.sum() == expected
 
 
-def test_too_large_a_shapefile_is_refused_or_split(tmp_path, land_cover, monkeypatch):
-    monkeypatch.setattr(polygons, "SHAPEFILE_LIMIT", 40_000)
-    monkeypatch.setattr(formats, "SHAPEFILE_LIMIT", 40_000)
-    monkeypatch.setattr(features, "MAX_BATCH_BYTES", 10_000)
-    out = tmp_path / "map.shp"
-    before = set(tmp_path.iterdir())
-    result = run(land_cover, "--out", out)
-    assert result.exit_code == 2, result.stderr
-    assert "more than a Shapefile can hold" in result.stderr
-    assert "--split-files" in result.stderr
-    assert set(tmp_path.iterdir()) == before
-    result = run(land_cover, "--out", out, "--split-files")
-    assert result.exit_code == 0, result.stderr
-    parts = [tmp_path / name for name in result.stdout.split() if name.endswith(".shp")]
-    assert len(parts) > 1
-    assert parts[0] == tmp_path / "map_1.shp"
-    together = np.concatenate([gpd.read_file(part).geometry.values for part in parts])
-    assert shapely.coverage_is_valid(together)
-    run(land_cover, "--out", tmp_path / "whole.gpkg")
-    assert len(together) == len(read(tmp_path / "whole.gpkg"))
-    assert run(land_cover, "--out", out, "--split-files").exit_code == 3
-
-
-def test_a_disk_that_would_fill_up_is_told_before(tmp_path, land_cover, monkeypatch):
-    before = set(tmp_path.iterdir())
-    monkeypatch.setattr(polygons.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
-    result = run(land_cover, "--out", tmp_path / "map.gpkg")
-    assert result.exit_code == 1
-    assert "are free" in result.stderr
-    assert set(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize("flags", [[], ["--smooth", "--simplify", "1.5px"]])
-@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson", ".parquet"])
-def test_the_expected_size_is_about_right(tmp_path, write_raster, monkeypatch, suffix, flags):
-    path = write_raster(blobs(600, 600, roughness=1.5), nodata=255)
-    out = tmp_path / f"map{suffix}"
-    assert run(path, "--out", out, *flags).exit_code == 0
-    size = sum(part.stat().st_size for part in tmp_path.glob("map.*"))
-    for share, code in ((0.5, 1), (2.0, 0)):
-        free = SimpleNamespace(free=share * size)
-        monkeypatch.setattr(polygons.shutil, "disk_usage", lambda _, free=free: free)
-        assert run(path, "--out", out, "--overwrite", *flags).exit_code == code
-
-
-OGRINFO = shutil.which("ogrinfo")
-
-
-@pytest.mark.skipif(OGRINFO is None, reason="ogrinfo (gdal-bin) is not installed")
-def test_gdals_own_tool_reads_layer_and_style(tmp_path, land_cover):
-    out = tmp_path / "map.gpkg"
-    assert run(land_cover, "--out", out).exit_code == 0
-
-    def told(*arguments):
-        done = subprocess.run([OGRINFO, *arguments], capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        return done.stdout
-
-    summary = told("-so", str(out), "landcover")
-    assert f"Feature Count: {len(read(out))}" in summary
-    assert "Geometry: Polygon" in summary
-    style = told("-q", str(out), "layer_styles")
-    assert "f_table_name (String) = landcover" in style
-    assert "useAsDefault (Integer(Boolean)) = 1" in style
-    assert "categorizedSymbol" in style
-
-
-@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".shp"])
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        (KeyboardInterrupt(), 130, "Interrupted"),
-        (HysegError("the disk has gone", hint="Find it."), 1, "the disk has gone"),
-    ],
-)
-def test_what_stops_the_tracing_is_told_as_it_is(
-    tmp_path, land_cover, monkeypatch, suffix, error, code, words
-):
-    before = set(tmp_path.iterdir())
-    trace = polygons.trace_polygons
-
-    def interrupted(*arguments):
-        yield next(trace(*arguments))
-        raise error
-
-    monkeypatch.setattr(polygons, "trace_polygons", interrupted)
-    result = run(land_cover, "--out", tmp_path / f"map{suffix}")
-    assert result.exit_code == code, result.stderr
-    assert words in result.stderr
-    assert "defect" not in result.stderr
-    assert set(tmp_path.iterdir()) == before
-
-
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint16"])
 def test_the_least_number_of_a_type_can_be_nodata(tmp_path, write_raster, dtype):
     least = int(np.iinfo(dtype).min)
@@ -573,34 +251,6 @@ def test_an_island_in_a_filled_hole_is_merged_too(tmp_path, write_raster):
     assert read(out).n_px.tolist() == [400]
 
 
-def test_every_file_of_a_shapefile_is_protected_and_replaced(tmp_path, land_cover, write_raster):
-    out = tmp_path / "map.shp"
-    assert run(land_cover, "--out", out).exit_code == 0
-    out.unlink()
-    (tmp_path / "map.qix").write_bytes(b"an index of the old polygons")
-    result = run(land_cover, "--out", out)
-    assert result.exit_code == 3
-    assert "exists already" in result.stderr
-    nowhere = write_raster(
-        np.ones((4, 4), np.uint8), "no.tif", crs=None, transform=rasterio.Affine.scale(2)
-    )
-    assert run(nowhere, "--out", out, "--overwrite").exit_code == 0
-    assert gpd.read_file(out).crs is None
-    assert not (tmp_path / "map.qix").exists()
-
-
-def test_a_local_crs_is_kept(tmp_path, write_raster):
-    wkt = 'LOCAL_CS["arbitrary",UNIT["metre",1]]'
-    path = write_raster(np.ones((4, 4), np.uint8), crs=rasterio.crs.CRS.from_wkt(wkt))
-    out = tmp_path / "map.gpkg"
-    result = run(path, "--out", out)
-    assert result.exit_code == 0, result.stderr
-    assert read(out).area_m2.tolist() == [4.0]
-    result = run(path, "--out", tmp_path / "map.geojson")
-    assert result.exit_code == 2
-    assert "cannot be transformed" in result.stderr
-
-
 def test_a_legend_may_have_numbers_beyond_8_bits(tmp_path, write_raster):
     (tmp_path / "corine.csv").write_text("id,name\n311,broad-leaved forest\n-1,sea\n")
     classes = np.array([[311, 311], [-1, 311]], np.int16)
@@ -608,39 +258,6 @@ def test_a_legend_may_have_numbers_beyond_8_bits(tmp_path, write_raster):
     result = run(write_raster(classes), "--out", out, "--legend", tmp_path / "corine.csv")
     assert result.exit_code == 0, result.stderr
     assert set(read(out).class_name) == {"broad-leaved forest", "sea"}
-
-
-def test_pixels_too_small_for_the_decimals_of_a_format_are_told(tmp_path, write_raster):
-    classes = np.random.default_rng(0).integers(0, 3, (60, 60)).astype(np.uint8)
-    path = write_raster(classes, transform=from_origin(500_000, 5_400_000, 0.01, 0.01))
-    result = run(path, "--out", tmp_path / "map.geojson")
-    assert result.exit_code == 5
-    assert "write a .gpkg" in result.stderr
-    assert not (tmp_path / "map.geojson").exists()
-
-
-def test_points_without_a_place_in_the_new_crs_are_told(tmp_path, write_raster):
-    place = from_origin(95, 10, 1, 1)
-    path = write_raster(np.ones((10, 10), np.uint8), crs="EPSG:4326", transform=place)
-    result = run(path, "--out", tmp_path / "map.gpkg", "--dst-crs", "EPSG:32632")
-    assert result.exit_code == 1
-    assert "no place in the CRS" in result.stderr
-
-
-def test_classes_that_do_not_occur_are_told(tmp_path, write_raster):
-    (tmp_path / "legend.csv").write_text("id,name\n1,land\n2,water\n")
-    path = write_raster(np.ones((4, 4), np.uint8))
-    flags = ["--legend", tmp_path / "legend.csv", "--classes", "water"]
-    result = run(path, "--out", tmp_path / "map.gpkg", *flags)
-    assert result.exit_code == 2
-    assert "has no pixel of water" in result.stderr
-
-
-def test_areas_need_a_place(tmp_path, write_raster):
-    path = write_raster(np.ones((4, 4), np.uint8), crs=None, transform=rasterio.Affine.scale(2))
-    result = run(path, "--out", tmp_path / "map.gpkg", "--mmu", "100m2")
-    assert result.exit_code == 2
-    assert "Give the unit in px" in result.stderr
 
 
 def test_a_map_of_a_picture_has_no_place_and_no_warnings(tmp_path):
@@ -654,32 +271,3 @@ def test_a_map_of_a_picture_has_no_place_and_no_warnings(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     assert sorted(read(out).class_id) == [0, 0, 1, 1, 1]
-
-
-# A shell may start the tests in the background, where Ctrl-C is ignored.
-TOLD_OF_SIGNALS = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from hyseg_cli.cli import cli; cli()"
-)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing_half_made(tmp_path, write_raster, sign, code):
-    random = np.random.default_rng(0)
-    path = write_raster(random.integers(1, 5, (900, 900), dtype=np.uint8))
-    out = tmp_path / "out" / "polygons.gpkg"
-    out.parent.mkdir()
-    command = [sys.executable, "-c", TOLD_OF_SIGNALS, "vectorize", path, "--out", out, "-q"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        half_made = out.parent / "polygons.gpkg.hyseg" / "layer" / "polygons.gpkg"
-        while not half_made.exists() and running.poll() is None:
-            time.sleep(0.01)
-        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
-        writers = children.read_text().split() if children.exists() else []
-        running.send_signal(sign)
-        _, told = running.communicate(timeout=60)
-    assert running.returncode == code, told
-    assert told == ("Interrupted.\n" if sign == signal.SIGINT else "Terminated.\n")
-    assert list(out.parent.iterdir()) == []
-    assert not any(Path(f"/proc/{writer}").exists() for writer in writers)
