@@ -44,6 +44,9 @@ def test_every_run_of_an_experiment_has_a_network_and_a_name_of_its_own(path):
     runs = list(read_plan(path).runs())
     assert len(runs) == len({run.name for run in runs}) >= 10
     assert {run.row.name for run in runs} >= {runs[0].plan.against}
+    # A prior that was begun for one row is gone on with for another: it must be called the same.
+    priors = {(run.prior_name, run.prior_preset) for run in runs}
+    assert len(priors) == len({name for name, _ in priors})
 
 
 def test_rows_share_the_priors_that_are_alike(small):

@@ -72,8 +72,11 @@ class Run:
 
     @property
     def prior_preset(self) -> str:
-        """The preset of the prior that the run starts from."""
-        return self.plan.size if self.row.prior == ENCODER else self.preset
+        """The preset of the prior that the run starts from, the same for all that can share it."""
+        size = self.plan.size
+        wanted = _config(size if self.row.prior == ENCODER else self.preset).prior
+        presets = (size, *(f"{size}+{row.preset}" for row in self.plan.rows))
+        return next(name for name in presets if _config(name).prior == wanted)
 
     @property
     def prior_name(self) -> str:
