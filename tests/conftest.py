@@ -12,9 +12,8 @@ from pathlib import Path
 import make_scene
 import numpy as np
 import pytest
-import rasterio
 import torch
-from rasterio.transform import from_origin
+from rasters import write_geotiff
 
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
@@ -177,27 +176,8 @@ def lively_model(tmp_path_factory, tiny_model) -> Path:
 def write_raster(tmp_path):
     """Write an array (bands, height, width) as a GeoTIFF and return its path."""
 
-    def write(array, name="raster.tif", *, crs="EPSG:32632", transform=None, **profile):
-        path = tmp_path / name
-        array = np.asarray(array)
-        if array.ndim == 2:
-            array = array[None]
-        if transform is None:
-            transform = from_origin(500_000, 5_400_000, 0.5, 0.5)
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            count=array.shape[0],
-            height=array.shape[1],
-            width=array.shape[2],
-            dtype=array.dtype,
-            crs=crs,
-            transform=transform,
-            **profile,
-        ) as file:
-            file.write(array)
-        return path
+    def write(array, name="raster.tif", **profile):
+        return write_geotiff(tmp_path / name, array, **profile)
 
     return write
 

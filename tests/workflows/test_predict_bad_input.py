@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
+from rasters import write_geotiff
 from safetensors.torch import save_file
 from workflows.predicting import run
 
@@ -48,37 +49,20 @@ def without_bands(folder, scene, model):
     return folder / "two.gpkg", model, {}
 
 
-def write(path, array, dtype="uint8", **options):
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=array.shape[0],
-        height=array.shape[1],
-        width=array.shape[2],
-        dtype=dtype,
-        crs="EPSG:32632",
-        transform=from_origin(5e5, 5.4e6, 0.5, 0.5),
-        **options,
-    ) as file:
-        file.write(array)
-    return path
-
-
 def one_band(folder, scene, model):
-    return write(folder / "one.tif", np.ones((1, 40, 40), np.uint8)), model, {}
+    return write_geotiff(folder / "one.tif", np.ones((1, 40, 40), np.uint8)), model, {}
 
 
 def five_bands(folder, scene, model):
-    return write(folder / "five.tif", np.ones((5, 40, 40), np.uint8)), model, {}
+    return write_geotiff(folder / "five.tif", np.ones((5, 40, 40), np.uint8)), model, {}
 
 
 def complex_values(folder, scene, model):
-    return write(folder / "sar.tif", np.ones((3, 40, 40), "complex64"), "complex64"), model, {}
+    return write_geotiff(folder / "sar.tif", np.ones((3, 40, 40), "complex64")), model, {}
 
 
 def other_type(folder, scene, model):
-    return write(folder / "deep.tif", np.ones((3, 40, 40), "uint16"), "uint16"), model, {}
+    return write_geotiff(folder / "deep.tif", np.ones((3, 40, 40), "uint16")), model, {}
 
 
 def cut_short(folder, scene, model):
@@ -95,7 +79,7 @@ def headless(folder, scene, model):
 def bad_block(folder, scene, model):
     path = folder / "bad.tif"
     rng = np.random.default_rng(0)
-    write(
+    write_geotiff(
         path,
         rng.integers(1, 255, (3, 1024, 256), dtype=np.uint8),
         tiled=True,
