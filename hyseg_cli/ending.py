@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from hyseg_cli.console import drop_the_rest, json_line, printable
 from hyseg_cli.errors import HysegError, InterruptedRunError
+from hyseg_cli.messages import drop_the_rest, json_line, printable
 
 INTERRUPTED = 130
 TERMINATED = 143

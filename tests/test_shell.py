@@ -325,7 +325,7 @@ def test_a_log_that_nobody_reads_stops_no_run(place, unread):
 
 BAR = """
 import time
-from hyseg_cli.console import Console
+from hyseg_cli.messages import Console
 with Console() as report:
     report.warn("be careful")
     for done in range(3):

@@ -13,7 +13,6 @@ from hyseg_cli.commands.evaluate_options import (
     take_calibration_options,
     take_sample_options,
 )
-from hyseg_cli.loading import loading
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
@@ -26,6 +25,7 @@ from hyseg_cli.options import (
     print_result,
 )
 from hyseg_cli.settings.evaluate import EvaluateSettings
+from hyseg_cli.startup import loading
 
 
 @click.command(cls=HysegCommand)

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from hyseg_cli.loading import loading
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
@@ -17,6 +16,7 @@ from hyseg_cli.options import (
     print_result,
 )
 from hyseg_cli.settings.info import InfoSettings
+from hyseg_cli.startup import loading
 
 DOES_NOT_FIT = 4
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from hyseg_cli.loading import loading
 from hyseg_cli.options import FILE, HysegCommand, print_result
+from hyseg_cli.startup import loading
 
 
 @click.group(short_help="Models that can be chosen by name.")

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from hyseg_cli.loading import loading
 from hyseg_cli.option_types import Bounds, Part
 from hyseg_cli.options import (
     FILE,
@@ -23,6 +22,7 @@ from hyseg_cli.options import (
     validity_options,
 )
 from hyseg_cli.settings.predict import PredictSettings
+from hyseg_cli.startup import loading
 
 SOME_FAILED = 6
 

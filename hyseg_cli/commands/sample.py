@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from hyseg_cli.loading import loading
 from hyseg_cli.options import (
     FILE,
     HysegCommand,
@@ -18,6 +17,7 @@ from hyseg_cli.options import (
     print_result,
 )
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings
+from hyseg_cli.startup import loading
 
 
 @click.command(cls=HysegCommand)

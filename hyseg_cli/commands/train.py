@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from hyseg_cli.loading import loading
 from hyseg_cli.option_types import NumberList
 from hyseg_cli.options import (
     FILE,
@@ -20,6 +19,7 @@ from hyseg_cli.options import (
     print_result,
 )
 from hyseg_cli.settings.train import TrainSettings
+from hyseg_cli.startup import loading
 
 
 @click.command(cls=HysegCommand)

@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.chips import TrainingChips
 from hyseg_cli.learn.interruption import Interruption
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.stage import Stage
+from hyseg_cli.messages import Report
 
 
 class Averaging(WeightAveraging):

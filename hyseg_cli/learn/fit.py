@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
 from hyseg_cli.learn.checkpoint import SafetensorsIO
@@ -26,6 +25,7 @@ from hyseg_cli.learn.loading import ALONE, training_loader, validation_loader
 from hyseg_cli.learn.processes import Processes
 from hyseg_cli.learn.stage import Stage
 from hyseg_cli.legend import Legend
+from hyseg_cli.messages import Report
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.reading import SceneReader
@@ -30,6 +29,7 @@ from hyseg_cli.learn.model_files import find_model, is_built_in, is_path
 from hyseg_cli.learn.weights import replace_card
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.calibrate import CalibrateSettings
 
 STRIP_ROWS = 256

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
@@ -20,6 +19,7 @@ from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.polygons import PolygonJob
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import CheckFailedError
 from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.learn.bootstrap import FEW_BLOCKS
@@ -13,6 +12,7 @@ from hyseg_cli.learn.class_sources import keep_common
 from hyseg_cli.learn.comparison import Comparison
 from hyseg_cli.learn.evaluation import Evaluation
 from hyseg_cli.learn.tally import Tally, count_patch
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluation_protocol import patches_of, warn_of

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from hyseg_cli.console import Report
 from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.points import read_points
@@ -19,6 +18,7 @@ from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.design import SampleDesign
 from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas

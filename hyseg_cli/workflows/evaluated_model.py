@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
@@ -36,6 +35,7 @@ from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
 from hyseg_cli.learn.weights import Model, load_model
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluated_maps import own_legend
 from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.learn.boundaries import Disc
@@ -10,6 +9,7 @@ from hyseg_cli.learn.crosswalk import Merging, read_merging
 from hyseg_cli.learn.evaluation import Protocol, Strangers
 from hyseg_cli.learn.patches import PatchGrid
 from hyseg_cli.legend import Legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
 
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyseg_cli.console import Report
 from hyseg_cli.geo.raster_facts import read_facts
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.card import ModelCard, read_card
 from hyseg_cli.learn.model_files import SUFFIX, find_model, is_path, is_safetensors
-from hyseg_cli.loading import loading
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.info import InfoSettings
+from hyseg_cli.startup import loading
 from hyseg_cli.workflows.info_map import MapInfo, describe_map, is_map, is_shares
 from hyseg_cli.workflows.info_scene import SceneInfo, describe_scene
 from hyseg_cli.workflows.legend_text import legend_line

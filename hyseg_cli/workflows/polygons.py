@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
 from hyseg_cli.geo.ahead import ahead
 from hyseg_cli.geo.arcs.classes import ClassRows, Rows, seams
@@ -45,6 +44,7 @@ from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.symbology import add_geopackage_style
 from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.minimum_unit import merge_below_unit
 from hyseg_cli.workflows.polygon_crs import as_projjson, as_wkt, crs_to_transform_to

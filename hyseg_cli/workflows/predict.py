@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import rasterio
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import ElsewhereError, HysegError
 from hyseg_cli.geo.reading import REMOTE_OPTIONS
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.model_files import find_model
-from hyseg_cli.loading import loading
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
+from hyseg_cli.startup import loading
 from hyseg_cli.workflows.delivery import stage
 from hyseg_cli.workflows.documents import WritePage
 from hyseg_cli.workflows.forecast import forecast

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyproj
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
 from hyseg_cli.geo.formats import files_of_layer, move_into_place
@@ -23,6 +22,7 @@ from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.learn.allocation import allocate, count_for, default_minimum, expected_se
 from hyseg_cli.learn.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Report
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings, parse_expectation
 from hyseg_cli.workflows.areas import distorted_areas

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.names import ClassStyle, name_of
 from hyseg_cli.geo.points import ID_FIELD, Floats, LabelledPoints, reproject
@@ -18,6 +17,7 @@ from hyseg_cli.geo.population import Ints, Population
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.learn.design import SampleDesign, design_path, read_design
 from hyseg_cli.learn.sampling import Stratum
+from hyseg_cli.messages import Report
 
 UNKNOWN = -(2**40)
 """Stands for no stratum and no class; no raster can hold it."""

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.neighbours import find_neighbourhood, vrt_of
 from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.work import WRITE_ERRORS, unwritable
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.scene_list import Job
 

@@ -10,7 +10,6 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from hyseg_cli import __version__
-from hyseg_cli.console import Report
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.compose import Frame, Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.fingerprint import fingerprint
@@ -23,6 +22,7 @@ from hyseg_cli.geo.style import legend_of
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.learn.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 from hyseg_cli.workflows.scene_list import Job

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from hyseg_cli.cluster.dispatch import Dispatch
-from hyseg_cli.console import Report
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.scene import open_dataset
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.documents import WritePage
 from hyseg_cli.workflows.mapper import Planner

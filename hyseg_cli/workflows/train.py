@@ -12,7 +12,6 @@ import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import Subset
 
-from hyseg_cli.console import Report, Silence
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.balance import class_weights
 from hyseg_cli.learn.card import ModelCard
@@ -32,6 +31,7 @@ from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.learn.survey import Survey
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
+from hyseg_cli.messages import Report, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.run_folder import RunFolder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hyseg_cli.console import Report
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.training_network import start_network

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.learn.weights import load_model
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset

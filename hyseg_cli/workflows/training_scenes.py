@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.learn.balance import Places
 from hyseg_cli.learn.benchmarks import BENCHMARKS
@@ -20,6 +19,7 @@ from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, sample_shar
 from hyseg_cli.learn.views import RelabelledScene, split_scene
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
 
 Named = tuple[str, LabelledScene]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from hyseg_cli.console import Report
 from hyseg_cli.errors import OutputExistsError
 from hyseg_cli.geo.formats import files_of_layer
 from hyseg_cli.geo.writer import LayerWriter
-from hyseg_cli.loading import loading
+from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
+from hyseg_cli.startup import loading
 from hyseg_cli.workflows.outputs import require_free
 
 if TYPE_CHECKING:

@@ -159,7 +159,7 @@ import sys
 from pathlib import Path
 for name in ("rasterio", "torchgeo", "geopandas", "pyogrio"):
     sys.modules[name] = None
-from hyseg_cli.console import Silence
+from hyseg_cli.messages import Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train import run
 folder = Path(sys.argv[1])

@@ -9,7 +9,6 @@ from unittest.mock import patch
 import torch
 from conftest import tiny_config
 
-from hyseg_cli.console import Silence
 from hyseg_cli.learn import fit
 from hyseg_cli.learn.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.modules import PriorStage
@@ -20,6 +19,7 @@ from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.scenes import open_pairs
 from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.legend_files import read_legend
+from hyseg_cli.messages import Silence
 from hyseg_models import build
 
 STEPS, BATCH = 4, 4

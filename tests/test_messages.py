@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from hyseg_cli.cli import COMMANDS, cli
-from hyseg_cli.console import Console
+from hyseg_cli.messages import Console
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still until it is moved."""
     now = [100.0]
-    monkeypatch.setattr("hyseg_cli.console.monotonic", lambda: now[0])
+    monkeypatch.setattr("hyseg_cli.messages.monotonic", lambda: now[0])
     return now
 
 

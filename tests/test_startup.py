@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from hyseg_cli.loading import loading
+from hyseg_cli.startup import loading
 
 
 def test_the_collector_rests_while_a_block_loads():
