@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from click.testing import CliRunner
 from rasterio.features import shapes
 from test_docs import commands_in, require_options
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

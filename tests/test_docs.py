@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "examples").glob("*.sh"))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from polygon_scene import PolygonScene
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.weights import load_model
 from hyseg_cli.legend_files import read_legend
 

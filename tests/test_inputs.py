@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import from_origin
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.weights import save_model
 from hyseg_models import build
@@ -267,7 +267,7 @@ def test_a_scene_whose_server_died_goes_on_when_it_is_back(tmp_path, write_raste
     out = tmp_path / "map.tif"
     program = (
         "from hyseg_cli.geo import units; units.UNIT_PIXELS = 50_000; import torch; "
-        "torch.set_num_threads(1); from hyseg_cli.cli import cli; cli()"
+        "torch.set_num_threads(1); from hyseg_cli.cli.group import cli; cli()"
     )
 
     def predict(out):

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.cli import COMMANDS, cli
+from hyseg_cli.cli.group import COMMANDS, cli
 from hyseg_cli.messages import Console
 
 

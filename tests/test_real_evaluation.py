@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 from rasterio.windows import Window, transform
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 WORLDCOVER = "labels_worldcover/ESA_WorldCover_10m_2021_v200_N00E006_Map.tif"
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 NAIP = "scenes_naip_nd_4band/m_4709963_se_14_1_20140720.tif"
 

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 LABELS = {
     "crops_of_a_county": "labels_cdl/2021_30m_cdls.tif",

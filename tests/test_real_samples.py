@@ -8,7 +8,7 @@ import geopandas as gpd
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.design import read_design
 
 LABELS = [

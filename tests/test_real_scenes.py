@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rio_cogeo.cogeo import cog_validate
 from torch.nn.functional import one_hot
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.weights import save_model

@@ -15,9 +15,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.cli import COMMANDS, cli
-from hyseg_cli.environment import flag_of, variable_of
-from hyseg_cli.options import HysegCommand
+from hyseg_cli.cli.environment import flag_of, variable_of
+from hyseg_cli.cli.group import COMMANDS, cli
+from hyseg_cli.cli.options import HysegCommand
 
 # What the help of a flag tells differs where the thing differs, and only there.
 OWN_HELP = {

@@ -22,7 +22,7 @@ from raised import EXIT_CODES, Sources
 
 from hyseg_cli import __version__
 from hyseg_cli import errors as kinds
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 import hyseg_models
-from hyseg_cli.cli import COMMANDS
+from hyseg_cli.cli.group import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "hyseg_cli").rglob("*.py")) + sorted((ROOT / "models").rglob("*.py"))
@@ -58,36 +58,36 @@ ALLOWED = {
         "hyseg_cli.learn",
         "hyseg_cli.workflows",
     },
-    "hyseg_cli.ending": {"hyseg_cli.messages", "hyseg_cli.errors"},
-    "hyseg_cli.environment": {"hyseg_cli.errors"},
-    "hyseg_cli.option_types": set(),
-    "hyseg_cli.options": {
+    "hyseg_cli.cli.exit": {"hyseg_cli.messages", "hyseg_cli.errors"},
+    "hyseg_cli.cli.environment": {"hyseg_cli.errors"},
+    "hyseg_cli.cli.option_types": set(),
+    "hyseg_cli.cli.options": {
         "hyseg_cli.messages",
-        "hyseg_cli.ending",
-        "hyseg_cli.environment",
+        "hyseg_cli.cli.exit",
+        "hyseg_cli.cli.environment",
         "hyseg_cli.errors",
-        "hyseg_cli.option_types",
+        "hyseg_cli.cli.option_types",
     },
     "hyseg_cli.commands": {
         "hyseg_cli.messages",
         "hyseg_cli.errors",
         "hyseg_cli.startup",
-        "hyseg_cli.option_types",
-        "hyseg_cli.options",
+        "hyseg_cli.cli.option_types",
+        "hyseg_cli.cli.options",
         "hyseg_cli.report",
         "hyseg_cli.settings",
         "hyseg_cli.workflows",
     },
-    "hyseg_cli.cli": {
+    "hyseg_cli.cli.group": {
         "hyseg_cli",
         "hyseg_cli.commands",
         "hyseg_cli.messages",
-        "hyseg_cli.environment",
-        "hyseg_cli.options",
+        "hyseg_cli.cli.environment",
+        "hyseg_cli.cli.options",
         "hyseg_cli.settings",
         "hyseg_cli.workflows",
     },
-    "hyseg_cli.__main__": {"hyseg_cli.cli"},
+    "hyseg_cli.__main__": {"hyseg_cli.cli.group"},
     "hyseg_cli": set(),
     "hyseg_models": set(),
 }
@@ -143,7 +143,7 @@ def test_imports_point_down(path):
 def test_help_loads_neither_torch_nor_gdal(arguments):
     program = f"""
 import sys
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 try:
     cli({arguments!r})
 except SystemExit as exit:
@@ -158,7 +158,7 @@ def told_and_loaded(*arguments, code=0):
     """What a command prints, and the packages it loads; `code` is the exit code it has to have."""
     program = f"""
 import sys
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 try:
     cli({[str(word) for word in arguments]!r})
 except SystemExit as exit:
@@ -177,7 +177,7 @@ print(*{{name.partition(".")[0] for name in sys.modules}})
 def test_a_command_loads_no_other(name):
     program = f"""
 import sys
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 try:
     cli(["{name}", "--help"])
 except SystemExit as exit:
@@ -254,7 +254,7 @@ assert set(hyseg_models.__all__) <= set(dir(hyseg_models))
 def test_completion_loads_neither_torch_nor_gdal(line):
     program = """
 import sys
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 try:
     cli(prog_name="hyseg")
 except SystemExit as exit:

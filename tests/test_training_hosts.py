@@ -12,7 +12,7 @@ import shapely
 from click.testing import CliRunner
 from rasterio.features import shapes
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.weights import load_model
 from hyseg_cli.workflows import training_network
 from hyseg_models import preset

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import click
 
-from hyseg_cli.cli import cli
-from hyseg_cli.environment import PREFIX, flag_of, variable_of
+from hyseg_cli.cli.environment import PREFIX, flag_of, variable_of
+from hyseg_cli.cli.group import cli
 
 
 def all_commands() -> Iterator[tuple[click.Context, click.Command]]:

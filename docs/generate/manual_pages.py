@@ -10,7 +10,7 @@ import click
 from command_pages import all_commands, described, options_of, paragraphs, usage, variable
 
 from hyseg_cli import __version__
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 
 def manual_page(context: click.Context, command: click.Command) -> str:

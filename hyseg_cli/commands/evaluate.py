@@ -7,13 +7,7 @@ from typing import Any
 
 import click
 
-from hyseg_cli.commands.evaluate_options import (
-    calibration_options,
-    sample_options,
-    take_calibration_options,
-    take_sample_options,
-)
-from hyseg_cli.options import (
+from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
     bands_option,
@@ -23,6 +17,12 @@ from hyseg_cli.options import (
     model_option,
     overwrite_option,
     print_result,
+)
+from hyseg_cli.commands.evaluate_options import (
+    calibration_options,
+    sample_options,
+    take_calibration_options,
+    take_sample_options,
 )
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.startup import loading

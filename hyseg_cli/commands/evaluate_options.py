@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from hyseg_cli.cli.options import FILE, default_of
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.options import FILE, default_of
 from hyseg_cli.settings.calibrate import CalibrateSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 

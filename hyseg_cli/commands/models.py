@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hyseg_cli.options import FILE, HysegCommand, print_result
+from hyseg_cli.cli.options import FILE, HysegCommand, print_result
 from hyseg_cli.startup import loading
 
 

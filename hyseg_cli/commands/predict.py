@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from hyseg_cli.option_types import Bounds, Part
-from hyseg_cli.options import (
+from hyseg_cli.cli.option_types import Bounds, Part
+from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
     bands_option,

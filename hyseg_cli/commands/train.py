@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from hyseg_cli.option_types import NumberList
-from hyseg_cli.options import (
+from hyseg_cli.cli.option_types import NumberList
+from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
     bands_option,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hyseg_cli.options import (
+from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
     console,

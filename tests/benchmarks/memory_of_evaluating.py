@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 if __name__ == "__main__":
     with contextlib.redirect_stdout(io.StringIO()):

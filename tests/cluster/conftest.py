@@ -13,14 +13,14 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.geo import units
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TILES = ("--tile-size", "64", "--overlap", "32")
 SMALL_UNITS = "from hyseg_cli.geo import units; units.UNIT_PIXELS = 6000; "
-RUN = "from hyseg_cli.cli import cli; cli()"
+RUN = "from hyseg_cli.cli.group import cli; cli()"
 SECONDS = 120.0
 """How long anything may take on a busy machine."""
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from cluster.conftest import ROOT, RUN, SMALL_UNITS, TILES, Shards
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 
 def predict(*words):

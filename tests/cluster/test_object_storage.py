@@ -14,7 +14,7 @@ import rasterio
 from click.testing import CliRunner
 from cluster.conftest import RUN, SECONDS, SMALL_UNITS, TILES
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import HysegError, StateMismatchError
 from hyseg_cli.geo import object_storage
 from hyseg_cli.geo.work import WorkFolder

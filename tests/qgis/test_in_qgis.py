@@ -13,7 +13,7 @@ import rasterio
 from click.testing import CliRunner
 from PIL import Image
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.legend import format_color
 
 pytestmark = [pytest.mark.qgis, pytest.mark.timeout(600)]

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 

@@ -15,7 +15,7 @@ import rasterio
 from click.testing import CliRunner
 from PIL import Image
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 VOID = {"meta", "img", "input", "link", "br"}
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}

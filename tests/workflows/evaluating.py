@@ -6,7 +6,7 @@ import json
 
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 COLORS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00"]
 

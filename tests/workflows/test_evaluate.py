@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 from workflows.evaluating import numbers, run
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ def test_evaluating_maps_does_not_load_torch(named_map):
     path = named_map(np.ones((9, 9)))
     program = """
 import sys
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 try:
     cli(["evaluate", sys.argv[1], "--reference", sys.argv[1], "--structure"])
 except SystemExit as exit:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 from workflows.evaluating import numbers, run
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.messages import Silence
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows import evaluate as workflow

@@ -14,7 +14,7 @@ import rasterio
 from affine import Affine
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.weights import replace_card
 from hyseg_models.cost import measure_cost

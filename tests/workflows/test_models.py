@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.card import digest_of
 from hyseg_cli.workflows.calibrate import _own_model

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 from workflows.predicting import run
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 

@@ -22,14 +22,14 @@ from filelock import FileLock
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.geo import shelf, units, work
 
 # A shell may start the tests in the background, where Ctrl-C is ignored.
 SMALL_UNITS = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from hyseg_cli.geo import units; units.UNIT_PIXELS = 6000; "
-    "from hyseg_cli.cli import cli; cli()"
+    "from hyseg_cli.cli.group import cli; cli()"
 )
 TILES = ("--tile-size", 64, "--overlap", 32)
 

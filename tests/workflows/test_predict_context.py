@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 TILES = ("--tile-size", "64", "--overlap", "32")
 PLACE = from_origin(500_000, 5_400_000, 0.5, 0.5)

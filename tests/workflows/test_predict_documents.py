@@ -11,7 +11,7 @@ import rasterio
 from click.testing import CliRunner
 from PIL import Image
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import HysegError
 from hyseg_cli.workflows import documents
 

@@ -13,7 +13,7 @@ import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.transform import from_origin
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 TILES = ("--tile-size", 64, "--overlap", 32)
 

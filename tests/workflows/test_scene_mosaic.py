@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 TILES = ("--tile-size", 64, "--overlap", 32)
 WINDOWS = (Window(0, 0, 150, 120), Window(90, 60, 110, 140))

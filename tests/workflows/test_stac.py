@@ -23,7 +23,7 @@ from pystac.extensions.projection import ProjectionExtension
 from rasterio.transform import from_origin
 from stac import read_item, require_valid
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.stac import class_objects, crs_fields
 from hyseg_cli.learn.card import digest_of
 from hyseg_cli.learn.weights import load_model, save_model

@@ -6,7 +6,7 @@ import rasterio
 from click.testing import CliRunner
 from PIL import Image
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.weights import load_model
 

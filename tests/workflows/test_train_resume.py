@@ -31,7 +31,7 @@ class Stopped(fit.Saving):
         if at_step:
             os.kill(os.getpid(), number)
 fit.Saving = Stopped
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 cli(sys.argv[4:])
 """
 

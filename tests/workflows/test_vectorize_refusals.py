@@ -179,7 +179,7 @@ def test_areas_need_a_place(tmp_path, write_raster):
 # A shell may start the tests in the background, where Ctrl-C is ignored.
 TOLD_OF_SIGNALS = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from hyseg_cli.cli import cli; cli()"
+    "from hyseg_cli.cli.group import cli; cli()"
 )
 
 

@@ -17,7 +17,7 @@ import rasterio
 from click.testing import CliRunner
 from filelock import FileLock
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import StateMismatchError
 from hyseg_cli.geo import units, work
 from hyseg_cli.geo.work import WorkFolder

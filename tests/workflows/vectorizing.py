@@ -5,7 +5,7 @@ from __future__ import annotations
 import geopandas as gpd
 from click.testing import CliRunner
 
-from hyseg_cli.cli import cli
+from hyseg_cli.cli.group import cli
 
 
 def run(*arguments):

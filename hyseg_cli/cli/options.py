@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import click
 
-from hyseg_cli.ending import READER_GONE, ending_in_order, telling_errors
-from hyseg_cli.environment import flag_of, take_variables
+from hyseg_cli.cli.environment import flag_of, take_variables
+from hyseg_cli.cli.exit import READER_GONE, ending_in_order, telling_errors
+from hyseg_cli.cli.option_types import BandList, NumberList
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.messages import Console, drop_the_rest, printable
-from hyseg_cli.option_types import BandList, NumberList
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import click
 
-from hyseg_cli.environment import PREFIX
+from hyseg_cli.cli.environment import PREFIX
 
 COMMANDS = (
     "completion",
