@@ -68,7 +68,7 @@ ALLOWED = {
         "hyseg_cli.errors",
         "hyseg_cli.cli.option_types",
     },
-    "hyseg_cli.commands": {
+    "hyseg_cli.cli.commands": {
         "hyseg_cli.messages",
         "hyseg_cli.errors",
         "hyseg_cli.startup",
@@ -80,7 +80,7 @@ ALLOWED = {
     },
     "hyseg_cli.cli.group": {
         "hyseg_cli",
-        "hyseg_cli.commands",
+        "hyseg_cli.cli.commands",
         "hyseg_cli.messages",
         "hyseg_cli.cli.environment",
         "hyseg_cli.cli.options",
@@ -183,7 +183,7 @@ try:
 except SystemExit as exit:
     assert exit.code == 0, exit.code
 print()
-print(*(name for name in sys.modules if name.startswith("hyseg_cli.commands.")))
+print(*(name for name in sys.modules if name.startswith("hyseg_cli.cli.commands.")))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60, text=True

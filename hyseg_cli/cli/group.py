@@ -35,7 +35,7 @@ class _LoadingGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"hyseg_cli.commands.{cmd_name}")
+        module = import_module(f"hyseg_cli.cli.commands.{cmd_name}")
         return cast("click.Command", getattr(module, cmd_name))
 
 

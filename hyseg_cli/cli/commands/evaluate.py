@@ -7,6 +7,12 @@ from typing import Any
 
 import click
 
+from hyseg_cli.cli.commands.evaluate_options import (
+    calibration_options,
+    sample_options,
+    take_calibration_options,
+    take_sample_options,
+)
 from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
@@ -17,12 +23,6 @@ from hyseg_cli.cli.options import (
     model_option,
     overwrite_option,
     print_result,
-)
-from hyseg_cli.commands.evaluate_options import (
-    calibration_options,
-    sample_options,
-    take_calibration_options,
-    take_sample_options,
 )
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.startup import loading
