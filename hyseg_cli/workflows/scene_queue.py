@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from hyseg_cli.cluster.dispatch import Dispatch
+from hyseg_cli.cluster.scheduler import Dispatch
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.scene import open_dataset
 from hyseg_cli.messages import Report

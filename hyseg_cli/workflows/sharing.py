@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hyseg_cli.cluster.crew import Advance, Crew, Skill
+from hyseg_cli.cluster.pool import Advance, Crew, Skill
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.shards import missing_units
 from hyseg_cli.geo.units import Unit, stretches
@@ -114,7 +114,7 @@ def open_crew(settings: PredictSettings) -> tuple[Crew, Planner, int]:
     """
     if settings.cluster is None:
         return _open_local(settings)
-    from hyseg_cli.cluster.ray_crew import RayCrew
+    from hyseg_cli.cluster.ray_pool import RayCrew
 
     has_gpus = settings.gpus_per_worker > 0
     address = settings.cluster
@@ -128,7 +128,7 @@ def open_crew(settings: PredictSettings) -> tuple[Crew, Planner, int]:
 
 
 def _open_local(settings: PredictSettings) -> tuple[Crew, Planner, int]:
-    from hyseg_cli.cluster.local_crew import LocalCrew
+    from hyseg_cli.cluster.local_pool import LocalCrew
 
     kind, threads = settings.device, None
     if kind == "auto":

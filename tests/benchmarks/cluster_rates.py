@@ -9,8 +9,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from hyseg_cli.cluster.dispatch import Dispatch
-from hyseg_cli.cluster.ray_crew import RayCrew
+from hyseg_cli.cluster.ray_pool import RayCrew
+from hyseg_cli.cluster.scheduler import Dispatch
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from hyseg_cli.cluster.crew import Advanced, Crew, Done, Event, Lost, Ready, Unfit
+from hyseg_cli.cluster.pool import Advanced, Crew, Done, Event, Lost, Ready, Unfit
 from hyseg_cli.errors import HysegError
 
 POLL_SECONDS = 0.5

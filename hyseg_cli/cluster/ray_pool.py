@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from hyseg_cli import __version__
-from hyseg_cli.cluster.crew import Advanced, Done, Event, Lost, Ready, Skill, Trade, Unfit
+from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Skill, Trade, Unfit
 from hyseg_cli.errors import HysegError, UsageProblemError
 
 PROBE_SECONDS = 10.0

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from hyseg_cli.cluster.crew import Advanced, Done, Event, Lost, Ready, Trade, Unfit
+from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Trade, Unfit
 from hyseg_cli.errors import HysegError
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.cluster import dispatch as queue
-from hyseg_cli.cluster.crew import Advanced, Done, Lost, Ready, Unfit
-from hyseg_cli.cluster.dispatch import ATTEMPTS, START_ATTEMPTS, Dispatch
+from hyseg_cli.cluster import scheduler as queue
+from hyseg_cli.cluster.pool import Advanced, Done, Lost, Ready, Unfit
+from hyseg_cli.cluster.scheduler import ATTEMPTS, START_ATTEMPTS, Dispatch
 from hyseg_cli.errors import HysegError
 
 GONE = HysegError("a worker is gone", hint="x")
