@@ -13,9 +13,9 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.arcs.classes import ClassRows, strips
-from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.regions import Regions
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller
+from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.scene import Scene, open_dataset
 
 LEVELS = 254

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.compiled import kernel
 
 Bytes = npt.NDArray[np.uint8]
 

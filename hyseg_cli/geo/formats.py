@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.stale import STAC_SUFFIX
+from hyseg_cli.geo.suffixes import STAC_SUFFIX
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,8 +25,8 @@ from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.scene import open_dataset
 from hyseg_cli.geo.shelf import sync
-from hyseg_cli.geo.stale import stale_files
 from hyseg_cli.geo.style import LEGEND_TAG, category_element, color_table
+from hyseg_cli.geo.suffixes import stale_files
 from hyseg_cli.geo.work import WRITE_ERRORS, WorkFolder, unwritable
 from hyseg_cli.legend import NODATA_ID, Legend
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.learn.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID
 

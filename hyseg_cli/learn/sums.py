@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyseg_cli.geo.arcs.kernels import contracting_kernel, kernel
+from hyseg_cli.geo.compiled import contracting_kernel, kernel
 from hyseg_cli.geo.mosaic import SHARE_LEVELS
 
 Floats = npt.NDArray[np.float32]

@@ -25,7 +25,7 @@ from hyseg_cli.geo.stac import (
     projection_fields,
     time_taken,
 )
-from hyseg_cli.geo.stale import STAC_SUFFIX
+from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.mapping_plan import Output, Plan

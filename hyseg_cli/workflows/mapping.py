@@ -23,8 +23,8 @@ from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.shards import missing_units, read_summary, shard_path, writing_shard
-from hyseg_cli.geo.stale import STAC_SUFFIX
 from hyseg_cli.geo.strips import read_strips
+from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.units import Stretch, Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.legend import NODATA_ID

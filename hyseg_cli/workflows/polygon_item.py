@@ -19,7 +19,7 @@ from hyseg_cli.geo.stac import (
     make_item,
     time_taken,
 )
-from hyseg_cli.geo.stale import STAC_SUFFIX
+from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text
 

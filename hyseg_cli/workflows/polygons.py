@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
-from hyseg_cli.geo.ahead import ahead
 from hyseg_cli.geo.arcs.classes import ClassRows, Rows, seams
 from hyseg_cli.geo.arcs.merge import NodataAsClass
 from hyseg_cli.geo.arcs.polygons import (
@@ -40,6 +39,7 @@ from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_o
 from hyseg_cli.geo.layers import Layer
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.names import GRAY, ClassStyle, find_classes
+from hyseg_cli.geo.prefetch import ahead
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.symbology import add_geopackage_style

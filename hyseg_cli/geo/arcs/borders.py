@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.arcs.classes import ClassRows, strips
-from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.regions import Regions
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller
+from hyseg_cli.geo.compiled import kernel
 
 Flags = npt.NDArray[np.bool_]
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.arcs.classes import ClassRows, strips
-from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, Runs, cut_pairs
 from hyseg_cli.geo.arcs.store import Table
+from hyseg_cli.geo.compiled import kernel
 
 Floats = npt.NDArray[np.float64]
 

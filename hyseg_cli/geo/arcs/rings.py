@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.arcs.classes import Seams
-from hyseg_cli.geo.arcs.kernels import kernel
 from hyseg_cli.geo.arcs.lattice import LOOP, Arcs, Headings
 from hyseg_cli.geo.arcs.runs import Int32s, Int64s
+from hyseg_cli.geo.compiled import kernel
 
 Flags = npt.NDArray[np.bool_]
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.arcs.classes import Rows
-from hyseg_cli.geo.arcs.kernels import kernel
+from hyseg_cli.geo.compiled import kernel
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ import pytest
 
 from hyseg_cli.geo.mosaic import put_in_place
 from hyseg_cli.geo.names import ClassStyle
-from hyseg_cli.geo.stale import stale_files
+from hyseg_cli.geo.suffixes import stale_files
 from hyseg_cli.geo.symbology import to_qml, to_raster_qml, to_raster_sld, to_sld
 
 STYLES = {0: ClassStyle("land", (1, 2, 3))}

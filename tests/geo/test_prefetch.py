@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from hyseg_cli.geo.ahead import ahead
+from hyseg_cli.geo.prefetch import ahead
 
 
 def numbers(count, closed, *, then=None):

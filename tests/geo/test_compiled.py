@@ -77,7 +77,7 @@ def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
     done = run("""
 import numpy as np
 from pathlib import Path
-from hyseg_cli.geo.arcs.kernels import _SavedKernels
+from hyseg_cli.geo.compiled import _SavedKernels
 from hyseg_cli.geo.arcs.rehearsal import rehearse
 
 rehearse(smooth=True, simplify=True, check=True)
