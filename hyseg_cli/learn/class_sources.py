@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.names import class_styles
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.learn.crosswalk import Crosswalk, Table

@@ -21,8 +21,8 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
+from hyseg_cli.geo.classes.styles import palette
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.names import palette
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import Scene, open_scene

@@ -10,8 +10,8 @@ import pyogrio
 import pyogrio.errors
 
 from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.names import class_styles
 from hyseg_cli.geo.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.reading import SceneReader
 from hyseg_cli.geo.scene import open_scene

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyseg_cli.geo.names import styles_of
+from hyseg_cli.geo.classes.class_tally import Tally
+from hyseg_cli.geo.classes.styles import styles_of
+from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
 from hyseg_cli.geo.sidecar import (
     SIDECAR_SUFFIX,
     share_statistics,
     sidecar_of_classes,
     sidecar_of_shares,
 )
-from hyseg_cli.geo.symbology import to_raster_qml, to_raster_sld
-from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.mapping_plan import Output, Plan
 
 

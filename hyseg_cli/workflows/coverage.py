@@ -12,10 +12,10 @@ from typing import Any
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.features import Summary
 from hyseg_cli.geo.formats import move_into_place
 from hyseg_cli.geo.gdal import gdal_env
-from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend

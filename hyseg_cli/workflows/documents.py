@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli import __version__
+from hyseg_cli.geo.classes.class_tally import Tally
 from hyseg_cli.geo.compass import north_of
 from hyseg_cli.geo.preview import Preview, draw_preview
 from hyseg_cli.geo.raster_facts import read_facts
@@ -20,7 +21,6 @@ from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import write_bytes
 from hyseg_cli.workflows.scene_list import Job

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.gdal import gdal_env
-from hyseg_cli.geo.names import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.points import read_points
 from hyseg_cli.geo.population import Ints, Population, PopulationReader
 from hyseg_cli.geo.scene import open_scene

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hyseg_cli.geo.classes.class_tally import Tally
 from hyseg_cli.geo.mosaic import SHARE_LEVELS
 from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.sidecar import SIDECAR_SUFFIX, class_statistics
@@ -27,7 +28,6 @@ from hyseg_cli.geo.stac import (
 )
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.legend import NODATA_ID
-from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.mapping_plan import Output, Plan
 
 Json = dict[str, Any]

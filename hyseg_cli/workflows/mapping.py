@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.counts import exchange
+from hyseg_cli.geo.classes.class_tally import Tally
+from hyseg_cli.geo.classes.folded_counts import exchange
 from hyseg_cli.geo.fingerprint import files_of_raster
 from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
@@ -29,7 +30,6 @@ from hyseg_cli.geo.units import Stretch, Unit, stretches
 from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.beside import files_beside
-from hyseg_cli.workflows.class_tally import Tally
 from hyseg_cli.workflows.map_item import map_item
 from hyseg_cli.workflows.mapping_plan import Plan
 

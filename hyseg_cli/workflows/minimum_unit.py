@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hyseg_cli.geo.arcs.classes import NEVER, ClassRows
 from hyseg_cli.geo.arcs.merge import MergedRows, merge_small
 from hyseg_cli.geo.arcs.regions import Floats, Regions
-from hyseg_cli.geo.names import ClassStyle, find_classes
+from hyseg_cli.geo.classes.styles import ClassStyle, find_classes
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings.vectorize import VectorizeSettings
 

@@ -24,6 +24,8 @@ from hyseg_cli.geo.arcs.polygons import (
 )
 from hyseg_cli.geo.arcs.proof import Proof
 from hyseg_cli.geo.arcs.regions import Regions, find_regions
+from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, find_classes
+from hyseg_cli.geo.classes.symbology import add_geopackage_style
 from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
 from hyseg_cli.geo.features import RecordBuilder, Summary, attributes_of
 from hyseg_cli.geo.formats import (
@@ -38,11 +40,9 @@ from hyseg_cli.geo.formats import (
 from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
 from hyseg_cli.geo.layers import Layer
 from hyseg_cli.geo.measure import GroundMeasure
-from hyseg_cli.geo.names import GRAY, ClassStyle, find_classes
 from hyseg_cli.geo.prefetch import ahead
 from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
-from hyseg_cli.geo.symbology import add_geopackage_style
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings

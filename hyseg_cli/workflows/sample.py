@@ -12,10 +12,10 @@ import numpy as np
 import pyproj
 
 from hyseg_cli.errors import HysegError, OutputExistsError
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
 from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
 from hyseg_cli.geo.formats import files_of_layer, move_into_place
 from hyseg_cli.geo.gdal import gdal_env
-from hyseg_cli.geo.names import ClassStyle, class_styles, find_classes, name_of
 from hyseg_cli.geo.points import write_points
 from hyseg_cli.geo.population import Floats, Population, PopulationReader, crs_of, pixel_centres
 from hyseg_cli.geo.scene import Scene, open_scene

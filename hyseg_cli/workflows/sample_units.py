@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyproj
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.geo.names import ClassStyle, name_of
+from hyseg_cli.geo.classes.styles import ClassStyle, name_of
 from hyseg_cli.geo.points import ID_FIELD, Floats, LabelledPoints, reproject
 from hyseg_cli.geo.population import Ints, Population
 from hyseg_cli.geo.scene import Scene

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from hyseg_cli.geo import sidecar
-from hyseg_cli.geo.names import class_styles
+from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.geo.sidecar import share_statistics, sidecar_of_classes, sidecar_of_shares
 from hyseg_cli.legend import Legend

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from hyseg_cli.geo import class_counts
-from hyseg_cli.geo.class_counts import count_classes
+from hyseg_cli.geo.classes import counts as class_counts
+from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.scene import open_scene
 

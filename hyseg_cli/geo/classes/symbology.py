@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.names import ClassStyle
+from hyseg_cli.geo.classes.styles import ClassStyle
 from hyseg_cli.legend import format_color
 
 FIELD = "class_name"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.counts import count_rows
+from hyseg_cli.geo.classes.folded_counts import count_rows
 from hyseg_cli.legend import NODATA_ID
 
 

@@ -1,0 +1,1 @@
+"""Classes of a raster: names, colours, styles and counts."""
