@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.arcs.regions import Regions
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.confidence import RegionConfidence
+from hyseg_cli.geo.coverage.regions import Regions
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 from hyseg_cli.geo.formats import GEOMETRY
 from hyseg_cli.geo.groups import Grouping
 from hyseg_cli.geo.shapes import Floats, Shapes

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from rasterio.crs import CRS
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.arcs.polygons import PolygonBatch
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s
-from hyseg_cli.geo.arcs.wkb import Bytes, to_wkb
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s
+from hyseg_cli.geo.coverage.trace import PolygonBatch
+from hyseg_cli.geo.coverage.wkb import Bytes, to_wkb
 from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.scene import Scene, to_map
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy.ndimage import find_objects
 from skimage.morphology import skeletonize
 
-from hyseg_cli.geo.arcs.regions import find_root
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.regions import find_root
 from hyseg_cli.learn.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.arcs.proof import Proof
-from hyseg_cli.geo.arcs.raster import RasterRows, write_rows
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
 from hyseg_cli.geo.features import Summary
 from hyseg_cli.geo.formats import move_into_place
 from hyseg_cli.geo.gdal import gdal_env

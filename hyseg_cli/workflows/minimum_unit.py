@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import NEVER, ClassRows
-from hyseg_cli.geo.arcs.merge import MergedRows, merge_small
-from hyseg_cli.geo.arcs.regions import Floats, Regions
 from hyseg_cli.geo.classes.styles import ClassStyle, find_classes
+from hyseg_cli.geo.coverage.classes import NEVER, ClassRows
+from hyseg_cli.geo.coverage.merge import MergedRows, merge_small
+from hyseg_cli.geo.coverage.regions import Floats, Regions
 from hyseg_cli.quantity import Quantity
 from hyseg_cli.settings.vectorize import VectorizeSettings
 

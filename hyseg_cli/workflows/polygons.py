@@ -14,19 +14,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
-from hyseg_cli.geo.arcs.classes import ClassRows, Rows, seams
-from hyseg_cli.geo.arcs.merge import NodataAsClass
-from hyseg_cli.geo.arcs.polygons import (
+from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, find_classes
+from hyseg_cli.geo.classes.symbology import add_geopackage_style
+from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
+from hyseg_cli.geo.coverage.classes import ClassRows, Rows, seams
+from hyseg_cli.geo.coverage.merge import NodataAsClass
+from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.trace import (
     Generalisation,
     PolygonBatch,
     expected_points,
     trace_polygons,
 )
-from hyseg_cli.geo.arcs.proof import Proof
-from hyseg_cli.geo.arcs.regions import Regions, find_regions
-from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, find_classes
-from hyseg_cli.geo.classes.symbology import add_geopackage_style
-from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
 from hyseg_cli.geo.features import RecordBuilder, Summary, attributes_of
 from hyseg_cli.geo.formats import (
     FORMATS,

@@ -8,7 +8,7 @@ import pytest
 
 A_KERNEL_IS_USED = """
 import numpy as np
-from hyseg_cli.geo.arcs.regions import number_sets
+from hyseg_cli.geo.coverage.regions import number_sets
 assert number_sets(np.array([0, 1, 1, 3], np.int32), np.zeros(4, np.int32)) == 2
 """
 
@@ -66,7 +66,7 @@ def test_kernels_run_in_the_interpreter_if_numba_is_told_so():
 def test_settings_of_numba_in_a_file_are_honoured(tmp_path):
     (tmp_path / ".numba_config.yaml").write_text("num_threads: 1\n")
     done = run(
-        "from hyseg_cli.geo.arcs import kernels; from numba import config; "
+        "from hyseg_cli.geo.coverage import kernels; from numba import config; "
         "assert config.NUMBA_NUM_THREADS == 1",
         tmp_path,
     )
@@ -78,16 +78,16 @@ def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
 import numpy as np
 from pathlib import Path
 from hyseg_cli.geo.compiled import _SavedKernels
-from hyseg_cli.geo.arcs.rehearsal import rehearse
+from hyseg_cli.geo.coverage.rehearsal import rehearse
 
 rehearse(smooth=True, simplify=True, check=True)
 _SavedKernels.load_overload = None  # what is called now is there, or fails
 
-from hyseg_cli.geo.arcs.classes import ArrayRows, seams
-from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
-from hyseg_cli.geo.arcs.proof import Proof
-from hyseg_cli.geo.arcs.regions import find_regions
-from hyseg_cli.geo.arcs.wkb import to_wkb
+from hyseg_cli.geo.coverage.classes import ArrayRows, seams
+from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
+from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.regions import find_regions
+from hyseg_cli.geo.coverage.wkb import to_wkb
 
 classes = np.random.default_rng(0).integers(0, 3, (600, 50)).astype(np.uint8)
 source = ArrayRows(classes, no_class=0)

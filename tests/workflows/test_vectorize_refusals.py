@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from workflows.vectorizing import read, run
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.arcs import rings
+from hyseg_cli.geo.coverage import rings
 from hyseg_cli.workflows import polygons
 
 

@@ -11,10 +11,10 @@ import shapely
 from rasterio.features import rasterize
 from scipy.ndimage import gaussian_filter
 
-from hyseg_cli.geo.arcs.classes import STRIP_ROWS, ArrayRows, seams
-from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
-from hyseg_cli.geo.arcs.proof import Proof
-from hyseg_cli.geo.arcs.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.classes import STRIP_ROWS, ArrayRows, seams
+from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 
 
 @dataclass(frozen=True)

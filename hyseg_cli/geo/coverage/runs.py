@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import Rows
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.classes import Rows
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hyseg_cli.geo.arcs.classes import ArrayRows, seams
-from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
-from hyseg_cli.geo.arcs.proof import Proof
-from hyseg_cli.geo.arcs.regions import find_regions
-from hyseg_cli.geo.arcs.wkb import to_wkb
+from hyseg_cli.geo.coverage.classes import ArrayRows, seams
+from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.regions import find_regions
+from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
+from hyseg_cli.geo.coverage.wkb import to_wkb
 
 
 def rehearse(*, smooth: bool, simplify: bool, check: bool) -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from geo.arcs.coverages import blobs, regions_of
 
-from hyseg_cli.geo.arcs import polygons
-from hyseg_cli.geo.arcs.classes import seams
-from hyseg_cli.geo.arcs.lattice import Arcs
-from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
-from hyseg_cli.geo.arcs.proof import Proof
+from hyseg_cli.geo.coverage import trace as polygons
+from hyseg_cli.geo.coverage.classes import seams
+from hyseg_cli.geo.coverage.lattice import Arcs
+from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 
 
 def arcs(*lines):

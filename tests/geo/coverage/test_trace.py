@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.features import shapes
 
-from hyseg_cli.geo.arcs import regions
-from hyseg_cli.geo.arcs.polygons import Generalisation, trace_polygons
+from hyseg_cli.geo.coverage import regions
+from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 
 rasters = hnp.arrays(
     np.uint8,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 
 EAST, SOUTH, WEST, NORTH = range(4)
 """Headings; as bits of a vertex, the edges that leave it."""

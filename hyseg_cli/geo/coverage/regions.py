@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import ClassRows, strips
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, Runs, cut_pairs
-from hyseg_cli.geo.arcs.store import Table
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.classes import ClassRows, strips
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller, Runs, cut_pairs
+from hyseg_cli.geo.coverage.store import Table
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.arcs.merge import MergedRows, NodataAsClass, merge_small
-from hyseg_cli.geo.arcs.regions import find_regions
+from hyseg_cli.geo.coverage.merge import MergedRows, NodataAsClass, merge_small
+from hyseg_cli.geo.coverage.regions import find_regions
 
 rasters = hnp.arrays(
     np.uint8,

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.runs import Int64s
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.runs import Int64s
 
 Bytes = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import Seams
-from hyseg_cli.geo.arcs.lattice import LOOP, Arcs, Headings
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.classes import Seams
+from hyseg_cli.geo.coverage.lattice import LOOP, Arcs, Headings
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 
 Flags = npt.NDArray[np.bool_]
 

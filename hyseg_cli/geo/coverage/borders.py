@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.arcs.classes import ClassRows, strips
-from hyseg_cli.geo.arcs.regions import Regions
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.classes import ClassRows, strips
+from hyseg_cli.geo.coverage.regions import Regions
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
 
 Flags = npt.NDArray[np.bool_]
 

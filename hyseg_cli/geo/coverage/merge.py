@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hyseg_cli.geo.arcs.borders import small_borders
-from hyseg_cli.geo.arcs.classes import NEVER, ClassRows, Rows
-from hyseg_cli.geo.arcs.regions import Floats, Regions, find_root
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s, Labeller, paint_runs
 from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.borders import small_borders
+from hyseg_cli.geo.coverage.classes import NEVER, ClassRows, Rows
+from hyseg_cli.geo.coverage.regions import Floats, Regions, find_root
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller, paint_runs
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from hyseg_cli.geo.arcs.lattice import Arcs, Bytes
-from hyseg_cli.geo.arcs.runs import Int32s, Int64s
 from hyseg_cli.geo.compiled import inlined_kernel, kernel
+from hyseg_cli.geo.coverage.lattice import Arcs, Bytes
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 
 SWEEPS = 4
 """Sweeps with doubling limits come close to removing the smallest triangle first."""
