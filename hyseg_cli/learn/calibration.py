@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from hyseg_cli.geo.mosaic import SHARE_LEVELS
+from hyseg_cli.geo.output.cog import SHARE_LEVELS
 
 Levels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

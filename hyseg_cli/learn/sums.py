@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.compiled import contracting_kernel, kernel
-from hyseg_cli.geo.mosaic import SHARE_LEVELS
+from hyseg_cli.geo.output.cog import SHARE_LEVELS
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]

@@ -7,7 +7,7 @@ from pathlib import Path
 from hyseg_cli.geo.classes.class_tally import Tally
 from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
-from hyseg_cli.geo.sidecar import (
+from hyseg_cli.geo.output.sidecar import (
     SIDECAR_SUFFIX,
     share_statistics,
     sidecar_of_classes,

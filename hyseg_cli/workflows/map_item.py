@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.geo.classes.class_tally import Tally
-from hyseg_cli.geo.mosaic import SHARE_LEVELS
-from hyseg_cli.geo.scene import Scene, open_scene
-from hyseg_cli.geo.sidecar import SIDECAR_SUFFIX, class_statistics
-from hyseg_cli.geo.stac import (
+from hyseg_cli.geo.output.cog import SHARE_LEVELS
+from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, class_statistics
+from hyseg_cli.geo.output.stac import (
     CLASSIFICATION,
     FILE,
     PROJECTION,
@@ -26,6 +25,7 @@ from hyseg_cli.geo.stac import (
     projection_fields,
     time_taken,
 )
+from hyseg_cli.geo.scene import Scene, open_scene
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.mapping_plan import Output, Plan

@@ -21,13 +21,13 @@ from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.heap import give_back_freed
 from hyseg_cli.geo.measure import GroundMeasure
-from hyseg_cli.geo.mosaic import Source, put_in_place, write_cog
+from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
+from hyseg_cli.geo.output.shards import missing_units, read_summary, shard_path, writing_shard
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
-from hyseg_cli.geo.shards import missing_units, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.units import Stretch, Unit, stretches
-from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.beside import files_beside
 from hyseg_cli.workflows.map_item import map_item

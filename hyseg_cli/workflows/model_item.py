@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.stac import (
+from hyseg_cli.geo.output.stac import (
     CLASSIFICATION,
     FILE,
     MACHINE_LEARNING_MODEL,

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyseg_cli.geo.formats import FORMATS
-from hyseg_cli.geo.scene import Scene
-from hyseg_cli.geo.stac import (
+from hyseg_cli.geo.output.stac import (
     FILE,
     PROJECTION,
     crs_fields,
@@ -19,6 +18,7 @@ from hyseg_cli.geo.stac import (
     make_item,
     time_taken,
 )
+from hyseg_cli.geo.scene import Scene
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text

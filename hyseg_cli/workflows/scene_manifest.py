@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hyseg_cli.geo.work import WRITE_ERRORS, unwritable
+from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, unwritable
 from hyseg_cli.workflows.predict_result import SceneResult
 
 

@@ -12,9 +12,9 @@ import torch
 
 from hyseg_cli.cluster.pool import Advance, Crew, Skill
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.shards import missing_units
+from hyseg_cli.geo.output.shards import missing_units
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.units import Unit, stretches
-from hyseg_cli.geo.work import WorkFolder
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.mapper import Mapper, Planner
 from hyseg_cli.workflows.mapping_plan import Plan

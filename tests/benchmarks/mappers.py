@@ -121,7 +121,7 @@ def map_with_patchly() -> Any:
 def map_with_hyseg(*, whole: bool) -> Any:
     from dataclasses import replace
 
-    from hyseg_cli.geo.work import WorkFolder
+    from hyseg_cli.geo.output.work_folder import WorkFolder
     from hyseg_cli.settings.predict import PredictSettings
     from hyseg_cli.workflows.mapper import Mapper
     from hyseg_cli.workflows.mapping import merge

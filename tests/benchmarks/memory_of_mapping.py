@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from hyseg_cli.geo.work import WorkFolder
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.mapper import Mapper
 from hyseg_cli.workflows.mapping import merge

@@ -6,7 +6,7 @@ import pytest
 
 from hyseg_cli.geo.classes.styles import ClassStyle
 from hyseg_cli.geo.classes.symbology import to_qml, to_raster_qml, to_raster_sld, to_sld
-from hyseg_cli.geo.mosaic import put_in_place
+from hyseg_cli.geo.output.cog import put_in_place
 from hyseg_cli.geo.suffixes import stale_files
 
 STYLES = {0: ClassStyle("land", (1, 2, 3))}

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from workflows.evaluating import legend_of
 
-from hyseg_cli.geo.mosaic import MapSpec
+from hyseg_cli.geo.output.cog import MapSpec
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from rasterio.transform import from_origin
 from stac import read_item, require_valid
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.stac import class_objects, crs_fields
+from hyseg_cli.geo.output.stac import class_objects, crs_fields
 from hyseg_cli.learn.card import digest_of
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend, format_color

@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.neighbours import find_neighbourhood, vrt_of
+from hyseg_cli.geo.output.context import find_neighbourhood, vrt_of
 from hyseg_cli.geo.scene import open_scene
 
 RNG = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from rasterio._err import CPLE_BaseError  # closing a file raises it bare
 from rasterio.errors import RasterioError
 
 from hyseg_cli.errors import HysegError, StateMismatchError
-from hyseg_cli.geo.shelf import FolderShelf, ObjectShelf, Shelf, sync
+from hyseg_cli.geo.output.shelf import FolderShelf, ObjectShelf, Shelf, sync
 
 SUFFIX = ".hyseg"
 MANIFEST = "manifest.json"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import ImageDraw
 
-from hyseg_cli.geo import preview as drawing
-from hyseg_cli.geo.preview import Preview, draw_preview
+from hyseg_cli.geo.output import preview as drawing
+from hyseg_cli.geo.output.preview import Preview, draw_preview
 
 LEGEND = (("water 10.0 %", (10, 60, 250)), ("land 90.0 %", (200, 180, 20)))
 

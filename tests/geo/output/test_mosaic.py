@@ -13,9 +13,9 @@ from rasterio.transform import from_origin
 from rasterio.warp import reproject
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo import compose as joining
-from hyseg_cli.geo.compose import Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.output import mosaic as joining
+from hyseg_cli.geo.output.mosaic import Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.scene import open_scene
 
 SIZE = 0.5

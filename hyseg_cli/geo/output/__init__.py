@@ -1,0 +1,1 @@
+"""What is written: the work folder of a run, shards, cloud-optimised maps, mosaics and side-cars."""
