@@ -44,7 +44,7 @@ class Raised:
     code: str
     """The exit code, or `network`."""
     module: str
-    """Where it is raised, such as hyseg_cli.geo.scene."""
+    """Where it is raised, such as hyseg_cli.geo.raster.raster."""
     message: str
     hint: str
     kind: str

@@ -15,7 +15,7 @@ from rasterio.features import shapes
 from rasterio.transform import from_origin
 from scipy.ndimage import label
 
-from hyseg_cli.geo.picture import read_picture
+from hyseg_cli.geo.raster.picture import read_picture
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.legend import Legend
 

@@ -16,7 +16,7 @@ from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.classes import ClassRows, strips
 from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
-from hyseg_cli.geo.scene import Scene, open_dataset
+from hyseg_cli.geo.raster.raster import Scene, open_dataset
 
 LEVELS = 254
 """Confidence 1; levels are whole numbers from 0, and 255 stands for unknown."""

@@ -25,7 +25,7 @@ from hyseg_cli.geo.population import (
     crs_of,
     pixel_centres,
 )
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 
 TRIES_PER_POINT = 50
 """Pixels looked at for each point that must keep a distance, before giving up."""

@@ -13,8 +13,8 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 from hyseg_cli.geo.coverage.trace import PolygonBatch
 from hyseg_cli.geo.coverage.wkb import Bytes, to_wkb
-from hyseg_cli.geo.measure import GroundMeasure
-from hyseg_cli.geo.scene import Scene, to_map
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.raster import Scene, to_map
 
 if TYPE_CHECKING:
     import pyproj

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hyseg_cli.geo.grid import Band, TileGrid, Window
-from hyseg_cli.geo.reading import Pixels, SceneReader
+from hyseg_cli.geo.raster.reader import Pixels, SceneReader
 from hyseg_cli.geo.units import Stretch
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.reading import SceneReader
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.crosswalk import Crosswalk, Table
 from hyseg_cli.learn.evaluation import Strangers
 from hyseg_cli.learn.label_sources import LabelSource

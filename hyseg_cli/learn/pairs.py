@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.picture import PICTURE_SUFFIXES
+from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"}) | PICTURE_SUFFIXES
 VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb"})

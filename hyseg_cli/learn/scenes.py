@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.geo.picture import PICTURE_SUFFIXES, is_deep
+from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.pairs import ScenePair
 from hyseg_cli.learn.pictures import PictureScene

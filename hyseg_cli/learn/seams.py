@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.blend import blend_weights
 from hyseg_cli.geo.grid import Span, TileGrid, Window
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.learn.bootstrap import Interval, interval_of, resample_sums
 from hyseg_cli.learn.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.sample import sample_pixels
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.quantiles import LEVELS, quantiles

@@ -11,7 +11,7 @@ import pyproj
 from rasterio.crs import CRS
 
 from hyseg_cli import __version__
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
 
 Row = tuple[str, str]
 

@@ -15,8 +15,8 @@ from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
 from hyseg_cli.geo.features import Summary
 from hyseg_cli.geo.formats import move_into_place
-from hyseg_cli.geo.gdal import gdal_env
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
-from hyseg_cli.geo import object_storage
-from hyseg_cli.geo.object_storage import PREFIX, is_remote
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX
+from hyseg_cli.geo.raster import object_storage
+from hyseg_cli.geo.raster.object_storage import PREFIX, is_remote
 from hyseg_cli.geo.suffixes import OWN_SUFFIXES
 from hyseg_cli.settings.check import check
 from hyseg_cli.settings.predict import PredictSettings

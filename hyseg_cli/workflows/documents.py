@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from hyseg_cli import __version__
 from hyseg_cli.geo.classes.class_tally import Tally
-from hyseg_cli.geo.compass import north_of
 from hyseg_cli.geo.output.preview import Preview, draw_preview
-from hyseg_cli.geo.raster_facts import read_facts
-from hyseg_cli.geo.reduced import picture_size, read_reduced, to_colors
-from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.raster.compass import north_of
+from hyseg_cli.geo.raster.facts import read_facts
+from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
+from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass

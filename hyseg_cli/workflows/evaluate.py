@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from hyseg_cli.errors import CheckFailedError
-from hyseg_cli.geo.gdal import gdal_env
+from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.learn.bootstrap import FEW_BLOCKS
 from hyseg_cli.learn.class_sources import keep_common
 from hyseg_cli.learn.comparison import Comparison

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
-from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.points import read_points
 from hyseg_cli.geo.population import Ints, Population, PopulationReader
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.learn.design import SampleDesign
 from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
-from hyseg_cli.geo.reading import SceneReader
-from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.class_sources import MapClasses, ReferenceClasses, named_legend
 from hyseg_cli.learn.crosswalk import match_legends
 from hyseg_cli.learn.evaluation import Protocol

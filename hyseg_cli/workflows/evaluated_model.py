@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.grid import TileGrid, Window
-from hyseg_cli.geo.picture import PICTURE_SUFFIXES
-from hyseg_cli.geo.reading import Pixels
-from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
+from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.reader import Pixels
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.benchmarks import BENCHMARKS

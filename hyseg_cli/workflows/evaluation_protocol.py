@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.learn.boundaries import Disc
 from hyseg_cli.learn.crosswalk import Merging, read_merging
 from hyseg_cli.learn.evaluation import Protocol, Strangers

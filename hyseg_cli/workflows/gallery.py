@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.learn.patches import Patch
 from hyseg_cli.legend import NODATA_ID
 

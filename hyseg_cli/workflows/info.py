@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyseg_cli.geo.raster_facts import read_facts
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.facts import read_facts
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.learn.card import ModelCard, read_card
 from hyseg_cli.learn.model_files import SUFFIX, find_model, is_path, is_safetensors
 from hyseg_cli.messages import Report

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.reading import SceneReader, scene_validity
-from hyseg_cli.geo.scene import Scene, open_scene
-from hyseg_cli.geo.validity import Validity
+from hyseg_cli.geo.raster.areas import distorted_areas
+from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
+from hyseg_cli.geo.raster.validity import Validity
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.contract import Contract, match
 from hyseg_cli.learn.shift import Shift, measure_shift
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.areas import distorted_areas
 
 
 @dataclass(frozen=True)

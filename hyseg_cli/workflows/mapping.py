@@ -16,15 +16,15 @@ import numpy.typing as npt
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.class_tally import Tally
 from hyseg_cli.geo.classes.folded_counts import exchange
-from hyseg_cli.geo.fingerprint import files_of_raster
-from hyseg_cli.geo.gdal import gdal_env
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.heap import give_back_freed
-from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_units, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.reading import REMOTE_OPTIONS, SceneReader
+from hyseg_cli.geo.raster.fingerprint import files_of_raster
+from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.heap import give_back_freed
+from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.units import Stretch, Unit, stretches

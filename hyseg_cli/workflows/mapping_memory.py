@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.output.shards import BLOCK
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.strips import rows_of_blocks
 
 LIBRARY_BYTES = 1.3e9

@@ -13,11 +13,11 @@ from affine import Affine
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo import units as cut
-from hyseg_cli.geo.fingerprint import fingerprint_of_raster
 from hyseg_cli.geo.grid import ALIGNMENT, TileGrid, Window
 from hyseg_cli.geo.output.cog import MapSpec
 from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.fingerprint import fingerprint_of_raster
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.units import Unit, cut_units
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.seams import TILES_TAG, describe_tiles

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.formats import VectorFormat
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 
 if TYPE_CHECKING:
     import pyproj

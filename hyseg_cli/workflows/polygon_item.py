@@ -18,7 +18,7 @@ from hyseg_cli.geo.output.stac import (
     make_item,
     time_taken,
 )
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text

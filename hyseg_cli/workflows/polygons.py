@@ -39,9 +39,9 @@ from hyseg_cli.geo.formats import (
 )
 from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
 from hyseg_cli.geo.layers import Layer
-from hyseg_cli.geo.measure import GroundMeasure
 from hyseg_cli.geo.prefetch import ahead
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.writer import LayerWriter
 from hyseg_cli.messages import Report

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import rasterio
 
 from hyseg_cli.errors import ElsewhereError, HysegError
-from hyseg_cli.geo.reading import REMOTE_OPTIONS
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
 from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.messages import Report

@@ -11,7 +11,7 @@ from pathlib import Path
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.output.context import find_neighbourhood, vrt_of
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, unwritable
-from hyseg_cli.geo.scene import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.scene_list import Job

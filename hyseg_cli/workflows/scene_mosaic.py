@@ -12,14 +12,14 @@ from rasterio.errors import CRSError
 from hyseg_cli import __version__
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.classes.style import legend_of
-from hyseg_cli.geo.fingerprint import fingerprint
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, vrt_xml, write_cog
 from hyseg_cli.geo.output.context import find_neighbourhood
 from hyseg_cli.geo.output.mosaic import Frame, Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.fingerprint import fingerprint
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.learn.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.messages import Report

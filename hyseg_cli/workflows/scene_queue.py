@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from hyseg_cli.cluster.scheduler import Dispatch
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.scene import open_dataset
+from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.documents import WritePage

@@ -17,7 +17,7 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from hyseg_cli.geo.picture import read_picture
+from hyseg_cli.geo.raster.picture import read_picture
 
 HERE = Path(__file__).parent
 SIDE = 10_000

@@ -16,8 +16,8 @@ from cluster.conftest import RUN, SECONDS, SMALL_UNITS, TILES
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import HysegError, StateMismatchError
-from hyseg_cli.geo import object_storage
 from hyseg_cli.geo.output.work_folder import WorkFolder
+from hyseg_cli.geo.raster import object_storage
 
 pytestmark = pytest.mark.slow
 

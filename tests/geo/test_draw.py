@@ -7,7 +7,7 @@ from rasterio.transform import from_origin
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.draw import Spacing, draw_pixels, in_pixels, on_ground
 from hyseg_cli.geo.population import PopulationReader
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
 
 
 def reader_of(path, strata=None, **options):

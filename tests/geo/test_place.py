@@ -10,7 +10,7 @@ import shapely
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.place import AreaOfInterest
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hyseg_cli.geo.grid import TileGrid, Window
-from hyseg_cli.geo.reading import SceneReader
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import whole_scene
 

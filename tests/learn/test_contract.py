@@ -7,7 +7,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.learn.contract import match
 
 R, G, B, GRAY, ALPHA, NONE = (

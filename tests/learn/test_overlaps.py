@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from hyseg_cli.geo.grid import TileGrid
-from hyseg_cli.geo.reading import Pixels
+from hyseg_cli.geo.raster.reader import Pixels
 from hyseg_cli.geo.strips import Strip
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.overlaps import OverlapProbe

@@ -8,8 +8,8 @@ from rasterio.transform import from_origin
 from torch.nn.functional import interpolate
 
 from hyseg_cli.geo.grid import ALIGNMENT, TileGrid
-from hyseg_cli.geo.reading import SceneReader
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.strips import read_strips
 from hyseg_cli.geo.units import whole_scene
 from hyseg_cli.learn.rescale import AtOtherResolution

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import make_card
 
-from hyseg_cli.geo.reading import SceneReader
+from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.sample import PLACES, SIDE, sample_pixels
-from hyseg_cli.geo.scene import open_scene
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.quantiles import LEVELS, quantiles
 from hyseg_cli.learn.shift import compare, measure_shift

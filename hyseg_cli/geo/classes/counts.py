@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.measure import GroundMeasure
-from hyseg_cli.geo.reading import SceneReader
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.reader import SceneReader
 
 STRIP_PIXELS = 2**23
 """Pixels read at once at most, unless a row has more."""

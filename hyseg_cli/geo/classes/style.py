@@ -6,7 +6,7 @@ import json
 from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.legend import Legend
 
 LEGEND_TAG = "HYSEG_LEGEND"

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
-from hyseg_cli.geo.scene import Scene, open_dataset
+from hyseg_cli.geo.raster.raster import Scene, open_dataset
 from hyseg_cli.legend import Color, Legend
 
 GRAY: Color = (128, 128, 128)

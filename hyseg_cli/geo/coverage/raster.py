@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.coverage.classes import NEVER, ClassRows, Rows, strips
-from hyseg_cli.geo.scene import Scene, open_dataset
+from hyseg_cli.geo.raster.raster import Scene, open_dataset
 
 MASKED = 1 - 2**31
 """Stands for "no class" where the raster names no nodata value."""

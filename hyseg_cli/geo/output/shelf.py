@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from hyseg_cli.geo import object_storage
+from hyseg_cli.geo.raster import object_storage
 
 AT_ONCE = 8
 """Objects that are fetched at the same time."""

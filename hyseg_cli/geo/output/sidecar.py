@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.classes.style import category_element
-from hyseg_cli.geo.scene import open_dataset
+from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend
 
 SIDECAR_SUFFIX = ".aux.xml"

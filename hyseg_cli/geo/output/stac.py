@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from hyseg_cli.geo.footprint import footprint
-from hyseg_cli.geo.scene import Scene, open_dataset
+from hyseg_cli.geo.raster.footprint import footprint
+from hyseg_cli.geo.raster.raster import Scene, open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 
 STAC_VERSION = "1.1.0"

@@ -8,8 +8,8 @@ from affine import Affine
 
 from hyseg_cli.geo.classes import counts as class_counts
 from hyseg_cli.geo.classes.counts import count_classes
-from hyseg_cli.geo.measure import GroundMeasure
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.raster import open_scene
 
 
 @pytest.mark.parametrize("strip", [1, 700, 2**23])

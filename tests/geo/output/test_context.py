@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.output.context import find_neighbourhood, vrt_of
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
 
 RNG = np.random.default_rng(0)
 PLACE = from_origin(500_000, 5_400_000, 0.5, 0.5)

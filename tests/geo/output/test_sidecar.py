@@ -11,7 +11,7 @@ import rasterio
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.output import sidecar
 from hyseg_cli.geo.output.sidecar import share_statistics, sidecar_of_classes, sidecar_of_shares
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.legend import Legend
 
 ODD_LEGEND = Legend.from_dict(

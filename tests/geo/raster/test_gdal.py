@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from hyseg_cli.geo.gdal import MIB, gdal_env
+from hyseg_cli.geo.raster.gdal import MIB, gdal_env
 
 
 def block_cache():

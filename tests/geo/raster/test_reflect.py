@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.reflect import (
+from hyseg_cli.geo.raster.reflect import (
     inner_part,
     mirror_edges,
     read_reflected,

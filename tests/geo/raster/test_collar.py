@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from hyseg_cli.geo.collar import MIN_CELL, _flood_from_edge, find_collar
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.reading import SceneReader, scene_validity
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.collar import MIN_CELL, _flood_from_edge, find_collar
+from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 
 
 def collar_of(image, block=(64, 64)):
@@ -118,7 +118,7 @@ def test_the_flood_by_chunks_is_the_flood_of_the_whole(seed, height, width, step
 
 
 def test_cells_grow_with_the_scene_so_that_their_number_is_bounded(monkeypatch):
-    monkeypatch.setattr("hyseg_cli.geo.collar.MAX_CELLS", 1000)
+    monkeypatch.setattr("hyseg_cli.geo.raster.collar.MAX_CELLS", 1000)
     image = photo()
     image[:, :, :300] = 0
     found, _ = collar_of(image)

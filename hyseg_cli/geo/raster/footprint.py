@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 
 POINTS_OF_A_SIDE = 16
 """Straight sides of a map are curves on the globe."""

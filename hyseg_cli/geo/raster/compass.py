@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 
 _STEP = 0.5
 """Pixels on each side of the middle over which a direction is measured."""

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.collar import Collar
+from hyseg_cli.geo.raster.collar import Collar
 
 Mask = npt.NDArray[np.bool_]
 Values = tuple[float | None, ...]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyseg_cli.geo.measure import area_distortion
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.ground import area_distortion
+from hyseg_cli.geo.raster.raster import Scene
 
 MOST_DISTORTION = 0.02
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyproj
 from rasterio.enums import MaskFlags
 
-from hyseg_cli.geo.scene import Scene, open_dataset, to_map
+from hyseg_cli.geo.raster.raster import Scene, open_dataset, to_map
 
 
 @dataclass(frozen=True)

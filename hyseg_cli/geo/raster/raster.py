@@ -17,7 +17,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
-from hyseg_cli.geo.control import GroundControl, degrees
+from hyseg_cli.geo.raster.control import GroundControl, degrees
 
 
 @dataclass(frozen=True, kw_only=True)

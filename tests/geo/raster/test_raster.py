@@ -9,8 +9,8 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.grid import Window
-from hyseg_cli.geo.reading import SceneReader
-from hyseg_cli.geo.scene import open_scene
+from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.reader import SceneReader
 
 RNG = np.random.default_rng(0)
 

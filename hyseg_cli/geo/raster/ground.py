@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from hyseg_cli.geo.scene import Scene
+from hyseg_cli.geo.raster.raster import Scene
 
 Floats = npt.NDArray[np.float64]
 

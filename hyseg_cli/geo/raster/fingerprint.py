@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from hyseg_cli.geo.scene import open_dataset
+from hyseg_cli.geo.raster.raster import open_dataset
 
 SMALL = 2**20
 """Bytes up to which the content itself is compared."""
