@@ -15,12 +15,12 @@ import pytest
 import torch
 from rasters import write_geotiff
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.units import Unit
+from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyseg_cli.geo.grid import ALIGNMENT
+from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_models.symmetry import SYMMETRIES, turned, turned_back
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.styles import class_styles
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.crosswalk import Crosswalk, Table
 from hyseg_cli.learn.evaluation import Strangers
 from hyseg_cli.learn.label_sources import LabelSource

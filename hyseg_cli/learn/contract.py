@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.card import ModelCard
 
 TOLERANCE = 1.1

@@ -22,10 +22,10 @@ from rasterio.features import rasterize
 
 from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.classes.styles import palette
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.vector_layer import geometry_layer
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend

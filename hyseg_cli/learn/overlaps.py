@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyseg_cli.geo.grid import TileGrid
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.stitch import Classify
 from hyseg_cli.legend import NODATA_ID
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.picture import read_picture
 from hyseg_cli.geo.raster.reflect import read_reflected
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.labels import encode_labels
 from hyseg_cli.learn.pairs import ScenePair

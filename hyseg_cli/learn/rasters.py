@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.raster.reflect import read_reflected
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.label_sources import LabelSource, RasterLabels, VectorLabels
 from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair

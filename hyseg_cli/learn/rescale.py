@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from hyseg_cli.geo.grid import ALIGNMENT
+from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.stitch import Classify
 
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyseg_cli.geo.blend import blend_weights
-from hyseg_cli.geo.grid import Band, TileGrid, Window
-from hyseg_cli.geo.strips import Strip
-from hyseg_cli.geo.units import Stretch
+from hyseg_cli.geo.tiling.blend import blend_weights
+from hyseg_cli.geo.tiling.grid import Band, TileGrid, Window
+from hyseg_cli.geo.tiling.strips import Strip
+from hyseg_cli.geo.tiling.units import Stretch
 from hyseg_cli.learn.sums import make_sums
 from hyseg_cli.legend import NODATA_ID
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.balance import occurrence
 from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.quantiles import quantiles

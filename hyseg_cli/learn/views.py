@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.reflect import read_reflected
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.labelled import Chip, LabelledScene
 from hyseg_cli.legend import NODATA_ID
 

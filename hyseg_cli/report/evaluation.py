@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.control import degrees
 from hyseg_cli.geo.raster.raster import Scene, to_map
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.comparison import Comparison, Difference
 from hyseg_cli.learn.evaluation import Evaluation
 from hyseg_cli.report import wording

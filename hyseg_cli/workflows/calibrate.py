@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.classes.style import legend_of
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.calibration import (
     PixelSample,
     Reliability,

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError
-from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import Pixels
-from hyseg_cli.geo.strips import Strip
-from hyseg_cli.geo.units import whole_scene
+from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.strips import Strip
+from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.class_sources import ReferenceClasses

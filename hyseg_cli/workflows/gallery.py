@@ -10,8 +10,8 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.patches import Patch
 from hyseg_cli.legend import NODATA_ID
 

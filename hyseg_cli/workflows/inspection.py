@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.raster.validity import Validity
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.contract import Contract, match
 from hyseg_cli.learn.shift import Shift, measure_shift

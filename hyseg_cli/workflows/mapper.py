@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from hyseg_cli.geo.grid import ALIGNMENT
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.units import Unit
+from hyseg_cli.geo.tiling.grid import ALIGNMENT
+from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.learn.augmented import VIEWS
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.device import choose_device, tiles_at_once

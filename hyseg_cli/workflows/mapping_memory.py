@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.output.shards import BLOCK
 from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.geo.strips import rows_of_blocks
+from hyseg_cli.geo.tiling.grid import TileGrid
+from hyseg_cli.geo.tiling.strips import rows_of_blocks
 
 LIBRARY_BYTES = 1.3e9
 """What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""

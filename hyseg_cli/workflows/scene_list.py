@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.object_storage import PREFIX, exists, is_remote
 from hyseg_cli.geo.raster.raster import Scene, is_utf8
 from hyseg_cli.geo.suffixes import STAC_SUFFIX, STYLE_SUFFIXES
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.settings.check import check, check_report, check_suffix
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo import units
+from hyseg_cli.geo.tiling import units
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -99,7 +99,7 @@ def test_processes_that_are_killed_are_replaced(tmp_path, scene, lively_model, e
 def test_scenes_that_fail_are_told_and_the_rest_is_mapped(
     tmp_path, scene, lively_model, expected, monkeypatch
 ):
-    from hyseg_cli.geo import units
+    from hyseg_cli.geo.tiling import units
 
     monkeypatch.setattr(units, "UNIT_PIXELS", 6000)
     folder = tmp_path / "scenes"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.chips import MAX_CLASS_SHARE, Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.pairs import find_pairs

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.modules import as_bytes
 from hyseg_cli.learn.pairs import find_pairs

@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
-from hyseg_cli.geo.grid import TileGrid
 from hyseg_cli.geo.raster.reader import Pixels
-from hyseg_cli.geo.strips import Strip
-from hyseg_cli.geo.units import whole_scene
+from hyseg_cli.geo.tiling.grid import TileGrid
+from hyseg_cli.geo.tiling.strips import Strip
+from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.overlaps import OverlapProbe
 from hyseg_cli.learn.stitch import map_strips
 

@@ -7,11 +7,11 @@ from affine import Affine
 from rasterio.transform import from_origin
 from torch.nn.functional import interpolate
 
-from hyseg_cli.geo.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.strips import read_strips
-from hyseg_cli.geo.units import whole_scene
+from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
+from hyseg_cli.geo.tiling.strips import read_strips
+from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.rescale import AtOtherResolution
 from hyseg_cli.learn.stitch import map_strips
 

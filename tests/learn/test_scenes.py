@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.grid import Window
+from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.labelled import Chip
 from hyseg_cli.learn.legends import legend_of_labels
 from hyseg_cli.learn.pairs import find_pairs, images_without

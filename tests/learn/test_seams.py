@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hyseg_cli.geo.grid import TileGrid
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.patches import PatchGrid
 from hyseg_cli.learn.seams import SeamScores, TileLines, count_changes
 

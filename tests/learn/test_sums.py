@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.blend import blend_weights
-from hyseg_cli.geo.grid import Span
+from hyseg_cli.geo.tiling.blend import blend_weights
+from hyseg_cli.geo.tiling.grid import Span
 from hyseg_cli.learn.sums import CompiledSums, DeviceSums, make_sums
 
 CPU = torch.device("cpu")

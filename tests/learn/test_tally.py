@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.grid import TileGrid
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.boundaries import Disc
 from hyseg_cli.learn.comparison import Comparison
 from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers

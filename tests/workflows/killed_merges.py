@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo import units
+from hyseg_cli.geo.tiling import units
 from hyseg_cli.workflows import predict as _  # noqa: F401 - loaded once, before the forks
 
 CHANGES = ("replace", "rename", "unlink", "rmdir", "fsync")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hyseg_cli.geo import units
+from hyseg_cli.geo.tiling import units
 from hyseg_cli.messages import Silence
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows import predict

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from workflows.evaluating import numbers, run
 
-from hyseg_cli.geo.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.grid import TileGrid, Window
 from hyseg_cli.learn.seams import describe_tiles
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo import units
+from hyseg_cli.geo.tiling import units
 from hyseg_cli.workflows import mapping_plan
 
 

@@ -23,9 +23,9 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo import units
 from hyseg_cli.geo.output import shelf
 from hyseg_cli.geo.output import work_folder as work
+from hyseg_cli.geo.tiling import units
 
 # A shell may start the tests in the background, where Ctrl-C is ignored.
 SMALL_UNITS = (

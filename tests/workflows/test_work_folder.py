@@ -19,9 +19,9 @@ from filelock import FileLock
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import StateMismatchError
-from hyseg_cli.geo import units
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.output.work_folder import WorkFolder
+from hyseg_cli.geo.tiling import units
 from hyseg_cli.workflows import mapper
 
 TILES = ("--tile-size", "64", "--overlap", "32")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import Window
 
 STRIP_PIXELS = 2**23
 """Pixels read at once at most, unless a row has more."""

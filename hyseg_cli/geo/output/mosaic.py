@@ -18,9 +18,9 @@ from rasterio.warp import calculate_default_transform, transform_bounds
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.raster import Scene, one_line, open_dataset
-from hyseg_cli.geo.units import Unit
+from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.legend import NODATA_ID
 
 BLOCK = 4096

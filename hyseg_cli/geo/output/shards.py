@@ -23,7 +23,7 @@ from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.units import Unit
+from hyseg_cli.geo.tiling.units import Unit
 
 BLOCK = 512
 """Side of the blocks of shards."""

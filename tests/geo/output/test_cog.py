@@ -7,11 +7,11 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_units, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.units import Unit
+from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.tiling.units import Unit
 
 CUSTOM_WKT = CRS.from_proj4(
     "+proj=laea +lat_0=47.3 +lon_0=8.1 +x_0=20 +y_0=30 +ellps=bessel +units=m"

@@ -8,10 +8,10 @@ import rasterio
 from affine import Affine
 
 from hyseg_cli.errors import UnusableFileError
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster import thinned
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.tiling.grid import Window
 
 
 def test_images_are_averaged_and_classes_are_picked(write_raster):

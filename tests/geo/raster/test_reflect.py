@@ -2,13 +2,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.grid import Window
 from hyseg_cli.geo.raster.reflect import (
     inner_part,
     mirror_edges,
     read_reflected,
     reflected_positions,
 )
+from hyseg_cli.geo.tiling.grid import Window
 
 
 @given(size=st.integers(2, 40), before=st.integers(0, 39), after=st.integers(0, 39))

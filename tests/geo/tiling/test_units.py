@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.geo import units as module
-from hyseg_cli.geo.grid import TileGrid, Window
-from hyseg_cli.geo.units import cut_units, share_of, stretches, whole_scene
+from hyseg_cli.geo.tiling import units as module
+from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.units import cut_units, share_of, stretches, whole_scene
 
 
 @st.composite

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from hyseg_cli.geo.grid import TileGrid, Window
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.strips import read_strips
-from hyseg_cli.geo.units import whole_scene
+from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.strips import read_strips
+from hyseg_cli.geo.tiling.units import whole_scene
 
 
 @pytest.mark.parametrize("size", [(300, 130), (1, 90), (64, 1), (513, 70)])

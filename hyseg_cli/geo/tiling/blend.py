@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.grid import Span
+from hyseg_cli.geo.tiling.grid import Span
 
 TRIM_SHARE = 8
 """The outer 1/8 of an overlap gets no weight: predictions at a tile's very edge are the worst."""
@@ -22,7 +22,7 @@ def blend_weights(span: Span) -> npt.NDArray[np.float32]:
         float32 (tiles, length), values in [0, 1]; at every pixel between the first and the last
         tile edge the weights of all tiles that cover it sum to one.
 
-    Source: the Hann overlap-add condition; the sum is checked in tests/geo/test_blend.py.
+    Source: the Hann overlap-add condition; the sum is checked in tests/geo/tiling/test_blend.py.
     """
     count = len(span.starts)
     weights = np.ones((count, span.length))

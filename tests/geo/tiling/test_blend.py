@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.blend import TRIM_SHARE, blend_weights
-from hyseg_cli.geo.grid import Span
+from hyseg_cli.geo.tiling.blend import TRIM_SHARE, blend_weights
+from hyseg_cli.geo.tiling.grid import Span
 
 
 @given(

@@ -6,9 +6,9 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hyseg_cli.geo.grid import Band, TileGrid, Window
 from hyseg_cli.geo.raster.reader import Pixels, SceneReader
-from hyseg_cli.geo.units import Stretch
+from hyseg_cli.geo.tiling.grid import Band, TileGrid, Window
+from hyseg_cli.geo.tiling.units import Stretch
 
 
 @dataclass(frozen=True)
