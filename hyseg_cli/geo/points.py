@@ -16,11 +16,11 @@ import pyproj.exceptions
 import shapely
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
-from hyseg_cli.geo.features import BBOX
-from hyseg_cli.geo.formats import FORMATS, GEOMETRY
-from hyseg_cli.geo.layers import Layer
-from hyseg_cli.geo.vector_layer import geometry_layer
-from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.geo.vector.features import BBOX
+from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY
+from hyseg_cli.geo.vector.layers import Layer
+from hyseg_cli.geo.vector.vector_layer import geometry_layer
+from hyseg_cli.geo.vector.writer import LayerWriter
 
 ID_FIELD = "sample_id"
 REFERENCE_FIELD = "ref_class"

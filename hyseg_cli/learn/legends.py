@@ -15,7 +15,7 @@ from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.geo.vector_layer import geometry_layer
+from hyseg_cli.geo.vector.vector_layer import geometry_layer
 from hyseg_cli.learn.label_sources import class_texts
 from hyseg_cli.learn.pairs import VECTOR_SUFFIXES
 from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color

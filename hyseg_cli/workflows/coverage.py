@@ -13,11 +13,11 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
-from hyseg_cli.geo.features import Summary
-from hyseg_cli.geo.formats import move_into_place
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.geo.vector.features import Summary
+from hyseg_cli.geo.vector.formats import move_into_place
+from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings

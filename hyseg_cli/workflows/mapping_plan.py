@@ -13,12 +13,12 @@ from affine import Affine
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.output.cog import MapSpec
-from hyseg_cli.geo.place import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.raster.fingerprint import fingerprint_of_raster
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling import units as cut
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid, Window
 from hyseg_cli.geo.tiling.units import Unit, cut_units
+from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend

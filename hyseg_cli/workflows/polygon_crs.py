@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.formats import VectorFormat
 from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.vector.formats import VectorFormat
 
 if TYPE_CHECKING:
     import pyproj

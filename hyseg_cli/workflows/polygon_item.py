@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyseg_cli.geo.formats import FORMATS
 from hyseg_cli.geo.output.stac import (
     FILE,
     PROJECTION,
@@ -20,6 +19,7 @@ from hyseg_cli.geo.output.stac import (
 )
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
+from hyseg_cli.geo.vector.formats import FORMATS
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
 from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, find_classes
 from hyseg_cli.geo.classes.symbology import add_geopackage_style
-from hyseg_cli.geo.confidence import ConfidenceRows, RegionConfidence, measure_confidence
 from hyseg_cli.geo.coverage.classes import ClassRows, Rows, seams
 from hyseg_cli.geo.coverage.merge import NodataAsClass
 from hyseg_cli.geo.coverage.proof import Proof
@@ -27,8 +26,12 @@ from hyseg_cli.geo.coverage.trace import (
     expected_points,
     trace_polygons,
 )
-from hyseg_cli.geo.features import RecordBuilder, Summary, attributes_of
-from hyseg_cli.geo.formats import (
+from hyseg_cli.geo.prefetch import ahead
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.vector.confidence import ConfidenceRows, RegionConfidence, measure_confidence
+from hyseg_cli.geo.vector.features import RecordBuilder, Summary, attributes_of
+from hyseg_cli.geo.vector.formats import (
     FORMATS,
     SHAPEFILE_LIMIT,
     VectorFormat,
@@ -37,13 +40,10 @@ from hyseg_cli.geo.formats import (
     shapefile_bytes,
     shapefile_parts,
 )
-from hyseg_cli.geo.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
-from hyseg_cli.geo.layers import Layer
-from hyseg_cli.geo.prefetch import ahead
-from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.geo.shapes import ShapeBuilder, Shapes
-from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.geo.vector.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
+from hyseg_cli.geo.vector.layers import Layer
+from hyseg_cli.geo.vector.shapes import ShapeBuilder, Shapes
+from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.minimum_unit import merge_below_unit

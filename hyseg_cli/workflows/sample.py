@@ -14,12 +14,12 @@ import pyproj
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
 from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
-from hyseg_cli.geo.formats import files_of_layer, move_into_place
 from hyseg_cli.geo.points import write_points
 from hyseg_cli.geo.population import Floats, Population, PopulationReader, crs_of, pixel_centres
 from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
 from hyseg_cli.learn.allocation import allocate, count_for, default_minimum, expected_se
 from hyseg_cli.learn.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.legend_files import read_legend

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import OutputExistsError
-from hyseg_cli.geo.formats import files_of_layer
-from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.geo.vector.formats import files_of_layer
+from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.startup import loading

@@ -19,7 +19,7 @@ from geo.arcs.coverages import blobs
 from rasterio.transform import from_origin
 from workflows.vectorizing import read, run
 
-from hyseg_cli.geo import features, formats
+from hyseg_cli.geo.vector import features, formats
 from hyseg_cli.workflows import polygons
 
 

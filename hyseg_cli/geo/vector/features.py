@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.confidence import RegionConfidence
 from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.runs import Int32s, Int64s
-from hyseg_cli.geo.formats import GEOMETRY
-from hyseg_cli.geo.groups import Grouping
-from hyseg_cli.geo.shapes import Floats, Shapes
+from hyseg_cli.geo.vector.confidence import RegionConfidence
+from hyseg_cli.geo.vector.formats import GEOMETRY
+from hyseg_cli.geo.vector.groups import Grouping
+from hyseg_cli.geo.vector.shapes import Floats, Shapes
 
 BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 MAX_BATCH_BYTES = 1 << 28

@@ -21,12 +21,10 @@ from hyseg_cli.errors import HysegError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hyseg_cli.geo.layers import Layer
+    from hyseg_cli.geo.vector.layers import Layer
 
 # What this process can import the other must find too, and nothing from the working directory.
-_START = (
-    "import sys; sys.path[:] = sys.argv[1:]; from hyseg_cli.geo.writer_process import main; main()"
-)
+_START = "import sys; sys.path[:] = sys.argv[1:]; from hyseg_cli.geo.vector.writer_process import main; main()"
 
 
 class LayerWriter:

@@ -15,8 +15,8 @@ import pytest
 import shapely
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.layers import Layer
-from hyseg_cli.geo.writer import LayerWriter
+from hyseg_cli.geo.vector.layers import Layer
+from hyseg_cli.geo.vector.writer import LayerWriter
 
 SCHEMA = pa.schema([("geometry", pa.binary()), ("class_id", pa.int32())])
 
@@ -157,7 +157,7 @@ def test_a_warning_reaches_whoever_asked(tmp_path):
 def test_it_ends_when_the_process_that_started_it_is_killed():
     program = (
         "import os, signal\n"
-        "from hyseg_cli.geo.writer import LayerWriter\n"
+        "from hyseg_cli.geo.vector.writer import LayerWriter\n"
         "writer = LayerWriter()\n"
         "print(writer._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -176,7 +176,7 @@ def test_it_ends_when_the_process_that_started_it_is_killed():
 def test_it_loads_no_library_that_it_has_no_use_for():
     program = (
         "import io, sys\n"
-        "from hyseg_cli.geo.writer_process import write_all\n"
+        "from hyseg_cli.geo.vector.writer_process import write_all\n"
         "write_all(io.BufferedReader(io.BytesIO()), io.BytesIO())\n"
         "print(*(name for name, module in sys.modules.items() if module))\n"
     )

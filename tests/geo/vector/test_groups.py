@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.groups import Gatherer, by_class, by_corners, one_of_each
-from hyseg_cli.geo.shapes import Shapes
+from hyseg_cli.geo.vector.groups import Gatherer, by_class, by_corners, one_of_each
+from hyseg_cli.geo.vector.shapes import Shapes
 
 rasters = hnp.arrays(
     np.uint8,

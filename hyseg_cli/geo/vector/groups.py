@@ -11,7 +11,7 @@ from hyseg_cli.geo.coverage.classes import ClassRows, strips
 from hyseg_cli.geo.coverage.regions import Regions, number_sets, unite_all
 from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
 from hyseg_cli.geo.coverage.wkb import MULTIPOLYGON, collection_header
-from hyseg_cli.geo.shapes import Floats, Shapes
+from hyseg_cli.geo.vector.shapes import Floats, Shapes
 
 
 @dataclass(frozen=True)

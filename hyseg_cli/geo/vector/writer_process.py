@@ -32,7 +32,7 @@ def _import_pyogrio() -> Any:
 def write_all(source: BinaryIO, replies: BinaryIO) -> None:
     """Write the layers that come in and answer each, until one fails or no more come."""
     pyogrio = _import_pyogrio()
-    from hyseg_cli.geo.layers import write_layer
+    from hyseg_cli.geo.vector.layers import write_layer
 
     errors = pyogrio.errors
     writing_errors = (OSError, errors.DataSourceError, errors.DataLayerError)

@@ -10,7 +10,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from hyseg_cli.geo.formats import FORMATS, GEOMETRY, VectorFormat
+from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY, VectorFormat
 
 _KEY = b"hyseg:layer"
 """Metadata of a schema that say where its records go."""
