@@ -8,8 +8,8 @@ import pytest
 
 from hyseg_cli import errors
 from hyseg_cli.errors import HysegError, InterruptedRunError
-from hyseg_cli.learn.chips import Augmentation, TrainingChips
-from hyseg_cli.learn.labelled import Chip
+from hyseg_cli.learn.data.chip import Chip
+from hyseg_cli.learn.data.chips import Augmentation, TrainingChips
 from hyseg_cli.learn.loading import require_batch, training_loader
 
 KINDS = [

@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyseg_cli.learn.chips import ValidationChips
+from hyseg_cli.learn.data.chips import ValidationChips
+from hyseg_cli.learn.data.labelled_scene import open_pairs
+from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.modules import as_bytes
-from hyseg_cli.learn.pairs import find_pairs
-from hyseg_cli.learn.scenes import open_pairs
 from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.learn.weights import Model, load_model
 from hyseg_cli.legend_files import read_legend

@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from scipy.ndimage import label
 
 from hyseg_cli.geo.raster.picture import read_picture
-from hyseg_cli.learn.labels import encode_labels
+from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.legend import Legend
 
 CRS = "EPSG:32640"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.modules import as_bytes, pooled_labels, prior_of
 from hyseg_cli.learn.standardise import Standardise

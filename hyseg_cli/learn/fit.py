@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
 from hyseg_cli.learn.checkpoint import SafetensorsIO
-from hyseg_cli.learn.chips import TrainingChips, ValidationChips
+from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.gallery import Gallery
 from hyseg_cli.learn.interruption import Interruption
 from hyseg_cli.learn.loading import ALONE, training_loader, validation_loader

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.chips import Sample, ValidationChips
+from hyseg_cli.learn.data.chips import Sample, ValidationChips
 from hyseg_cli.learn.modules import as_bytes
 from hyseg_cli.learn.stage import Stage
 from hyseg_cli.legend import NODATA_ID, Legend, format_color

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.processes import Processes
 
 Batch = Sample | HysegError

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.stage import Stage

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.chips import Sample
+from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.loading import Batch, require_batch
 from hyseg_cli.learn.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.recipe import Recipe

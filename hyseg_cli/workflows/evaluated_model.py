@@ -15,20 +15,20 @@ from hyseg_cli.geo.raster.reader import Pixels
 from hyseg_cli.geo.tiling.grid import TileGrid, Window
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import whole_scene
-from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.class_sources import ReferenceClasses
 from hyseg_cli.learn.contract import match
 from hyseg_cli.learn.crosswalk import match_legends
+from hyseg_cli.learn.data.benchmarks import BENCHMARKS
+from hyseg_cli.learn.data.chip import LabelledScene
+from hyseg_cli.learn.data.labelled_scene import open_pair
+from hyseg_cli.learn.data.legends import legend_of_labels
+from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
 from hyseg_cli.learn.device import choose_device, tiles_at_once
 from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
 from hyseg_cli.learn.infer import Predictor
-from hyseg_cli.learn.labelled import LabelledScene
-from hyseg_cli.learn.legends import legend_of_labels
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.overlaps import OverlapProbe
-from hyseg_cli.learn.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
-from hyseg_cli.learn.scenes import open_pair
 from hyseg_cli.learn.seams import TileLines
 from hyseg_cli.learn.stitch import Classify, map_strips
 from hyseg_cli.learn.tally import PatchCount, Tally, count_patch

@@ -13,14 +13,15 @@ import numpy as np
 from torch.utils.data import Subset
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.learn.balance import class_weights
 from hyseg_cli.learn.card import ModelCard
-from hyseg_cli.learn.chips import Augmentation, Sample, TrainingChips, ValidationChips
+from hyseg_cli.learn.data.balance import class_weights
+from hyseg_cli.learn.data.chip import LabelledScene
+from hyseg_cli.learn.data.chips import Augmentation, Sample, TrainingChips, ValidationChips
+from hyseg_cli.learn.data.statistics import Survey
 from hyseg_cli.learn.device import choose_device
 from hyseg_cli.learn.diagnose import diagnose_prior
 from hyseg_cli.learn.fit import FitOptions, fit, measure
 from hyseg_cli.learn.interpolation import Interpolation
-from hyseg_cli.learn.labelled import LabelledScene
 from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.modules import PriorStage, SegmentationStage, fit_temperature
@@ -28,7 +29,6 @@ from hyseg_cli.learn.processes import Processes, find_processes
 from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.stage import Stage
 from hyseg_cli.learn.standardise import Standardise
-from hyseg_cli.learn.survey import Survey
 from hyseg_cli.learn.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Report, Silence

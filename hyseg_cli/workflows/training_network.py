@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.learn.benchmarks import BENCHMARKS
 from hyseg_cli.learn.card import read_card
+from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.learn.weights import load_model

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.learn.balance import Places
-from hyseg_cli.learn.benchmarks import BENCHMARKS
-from hyseg_cli.learn.labelled import LabelledScene
-from hyseg_cli.learn.pairs import ScenePair, find_pairs, images_without
-from hyseg_cli.learn.scenes import open_pair, require_one_kind
-from hyseg_cli.learn.survey import SceneCounts, Survey, count_scene, sample_share, survey
-from hyseg_cli.learn.views import RelabelledScene, split_scene
+from hyseg_cli.learn.data.balance import Places
+from hyseg_cli.learn.data.benchmarks import BENCHMARKS
+from hyseg_cli.learn.data.chip import LabelledScene
+from hyseg_cli.learn.data.labelled_scene import open_pair, require_one_kind
+from hyseg_cli.learn.data.pairs import ScenePair, find_pairs, images_without
+from hyseg_cli.learn.data.split import RelabelledScene, split_scene
+from hyseg_cli.learn.data.statistics import SceneCounts, Survey, count_scene, sample_share, survey
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
@@ -141,7 +141,7 @@ def _names(named: Sequence[Named]) -> tuple[str, ...]:
 def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], report: Report) -> Legend:
     if settings.legend is not None:
         return read_legend(settings.legend).require_for_maps()
-    from hyseg_cli.learn.legends import legend_of_labels  # GDAL only where it is needed
+    from hyseg_cli.learn.data.legends import legend_of_labels  # GDAL only where it is needed
 
     paths = sorted({path for pair in pairs for path in pair.labels})
     legend = legend_of_labels(paths, settings.class_field).require_for_maps()

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.balance import occurrence
-from hyseg_cli.learn.labelled import LabelledScene
+from hyseg_cli.learn.data.balance import occurrence
+from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.quantiles import quantiles
 from hyseg_cli.learn.radiometry import Radiometry, radiometry_of_sample
 from hyseg_cli.legend import NODATA_ID

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.learn.pairs import ScenePair
+from hyseg_cli.learn.data.pairs import ScenePair
 from hyseg_cli.legend import Color, Legend, LegendClass
 
 Split = Literal["train", "val", "test"]

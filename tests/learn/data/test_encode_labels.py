@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.labels import encode_known, encode_labels
+from hyseg_cli.learn.data.encode_labels import encode_known, encode_labels
 from hyseg_cli.legend import Legend
 
 WORLDCOVER = Legend.from_dict(

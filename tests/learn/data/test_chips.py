@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.chips import MAX_CLASS_SHARE, Augmentation, TrainingChips, ValidationChips
-from hyseg_cli.learn.labelled import Chip
-from hyseg_cli.learn.pairs import find_pairs
-from hyseg_cli.learn.scenes import open_pairs
+from hyseg_cli.learn.data.chip import Chip
+from hyseg_cli.learn.data.chips import MAX_CLASS_SHARE, Augmentation, TrainingChips, ValidationChips
+from hyseg_cli.learn.data.labelled_scene import open_pairs
+from hyseg_cli.learn.data.pairs import find_pairs
 
 PLAIN = Augmentation(scale=(1.0, 1.0), color=False, collar=0.0)
 

@@ -16,8 +16,8 @@ from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.vector.vector_layer import geometry_layer
-from hyseg_cli.learn.label_sources import class_texts
-from hyseg_cli.learn.pairs import VECTOR_SUFFIXES
+from hyseg_cli.learn.data.label_sources import class_texts
+from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
 from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color
 
 STRIP_ROWS = 512

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep
-from hyseg_cli.learn.labelled import LabelledScene
-from hyseg_cli.learn.pairs import ScenePair
-from hyseg_cli.learn.pictures import PictureScene
+from hyseg_cli.learn.data.chip import LabelledScene
+from hyseg_cli.learn.data.pairs import ScenePair
+from hyseg_cli.learn.data.pictures import PictureScene
 from hyseg_cli.legend import Legend
 
 
@@ -66,6 +66,6 @@ def open_pair(
     files = (pair.image, *pair.labels)
     if all(path.suffix.lower() in PICTURE_SUFFIXES and not is_deep(path) for path in files):
         return PictureScene(pair, legend, bands)
-    from hyseg_cli.learn.rasters import RasterScene  # GDAL only where it is needed
+    from hyseg_cli.learn.data.raster_scene import RasterScene  # GDAL only where it is needed
 
     return RasterScene(pair, legend, bands, class_field)

@@ -7,13 +7,13 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.benchmarks import (
+from hyseg_cli.learn.data.benchmarks import (
     BENCHMARKS,
     POTSDAM_TILES,
     UAVID_SEQUENCES,
     VAIHINGEN_TILES,
 )
-from hyseg_cli.learn.scenes import open_pairs
+from hyseg_cli.learn.data.labelled_scene import open_pairs
 
 SIDE = 16
 WHOLE = Window(0, 0, SIDE, SIDE)

@@ -91,7 +91,7 @@ def _by_name(
 
 
 def _match_by_place(images: dict[tuple[str, ...], Path], labels: set[Path]) -> list[ScenePair]:
-    from hyseg_cli.learn.label_sources import overlapping  # GDAL only where it is needed
+    from hyseg_cli.learn.data.label_sources import overlapping  # GDAL only where it is needed
 
     pairs = []
     labels = {path for path in labels if path.suffix.lower() not in PICTURE_SUFFIXES}

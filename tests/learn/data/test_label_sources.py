@@ -10,9 +10,9 @@ from rasterio.warp import Resampling, reproject
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.label_sources import RasterLabels, VectorLabels
-from hyseg_cli.learn.pairs import find_pairs
-from hyseg_cli.learn.scenes import open_pairs
+from hyseg_cli.learn.data.label_sources import RasterLabels, VectorLabels
+from hyseg_cli.learn.data.labelled_scene import open_pairs
+from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.legend import Legend
 
 LEGEND = Legend.from_dict(

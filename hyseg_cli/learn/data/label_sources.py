@@ -27,7 +27,7 @@ from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.vector.vector_layer import geometry_layer
-from hyseg_cli.learn.labels import encode_labels
+from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend
 
 Channels = npt.NDArray[np.uint8]

@@ -9,12 +9,12 @@ from PIL import Image
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.labelled import Chip
-from hyseg_cli.learn.legends import legend_of_labels
-from hyseg_cli.learn.pairs import find_pairs, images_without
+from hyseg_cli.learn.data.chip import Chip
+from hyseg_cli.learn.data.labelled_scene import open_pairs
+from hyseg_cli.learn.data.legends import legend_of_labels
+from hyseg_cli.learn.data.pairs import find_pairs, images_without
+from hyseg_cli.learn.data.statistics import count_scene, sample_share, survey
 from hyseg_cli.learn.quantiles import LEVELS
-from hyseg_cli.learn.scenes import open_pairs
-from hyseg_cli.learn.survey import count_scene, sample_share, survey
 from hyseg_cli.legend import Legend
 
 LEGEND = Legend.from_dict(

@@ -1,0 +1,1 @@
+"""From images and labels to chips: pairs, labelled scenes, legends, splits and statistics."""
