@@ -49,7 +49,7 @@ def model(tmp_path, legend, monkeypatch):
         classes = (image[:, 0].float() / 40).long().clamp(0, 4)
         return torch.nn.functional.one_hot(classes, 5).permute(0, 3, 1, 2).float()
 
-    monkeypatch.setattr("hyseg_cli.learn.infer.Predictor.__call__", classify)
+    monkeypatch.setattr("hyseg_cli.learn.inference.predictor.Predictor.__call__", classify)
     return path
 
 

@@ -179,7 +179,7 @@ def brightness_model(tmp_path, legend, monkeypatch):
     def classify(self, image, valid, origin):
         return one_hot(brightness(image.float().mean(dim=1)), 5).permute(0, 3, 1, 2).float()
 
-    monkeypatch.setattr("hyseg_cli.learn.infer.Predictor.__call__", classify)
+    monkeypatch.setattr("hyseg_cli.learn.inference.predictor.Predictor.__call__", classify)
     return path
 
 

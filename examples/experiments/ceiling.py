@@ -24,9 +24,9 @@ from torch import Tensor
 from hyseg_cli.learn.data.chips import ValidationChips
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs
+from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.metrics import ConfusionMatrix
 from hyseg_cli.learn.modules import as_bytes
-from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.learn.weights import Model, load_model
 from hyseg_cli.legend_files import read_legend
 from hyseg_models.config import P2AConfig

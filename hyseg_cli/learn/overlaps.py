@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.grid import TileGrid
-from hyseg_cli.learn.stitch import Classify
+from hyseg_cli.learn.inference.stitch import Classify
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]

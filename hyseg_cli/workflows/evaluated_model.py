@@ -24,13 +24,13 @@ from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
-from hyseg_cli.learn.device import choose_device, tiles_at_once
 from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
-from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
+from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.stitch import Classify, map_strips
 from hyseg_cli.learn.model_files import find_model
 from hyseg_cli.learn.overlaps import OverlapProbe
 from hyseg_cli.learn.seams import TileLines
-from hyseg_cli.learn.stitch import Classify, map_strips
 from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
 from hyseg_cli.learn.weights import Model, load_model
 from hyseg_cli.legend import Legend

@@ -34,7 +34,7 @@ from hyseg_cli.workflows.map_item import map_item
 from hyseg_cli.workflows.mapping_plan import Plan
 
 if TYPE_CHECKING:
-    from hyseg_cli.learn.stitch import Classify, FinishedRows
+    from hyseg_cli.learn.inference.stitch import Classify, FinishedRows
 
 CACHE_MIB = 64
 """Rows are read once, so little is enough."""
@@ -61,7 +61,7 @@ def map_units(
         HysegError: If the scene cannot be read or a shard cannot be written.
     """
     # Whoever has a network has loaded PyTorch; making outputs of shards needs none.
-    from hyseg_cli.learn.stitch import map_strips
+    from hyseg_cli.learn.inference.stitch import map_strips
 
     missing = missing_units(work, units)
     with (

@@ -29,7 +29,7 @@ class Tiles:
     def learn(self, _):
         import torch
 
-        from hyseg_cli.learn.infer import Predictor
+        from hyseg_cli.learn.inference.predictor import Predictor
         from hyseg_cli.learn.model_files import find_model
         from hyseg_cli.learn.weights import load_model
 

@@ -2,10 +2,10 @@
 
 import torch
 
+from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.modules import SegmentationStage
 from hyseg_cli.learn.radiometry import Radiometry
 from hyseg_cli.learn.recipe import Recipe
-from hyseg_cli.learn.standardise import Standardise
 from hyseg_cli.learn.weights import load_model
 
 

@@ -7,7 +7,7 @@ import sys
 import torch
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.workflows import mapper
 from hyseg_cli.workflows.forecast import peak_memory
 

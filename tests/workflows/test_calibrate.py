@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.card import read_card
-from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.weights import Model, load_model
 
 

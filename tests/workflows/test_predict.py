@@ -138,7 +138,7 @@ def test_an_interruption_leaves_nothing(tmp_path, scene, tiny_model, monkeypatch
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hyseg_cli.learn.stitch.Stitcher.finish", interrupt)
+    monkeypatch.setattr("hyseg_cli.learn.inference.stitch.Stitcher.finish", interrupt)
     result = run(scene, "--out", tmp_path / "map.tif", "-m", tiny_model)
     assert result.exit_code == 130
     assert list(tmp_path.iterdir()) == []

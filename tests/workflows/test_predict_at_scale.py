@@ -148,7 +148,7 @@ def test_merging_nothing_is_an_error(tmp_path, scene, model):
 @pytest.fixture
 def stopped(tmp_path, scene, model, monkeypatch):
     """A run that was interrupted half-way, and its output."""
-    from hyseg_cli.learn.stitch import Stitcher
+    from hyseg_cli.learn.inference.stitch import Stitcher
 
     out, finish, calls = tmp_path / "map.tif", Stitcher.finish, []
 
@@ -167,7 +167,7 @@ def stopped(tmp_path, scene, model, monkeypatch):
 
 
 def test_an_interrupted_run_goes_on(scene, model, expected, stopped, monkeypatch):
-    from hyseg_cli.learn.infer import Predictor
+    from hyseg_cli.learn.inference.predictor import Predictor
 
     assert not stopped.exists()
     shards = {path: path.stat().st_mtime_ns for path in stopped.parent.glob("*.hyseg/row*.tif")}

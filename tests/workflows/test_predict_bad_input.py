@@ -224,7 +224,7 @@ def test_an_unexpected_failure_leaves_nothing_and_no_traceback(
         message = "a bug"
         raise RuntimeError(message)
 
-    monkeypatch.setattr("hyseg_cli.learn.stitch.Stitcher.finish", fail)
+    monkeypatch.setattr("hyseg_cli.learn.inference.stitch.Stitcher.finish", fail)
     result = run(scene, "--out", tmp_path / "map.tif", "-m", tiny_model)
     assert result.exit_code == 1
     assert "unexpected RuntimeError: a bug" in result.stderr

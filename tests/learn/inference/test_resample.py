@@ -12,8 +12,8 @@ from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import whole_scene
-from hyseg_cli.learn.rescale import AtOtherResolution
-from hyseg_cli.learn.stitch import map_strips
+from hyseg_cli.learn.inference.resample import AtOtherResolution
+from hyseg_cli.learn.inference.stitch import map_strips
 
 ALIGNMENTS = [8, 19, 77, 96]
 """A quarter, 0.6, 2.4 and three times the pixel of the network."""

@@ -11,8 +11,8 @@ from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import TileGrid, Window
 from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import whole_scene
-from hyseg_cli.learn.infer import Predictor
-from hyseg_cli.learn.stitch import map_strips
+from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.stitch import map_strips
 from hyseg_cli.learn.weights import load_model
 
 

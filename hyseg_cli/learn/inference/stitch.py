@@ -15,7 +15,7 @@ from hyseg_cli.geo.tiling.blend import blend_weights
 from hyseg_cli.geo.tiling.grid import Band, TileGrid, Window
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import Stretch
-from hyseg_cli.learn.sums import make_sums
+from hyseg_cli.learn.inference.accumulate import make_sums
 from hyseg_cli.legend import NODATA_ID
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_cli.learn.stitch import Classify
+from hyseg_cli.learn.inference.stitch import Classify
 
 
 class AtOtherResolution:

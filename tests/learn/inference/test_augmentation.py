@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyseg_cli.learn.augmented import VIEWS, View
-from hyseg_cli.learn.infer import Predictor
+from hyseg_cli.learn.inference.augmentation import VIEWS, View
+from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.weights import load_model
 from hyseg_models.noise import position_noise
 from hyseg_models.symmetry import SYMMETRIES, turned, turned_back

@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.infer import MANY, Predictor
+from hyseg_cli.learn.inference.predictor import MANY, Predictor
 from hyseg_cli.learn.weights import load_model
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hyseg_cli.geo.tiling.blend import blend_weights
 from hyseg_cli.geo.tiling.grid import Span
-from hyseg_cli.learn.sums import CompiledSums, DeviceSums, make_sums
+from hyseg_cli.learn.inference.accumulate import CompiledSums, DeviceSums, make_sums
 
 CPU = torch.device("cpu")
 

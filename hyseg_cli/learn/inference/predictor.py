@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.augmented import View
-from hyseg_cli.learn.device import tiles_at_once
-from hyseg_cli.learn.standardise import Standardise
+from hyseg_cli.learn.inference.augmentation import View
+from hyseg_cli.learn.inference.device import tiles_at_once
+from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.weights import Model
 
 MANY = 2**16

@@ -1,0 +1,1 @@
+"""From pixels to probabilities: standardising, predicting, augmenting and stitching."""
