@@ -22,7 +22,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.learn.weights import save_model
+from hyseg_cli.learn.model.weights import save_model
 from hyseg_models import build
 
 RNG = np.random.default_rng(0)

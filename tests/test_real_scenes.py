@@ -16,9 +16,9 @@ from rio_cogeo.cogeo import cog_validate
 from torch.nn.functional import one_hot
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.card import read_card
-from hyseg_cli.learn.model_files import find_model
-from hyseg_cli.learn.weights import save_model
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.weights import save_model
 from hyseg_cli.legend import NODATA_ID
 from hyseg_models import build
 

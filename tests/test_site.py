@@ -139,7 +139,7 @@ def test_the_tags_of_a_map_are_described(scene_folder, lively_model, tmp_path):
 def test_the_keys_of_a_model_card_are_described(lively_model):
     import json
 
-    from hyseg_cli.learn.card import read_card
+    from hyseg_cli.learn.model.card import read_card
 
     page = (DOCS / "reference" / "model-file.md").read_text(encoding="utf-8")
     described = set(

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from rasterio.features import shapes
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.workflows import training_network
 from hyseg_models import preset
 

@@ -20,8 +20,8 @@ import torch
 from polygon_scene import PolygonScene
 
 import hyseg_cli
-from hyseg_cli.learn.card import digest_of, read_card
-from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.learn.model.card import digest_of, read_card
+from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend_files import read_legend
 
 PATH = click.Path(path_type=Path, exists=True)

@@ -16,7 +16,7 @@ import torch
 from plan import ENCODER, NONE, OWN, Plan, Run, read_plan
 
 import hyseg_cli
-from hyseg_cli.learn.card import read_card
+from hyseg_cli.learn.model.card import read_card
 
 PATH = click.Path(path_type=Path, exists=True)
 SUFFIX = ".safetensors"

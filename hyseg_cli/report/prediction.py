@@ -9,7 +9,7 @@ from pathlib import Path
 from hyseg_cli.geo.raster.ground import area_distortion
 from hyseg_cli.geo.raster.overviews import picture_size
 from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_levels, draw_photo
 from hyseg_cli.report.page import format_count, format_percent, render

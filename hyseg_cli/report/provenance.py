@@ -113,7 +113,7 @@ def describe_model(path: Path) -> Source:
         HysegError: If it is no model.
     """
     # torch takes seconds to load; whoever has a model has it loaded already.
-    from hyseg_cli.learn.card import digest_of, read_card
+    from hyseg_cli.learn.model.card import digest_of, read_card
 
     card = read_card(path)
     rows = [

@@ -23,10 +23,10 @@ from hyseg_cli.learn.calibration import (
     Temperature,
     fit_temperature,
 )
-from hyseg_cli.learn.card import MODEL_TAG, digest_of, read_card
 from hyseg_cli.learn.data.encode_labels import encode_labels
-from hyseg_cli.learn.model_files import find_model, is_built_in, is_path
-from hyseg_cli.learn.weights import replace_card
+from hyseg_cli.learn.model.card import MODEL_TAG, digest_of, read_card
+from hyseg_cli.learn.model.locate import find_model, is_built_in, is_path
+from hyseg_cli.learn.model.weights import replace_card
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report

@@ -17,8 +17,8 @@ from hyseg_cli.geo.raster.compass import north_of
 from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import Scene, open_scene
-from hyseg_cli.learn.card import ModelCard
-from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.mapping_plan import Plan

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.learn.card import ModelCard, read_card
-from hyseg_cli.learn.model_files import SUFFIX, find_model, is_path, is_safetensors
+from hyseg_cli.learn.model.card import ModelCard, read_card
+from hyseg_cli.learn.model.locate import SUFFIX, find_model, is_path, is_safetensors
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.startup import loading

@@ -11,8 +11,8 @@ import numpy as np
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.raster.facts import BandFacts, RasterFacts
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_cli.learn.card import ModelCard, digest_of, read_card
-from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.learn.model.card import ModelCard, digest_of, read_card
+from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import inspect_scene

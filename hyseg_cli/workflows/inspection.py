@@ -9,9 +9,9 @@ from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.raster.validity import Validity
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.card import ModelCard
-from hyseg_cli.learn.contract import Contract, match
-from hyseg_cli.learn.shift import Shift, measure_shift
+from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.contract import Contract, match
+from hyseg_cli.learn.model.shift import Shift, measure_shift
 from hyseg_cli.settings.predict import PredictSettings
 
 

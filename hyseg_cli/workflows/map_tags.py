@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hyseg_cli import __version__
 from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.learn.card import MODEL_TAG, ModelCard
-from hyseg_cli.learn.model_files import SUFFIX, find_model
+from hyseg_cli.learn.model.card import MODEL_TAG, ModelCard
+from hyseg_cli.learn.model.locate import SUFFIX, find_model
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import Inspection
 from hyseg_cli.workflows.scene_list import Job

@@ -10,14 +10,14 @@ import torch
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.geo.tiling.units import Unit
-from hyseg_cli.learn.card import ModelCard
 from hyseg_cli.learn.inference.augmentation import VIEWS
 from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
-from hyseg_cli.learn.model_files import find_model
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import Part, inspect_scene
 from hyseg_cli.workflows.mapping import Advance, map_units

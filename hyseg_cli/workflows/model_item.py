@@ -16,8 +16,8 @@ from hyseg_cli.geo.output.stac import (
     link_to,
     make_item,
 )
-from hyseg_cli.learn.card import ModelCard, digest_of
-from hyseg_cli.learn.model_files import SUFFIX
+from hyseg_cli.learn.model.card import ModelCard, digest_of
+from hyseg_cli.learn.model.locate import SUFFIX
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.workflows.info import ModelInfo, describe_model, model_meant
 

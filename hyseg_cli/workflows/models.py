@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.model_files import (
+from hyseg_cli.learn.model.locate import (
     ModelFile,
     find_model,
     list_models,
@@ -17,7 +17,7 @@ from hyseg_cli.learn.model_files import (
 
 if TYPE_CHECKING:
     # It loads numpy, which paths do not need.
-    from hyseg_cli.learn.card import ModelCard
+    from hyseg_cli.learn.model.card import ModelCard
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def paths_of(model: Path | None) -> tuple[Path, ...]:
 
 
 def _listed(file: ModelFile) -> ListedModel:
-    from hyseg_cli.learn.card import read_card
+    from hyseg_cli.learn.model.card import read_card
 
     size = file.path.stat().st_size
     try:

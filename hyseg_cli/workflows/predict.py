@@ -10,8 +10,8 @@ import rasterio
 from hyseg_cli.errors import ElsewhereError, HysegError
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
-from hyseg_cli.learn.card import read_card
-from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.startup import loading

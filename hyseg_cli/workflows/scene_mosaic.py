@@ -20,7 +20,7 @@ from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.fingerprint import fingerprint
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.learn.card import MODEL_TAG
+from hyseg_cli.learn.model.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings

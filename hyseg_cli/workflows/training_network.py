@@ -9,11 +9,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
-from hyseg_cli.learn.model_files import find_model
-from hyseg_cli.learn.radiometry import Radiometry
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.training_scenes import TrainingScenes

@@ -30,8 +30,8 @@ class Tiles:
         import torch
 
         from hyseg_cli.learn.inference.predictor import Predictor
-        from hyseg_cli.learn.model_files import find_model
-        from hyseg_cli.learn.weights import load_model
+        from hyseg_cli.learn.model.locate import find_model
+        from hyseg_cli.learn.model.weights import load_model
 
         predict = Predictor(load_model(find_model(None)), torch.device("cpu"))
         image = torch.zeros(1, 3, 512, 512, dtype=torch.uint8)

@@ -13,7 +13,7 @@ import rasterio
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.weights import load_model, save_model
+from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -13,9 +13,9 @@ import torch
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.card import read_card
 from hyseg_cli.learn.inference.predictor import Predictor
-from hyseg_cli.learn.weights import Model, load_model
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.weights import Model, load_model
 
 
 def run(*arguments):

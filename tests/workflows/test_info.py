@@ -15,8 +15,8 @@ from affine import Affine
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.card import read_card
-from hyseg_cli.learn.weights import replace_card
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.weights import replace_card
 from hyseg_models.cost import measure_cost
 
 cost_of = functools.cache(measure_cost)

@@ -15,7 +15,7 @@ from rio_cogeo.cogeo import cog_validate
 from workflows.predicting import run
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.weights import load_model, save_model
+from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 
 

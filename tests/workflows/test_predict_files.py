@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.card import TrainingData, digest_of
-from hyseg_cli.learn.weights import load_model, save_model
+from hyseg_cli.learn.model.card import TrainingData, digest_of
+from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import format_color
 
 TILES = ("--tile-size", 64, "--batch-size", 2)

@@ -25,8 +25,8 @@ from stac import read_item, require_valid
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.output.stac import class_objects, crs_fields
-from hyseg_cli.learn.card import digest_of
-from hyseg_cli.learn.weights import load_model, save_model
+from hyseg_cli.learn.model.card import digest_of
+from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import Legend, format_color
 from hyseg_models.cost import measure_cost
 

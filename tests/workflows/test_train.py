@@ -15,7 +15,7 @@ from PIL import Image
 from rasterio.features import shapes
 from workflows.training import run, train_arguments
 
-from hyseg_cli.learn.weights import load_model, save_model
+from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_models import build
 
 

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.card import read_card
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.weights import load_model
 
 
 def run(*arguments):

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.weights import load_model
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from workflows.training import run, train_arguments
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn import fit, modules
 from hyseg_cli.learn.checkpoint import SafetensorsIO
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.weights import load_model
 
 STOPPING = """
 import os, sys

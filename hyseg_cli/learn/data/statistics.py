@@ -12,8 +12,8 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.learn.data.balance import occurrence
 from hyseg_cli.learn.data.chip import LabelledScene
-from hyseg_cli.learn.quantiles import quantiles
-from hyseg_cli.learn.radiometry import Radiometry, radiometry_of_sample
+from hyseg_cli.learn.model.quantiles import quantiles
+from hyseg_cli.learn.model.radiometry import Radiometry, radiometry_of_sample
 from hyseg_cli.legend import NODATA_ID
 
 STRIP_ROWS = 512  # a multiple of the cells of `occurrence`

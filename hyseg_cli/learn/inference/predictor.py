@@ -11,7 +11,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.inference.augmentation import View
 from hyseg_cli.learn.inference.device import tiles_at_once
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.weights import Model
+from hyseg_cli.learn.model.weights import Model
 
 MANY = 2**16
 """More tiles than any batch has."""

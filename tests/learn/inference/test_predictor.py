@@ -8,7 +8,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.inference.predictor import MANY, Predictor
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.weights import load_model
 
 
 @pytest.fixture

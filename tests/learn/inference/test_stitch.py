@@ -13,7 +13,7 @@ from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.inference.stitch import map_strips
-from hyseg_cli.learn.weights import load_model
+from hyseg_cli.learn.model.weights import load_model
 
 
 class PerPixel:

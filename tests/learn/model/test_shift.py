@@ -6,10 +6,10 @@ from conftest import make_card
 
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.sample import PLACES, SIDE, sample_pixels
-from hyseg_cli.learn.card import ModelCard
-from hyseg_cli.learn.quantiles import LEVELS, quantiles
-from hyseg_cli.learn.shift import compare, measure_shift
+from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.quantiles import LEVELS, quantiles
+from hyseg_cli.learn.model.sample import PLACES, SIDE, sample_pixels
+from hyseg_cli.learn.model.shift import compare, measure_shift
 
 
 def test_quantiles_of_even_values_are_their_shares():

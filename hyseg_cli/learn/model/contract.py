@@ -9,7 +9,7 @@ from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_cli.learn.card import ModelCard
+from hyseg_cli.learn.model.card import ModelCard
 
 TOLERANCE = 1.1
 """A scene whose pixels are outside the resolutions of the training by more is resampled."""

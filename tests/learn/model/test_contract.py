@@ -8,7 +8,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.learn.contract import match
+from hyseg_cli.learn.model.contract import match
 
 R, G, B, GRAY, ALPHA, NONE = (
     ColorInterp.red,

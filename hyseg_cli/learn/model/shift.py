@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.sample import sample_pixels
-from hyseg_cli.learn.card import ModelCard
-from hyseg_cli.learn.quantiles import LEVELS, quantiles
+from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.quantiles import LEVELS, quantiles
+from hyseg_cli.learn.model.sample import sample_pixels
 
 FAR = 0.6
 """Distance from which on a scene is warned of. Of seven scenes of Dubai each is at most 0.52 from

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
-from hyseg_cli.learn.model_files import require_file
-from hyseg_cli.learn.radiometry import Radiometry
+from hyseg_cli.learn.model.locate import require_file
+from hyseg_cli.learn.model.radiometry import Radiometry
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySegConfig
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.learn.model_files import (
+from hyseg_cli.learn.model.locate import (
     find_model,
     is_safetensors,
     list_models,
@@ -96,7 +96,7 @@ def test_safetensors_files_are_known_by_their_first_bytes(tmp_path, tiny_model):
 def test_looking_for_a_name_does_not_load_torch():
     program = """
 import sys
-from hyseg_cli.learn.model_files import find_model
+from hyseg_cli.learn.model.locate import find_model
 assert find_model("default").is_file()
 assert "torch" not in sys.modules
 """

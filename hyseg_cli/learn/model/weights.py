@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.card import CARD_KEY, ModelCard, card_text, digest_of, opened, unusable
+from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, card_text, digest_of, opened, unusable
 from hyseg_models import HySeg, build
 
 

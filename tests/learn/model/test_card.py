@@ -9,8 +9,8 @@ from conftest import make_card, tiny_config
 from safetensors.torch import save_file
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.learn.card import ModelCard, TrainingData, read_card
-from hyseg_cli.learn.weights import load_model, replace_card, save_model
+from hyseg_cli.learn.model.card import ModelCard, TrainingData, read_card
+from hyseg_cli.learn.model.weights import load_model, replace_card, save_model
 from hyseg_models import build
 
 
@@ -169,7 +169,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old_model(tmp_path, legend,
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hyseg_cli.learn.weights.save_file", full)
+    monkeypatch.setattr("hyseg_cli.learn.model.weights.save_file", full)
     with pytest.raises(HysegError, match="No space left"):
         save_model(path, build(card.config), card)
     assert path.read_bytes() == b"old"

@@ -1,0 +1,1 @@
+"""A model as a file: its card, its weights, and whether a scene fits it."""
