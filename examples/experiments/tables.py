@@ -13,7 +13,7 @@ import click
 import numpy as np
 from plan import Plan, Run, read_plan
 
-from hyseg_cli.learn.metrics import Scores
+from hyseg_cli.learn.scores.metrics import Scores
 
 PATH = click.Path(path_type=Path, exists=True)
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from hyseg_cli.learn.comparison import Comparison
-from hyseg_cli.learn.evaluation import Evaluation
+from hyseg_cli.learn.scores.comparison import Comparison
+from hyseg_cli.learn.scores.evaluation import Evaluation
 from hyseg_cli.report.page import format_count, format_percent
 from hyseg_cli.workflows.evaluate_samples import SampleEvaluation
 from hyseg_cli.workflows.evaluation_tables import format_score

@@ -16,17 +16,17 @@ from hyseg_cli.geo.classes.style import legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import Window
-from hyseg_cli.learn.calibration import (
+from hyseg_cli.learn.data.encode_labels import encode_labels
+from hyseg_cli.learn.model.card import MODEL_TAG, digest_of, read_card
+from hyseg_cli.learn.model.locate import find_model, is_built_in, is_path
+from hyseg_cli.learn.model.weights import replace_card
+from hyseg_cli.learn.scores.calibration import (
     PixelSample,
     Reliability,
     ReliabilityCounts,
     Temperature,
     fit_temperature,
 )
-from hyseg_cli.learn.data.encode_labels import encode_labels
-from hyseg_cli.learn.model.card import MODEL_TAG, digest_of, read_card
-from hyseg_cli.learn.model.locate import find_model, is_built_in, is_path
-from hyseg_cli.learn.model.weights import replace_card
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report

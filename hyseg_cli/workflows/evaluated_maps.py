@@ -10,13 +10,13 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.learn.class_sources import MapClasses, ReferenceClasses, named_legend
-from hyseg_cli.learn.crosswalk import match_legends
 from hyseg_cli.learn.data.label_sources import LabelSource, VectorLabels, overlap
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
-from hyseg_cli.learn.evaluation import Protocol
-from hyseg_cli.learn.seams import TileLines, tile_lines_of
+from hyseg_cli.learn.scores.class_sources import MapClasses, ReferenceClasses, named_legend
+from hyseg_cli.learn.scores.crosswalk import match_legends
+from hyseg_cli.learn.scores.evaluation import Protocol
+from hyseg_cli.learn.scores.seams import TileLines, tile_lines_of
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings.evaluate import EvaluateSettings

@@ -15,14 +15,11 @@ from hyseg_cli.geo.raster.reader import Pixels
 from hyseg_cli.geo.tiling.grid import TileGrid, Window
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import whole_scene
-from hyseg_cli.learn.class_sources import ReferenceClasses
-from hyseg_cli.learn.crosswalk import match_legends
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
-from hyseg_cli.learn.evaluation import Evaluation, Protocol, Strangers
 from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.inference.stitch import Classify, map_strips
@@ -30,9 +27,12 @@ from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.contract import match
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
-from hyseg_cli.learn.overlaps import OverlapProbe
-from hyseg_cli.learn.seams import TileLines
-from hyseg_cli.learn.tally import PatchCount, Tally, count_patch
+from hyseg_cli.learn.scores.class_sources import ReferenceClasses
+from hyseg_cli.learn.scores.crosswalk import match_legends
+from hyseg_cli.learn.scores.evaluation import Evaluation, Protocol, Strangers
+from hyseg_cli.learn.scores.overlaps import OverlapProbe
+from hyseg_cli.learn.scores.seams import TileLines
+from hyseg_cli.learn.scores.tally import PatchCount, Tally, count_patch
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hyseg_cli.learn.comparison import Comparison, Difference
-from hyseg_cli.learn.evaluation import Evaluation
-from hyseg_cli.learn.seams import SeamScores
-from hyseg_cli.learn.structure import StructureScores
+from hyseg_cli.learn.scores.comparison import Comparison, Difference
+from hyseg_cli.learn.scores.evaluation import Evaluation
+from hyseg_cli.learn.scores.seams import SeamScores
+from hyseg_cli.learn.scores.structure import StructureScores
 from hyseg_cli.workflows.outputs import write_text
 
 KAPPA_NOTE = (

@@ -20,7 +20,7 @@ from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid, Window
 from hyseg_cli.geo.tiling.units import Unit, cut_units
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
 from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.seams import TILES_TAG, describe_tiles
+from hyseg_cli.learn.scores.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.inspection import Inspection

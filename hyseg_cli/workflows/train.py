@@ -23,12 +23,12 @@ from hyseg_cli.learn.inference.device import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.interpolation import Interpolation
 from hyseg_cli.learn.loading import validation_loader
-from hyseg_cli.learn.metrics import Scores
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.learn.modules import PriorStage, SegmentationStage, fit_temperature
 from hyseg_cli.learn.processes import Processes, find_processes
 from hyseg_cli.learn.recipe import Recipe
+from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.learn.stage import Stage
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Report, Silence

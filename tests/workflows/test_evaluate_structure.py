@@ -8,7 +8,7 @@ import rasterio
 from workflows.evaluating import numbers, run
 
 from hyseg_cli.geo.tiling.grid import TileGrid, Window
-from hyseg_cli.learn.seams import describe_tiles
+from hyseg_cli.learn.scores.seams import describe_tiles
 
 
 def test_pixel_and_boundary_scores_do_not_depend_on_the_patches(pair):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.learn.patches import PatchGrid
+from hyseg_cli.learn.scores.patches import PatchGrid
 from hyseg_cli.workflows.gallery import Gallery
 
 

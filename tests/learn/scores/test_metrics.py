@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torchmetrics import classification
 
-from hyseg_cli.learn.metrics import ConfusionMatrix
+from hyseg_cli.learn.scores.metrics import ConfusionMatrix
 
 channels = hnp.arrays(np.uint8, (6, 7), elements=st.sampled_from([0, 1, 2, 255]))
 

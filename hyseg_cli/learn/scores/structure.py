@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.learn.boundaries import Disc, boundary_f1, boundary_iou, count_boundaries
-from hyseg_cli.learn.metrics import Counts, Floats, mean_of_known, ratio
-from hyseg_cli.learn.topology import betti_numbers, cl_dice, skeleton_counts
+from hyseg_cli.learn.scores.boundaries import Disc, boundary_f1, boundary_iou, count_boundaries
+from hyseg_cli.learn.scores.metrics import Counts, Floats, mean_of_known, ratio
+from hyseg_cli.learn.scores.topology import betti_numbers, cl_dice, skeleton_counts
 
 Channels = npt.NDArray[np.uint8]
 

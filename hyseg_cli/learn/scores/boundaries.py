@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.learn.metrics import Counts, Floats, ratio
+from hyseg_cli.learn.scores.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]

@@ -15,7 +15,7 @@ from skimage.morphology import skeletonize
 
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.regions import find_root
-from hyseg_cli.learn.metrics import Counts, Floats, ratio
+from hyseg_cli.learn.scores.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from hyseg_cli.learn.bootstrap import Interval, interval_of, resample_sums
+from hyseg_cli.learn.scores.bootstrap import Interval, interval_of, resample_sums
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():

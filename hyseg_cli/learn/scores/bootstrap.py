@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyseg_cli.learn.metrics import Floats
+from hyseg_cli.learn.scores.metrics import Floats
 
 DRAWS = 2000
 LEVEL = 0.95

@@ -12,8 +12,8 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling.blend import blend_weights
 from hyseg_cli.geo.tiling.grid import Span, TileGrid, Window
-from hyseg_cli.learn.bootstrap import Interval, interval_of, resample_sums
-from hyseg_cli.learn.metrics import Counts, Floats, ratio
+from hyseg_cli.learn.scores.bootstrap import Interval, interval_of, resample_sums
+from hyseg_cli.learn.scores.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID
 
 TILES_TAG = "HYSEG_TILES"

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from hyseg_cli.learn.boundaries import Disc, boundary_f1, boundary_iou, contour, count_boundaries
+from hyseg_cli.learn.scores.boundaries import (
+    Disc,
+    boundary_f1,
+    boundary_iou,
+    contour,
+    count_boundaries,
+)
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14)
 whole = (slice(None), slice(None))

@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.learn.boundaries import Disc
-from hyseg_cli.learn.metrics import Counts, count_pairs
-from hyseg_cli.learn.patches import Patch
-from hyseg_cli.learn.seams import TileLines, count_changes
-from hyseg_cli.learn.structure import StructureCounts
+from hyseg_cli.learn.scores.boundaries import Disc
+from hyseg_cli.learn.scores.metrics import Counts, count_pairs
+from hyseg_cli.learn.scores.patches import Patch
+from hyseg_cli.learn.scores.seams import TileLines, count_changes
+from hyseg_cli.learn.scores.structure import StructureCounts
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
-from hyseg_cli.learn.calibration import (
+from hyseg_cli.learn.scores.calibration import (
     BINS,
     PixelSample,
     ReliabilityCounts,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.learn.crosswalk import match_legends
+from hyseg_cli.learn.scores.crosswalk import match_legends
 from hyseg_cli.legend import Legend, LegendClass
 
 

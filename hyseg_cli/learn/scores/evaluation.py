@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.boundaries import Disc
-from hyseg_cli.learn.metrics import Counts, Scores
-from hyseg_cli.learn.seams import SeamScores
-from hyseg_cli.learn.structure import StructureScores
-from hyseg_cli.learn.tally import PatchTable, Tally
+from hyseg_cli.learn.scores.boundaries import Disc
+from hyseg_cli.learn.scores.metrics import Counts, Scores
+from hyseg_cli.learn.scores.seams import SeamScores
+from hyseg_cli.learn.scores.structure import StructureScores
+from hyseg_cli.learn.scores.tally import PatchTable, Tally
 from hyseg_cli.legend import Legend
 
 
