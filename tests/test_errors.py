@@ -10,7 +10,7 @@ from hyseg_cli import errors
 from hyseg_cli.errors import HysegError, InterruptedRunError
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.chips import Augmentation, TrainingChips
-from hyseg_cli.learn.loading import require_batch, training_loader
+from hyseg_cli.learn.training.batches import require_batch, training_loader
 
 KINDS = [
     kind

@@ -26,8 +26,8 @@ from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.weights import Model, load_model
-from hyseg_cli.learn.modules import as_bytes
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
+from hyseg_cli.learn.training.modules import as_bytes
 from hyseg_cli.legend_files import read_legend
 from hyseg_models.config import P2AConfig
 from hyseg_models.labels import pooled_shares

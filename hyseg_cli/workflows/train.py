@@ -17,19 +17,19 @@ from hyseg_cli.learn.data.balance import class_weights
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.statistics import Survey
-from hyseg_cli.learn.diagnose import diagnose_prior
-from hyseg_cli.learn.fit import FitOptions, fit, measure
 from hyseg_cli.learn.inference.device import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.interpolation import Interpolation
-from hyseg_cli.learn.loading import validation_loader
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
-from hyseg_cli.learn.modules import PriorStage, SegmentationStage, fit_temperature
-from hyseg_cli.learn.processes import Processes, find_processes
-from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.scores.metrics import Scores
-from hyseg_cli.learn.stage import Stage
+from hyseg_cli.learn.training.batches import validation_loader
+from hyseg_cli.learn.training.fit import FitOptions, fit, measure
+from hyseg_cli.learn.training.modules import PriorStage, SegmentationStage, fit_temperature
+from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior
+from hyseg_cli.learn.training.processes import Processes, find_processes
+from hyseg_cli.learn.training.recipe import Recipe
+from hyseg_cli.learn.training.stages import Stage
+from hyseg_cli.learn.training.weight_blending import Interpolation
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Report, Silence
 from hyseg_cli.settings.train import TrainSettings

@@ -14,13 +14,13 @@ import torch
 from workflows.training import run, train_arguments
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn import fit, modules
-from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.model.weights import load_model
+from hyseg_cli.learn.training import fit, modules
+from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 
 STOPPING = """
 import os, sys
-from hyseg_cli.learn import fit
+from hyseg_cli.learn.training import fit
 stage, step, number = sys.argv[1], *map(int, sys.argv[2:4])
 class Stopped(fit.Saving):
     def on_train_batch_end(self, trainer, *rest):

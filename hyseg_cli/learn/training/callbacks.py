@@ -16,11 +16,11 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.checkpoint import SafetensorsIO
 from hyseg_cli.learn.data.chips import TrainingChips
-from hyseg_cli.learn.interruption import Interruption
 from hyseg_cli.learn.scores.metrics import Scores
-from hyseg_cli.learn.stage import Stage
+from hyseg_cli.learn.training.checkpoint import SafetensorsIO
+from hyseg_cli.learn.training.interruption import Interruption
+from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.messages import Report
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.checkpoint import SafetensorsIO
+from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 
 
 def test_what_a_trainer_hands_over_comes_back(tmp_path):
@@ -42,7 +42,7 @@ def test_the_last_good_checkpoint_survives_a_failed_one(tmp_path, monkeypatch):
     def no_space(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hyseg_cli.learn.checkpoint.save_file", no_space)
+    monkeypatch.setattr("hyseg_cli.learn.training.checkpoint.save_file", no_space)
     with pytest.raises(HysegError, match="No space left"):
         SafetensorsIO().save_checkpoint({"global_step": 2}, path)
     assert SafetensorsIO().load_checkpoint(path) == {"global_step": 1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyseg_cli.learn.interpolation import Interpolation
+from hyseg_cli.learn.training.weight_blending import Interpolation
 
 
 def states():

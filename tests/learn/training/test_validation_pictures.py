@@ -4,7 +4,7 @@ from matplotlib.image import imread
 
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.chips import ValidationChips
-from hyseg_cli.learn.gallery import UNKNOWN, compose, display, telling_chips
+from hyseg_cli.learn.training.validation_pictures import UNKNOWN, compose, display, telling_chips
 
 
 def test_each_map_is_drawn_in_the_colours_of_the_legend(tmp_path, legend):

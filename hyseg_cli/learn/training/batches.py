@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import Sample
-from hyseg_cli.learn.processes import Processes
+from hyseg_cli.learn.training.processes import Processes
 
 Batch = Sample | HysegError
 """Samples stacked, or why a worker could not prepare them."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
-from hyseg_cli.learn.stage import Stage
+from hyseg_cli.learn.training.recipe import Recipe
+from hyseg_cli.learn.training.stages import Stage
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
 from hyseg_models.diagnostics import binned_means
 from hyseg_models.labels import pooled_shares

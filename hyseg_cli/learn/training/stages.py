@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.loading import Batch, require_batch
-from hyseg_cli.learn.recipe import Recipe
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix, Scores
+from hyseg_cli.learn.training.batches import Batch, require_batch
+from hyseg_cli.learn.training.recipe import Recipe
 from hyseg_models import HySeg
 
 

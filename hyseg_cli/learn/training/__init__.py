@@ -1,0 +1,1 @@
+"""Training: batches, stages, callbacks, checkpoints and diagnostics."""
