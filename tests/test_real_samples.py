@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.design import read_design
+from hyseg_cli.sampling.design import read_design
 
 LABELS = [
     "labels_cdl/2021_30m_cdls.tif",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.mcnemar import McNemar
 from hyseg_cli.messages import Report
+from hyseg_cli.sampling.mcnemar import McNemar
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows.evaluate_samples import SampleEvaluation, examine
 

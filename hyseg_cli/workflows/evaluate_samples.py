@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
-from hyseg_cli.geo.points import read_points
-from hyseg_cli.geo.population import Ints, Population, PopulationReader
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.learn.design import SampleDesign
-from hyseg_cli.learn.sampling import Z_95, Estimate, Estimates, count_labels, estimate
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
+from hyseg_cli.sampling.design import SampleDesign
+from hyseg_cli.sampling.estimates import Z_95, Estimate, Estimates, count_labels, estimate
+from hyseg_cli.sampling.points import read_points
+from hyseg_cli.sampling.population import Ints, Population, PopulationReader
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas

@@ -8,10 +8,10 @@ from typing import Any
 from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.classes.style import LEGEND_TAG
 from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, class_styles
-from hyseg_cli.geo.population import CLASS_TYPES
 from hyseg_cli.geo.raster.facts import RasterFacts
 from hyseg_cli.legend import format_color
 from hyseg_cli.messages import Report
+from hyseg_cli.sampling.population import CLASS_TYPES
 from hyseg_cli.workflows.info_scene import raster_lines, row
 from hyseg_cli.workflows.legend_text import legend_line
 

@@ -13,18 +13,24 @@ import pyproj
 
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
-from hyseg_cli.geo.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
-from hyseg_cli.geo.points import write_points
-from hyseg_cli.geo.population import Floats, Population, PopulationReader, crs_of, pixel_centres
 from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
-from hyseg_cli.learn.allocation import allocate, count_for, default_minimum, expected_se
-from hyseg_cli.learn.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.quantity import Quantity
+from hyseg_cli.sampling.allocation import allocate, count_for, default_minimum, expected_se
+from hyseg_cli.sampling.design import DesignPoint, DesignStratum, SampleDesign, design_path
+from hyseg_cli.sampling.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
+from hyseg_cli.sampling.points import write_points
+from hyseg_cli.sampling.population import (
+    Floats,
+    Population,
+    PopulationReader,
+    crs_of,
+    pixel_centres,
+)
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings, parse_expectation
 from hyseg_cli.workflows.outputs import require_free
 

@@ -12,12 +12,12 @@ import pyproj
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.classes.styles import ClassStyle, name_of
-from hyseg_cli.geo.points import ID_FIELD, Floats, LabelledPoints, reproject
-from hyseg_cli.geo.population import Ints, Population
 from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.learn.design import SampleDesign, design_path, read_design
-from hyseg_cli.learn.sampling import Stratum
 from hyseg_cli.messages import Report
+from hyseg_cli.sampling.design import SampleDesign, design_path, read_design
+from hyseg_cli.sampling.estimates import Stratum
+from hyseg_cli.sampling.points import ID_FIELD, Floats, LabelledPoints, reproject
+from hyseg_cli.sampling.population import Ints, Population
 
 UNKNOWN = -(2**40)
 """Stands for no stratum and no class; no raster can hold it."""

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.learn.design import read_design
+from hyseg_cli.sampling.design import read_design
 
 NAMES = {0: "water", 1: "land", 2: "road", 3: "building", 4: "vegetation"}
 

@@ -5,9 +5,9 @@ import pytest
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.draw import Spacing, draw_pixels, in_pixels, on_ground
-from hyseg_cli.geo.population import PopulationReader
 from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.sampling.draw import Spacing, draw_pixels, in_pixels, on_ground
+from hyseg_cli.sampling.population import PopulationReader
 
 
 def reader_of(path, strata=None, **options):

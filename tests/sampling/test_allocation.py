@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.learn.allocation import allocate, count_for, default_minimum, expected_se
+from hyseg_cli.sampling.allocation import allocate, count_for, default_minimum, expected_se
 
 # Olofsson et al. 2014, section 5.1.1: deforestation, gain, stable forest, stable non-forest.
 PIXELS = np.array([200_000, 150_000, 3_200_000, 6_450_000])

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyproj
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.population import (
+from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.sampling.population import (
     Floats,
     Ints,
     Population,
@@ -25,7 +26,6 @@ from hyseg_cli.geo.population import (
     crs_of,
     pixel_centres,
 )
-from hyseg_cli.geo.raster.raster import Scene
 
 TRIES_PER_POINT = 50
 """Pixels looked at for each point that must keep a distance, before giving up."""

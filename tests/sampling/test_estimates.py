@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.learn.sampling import Estimate, Stratum, count_labels, estimate
+from hyseg_cli.sampling.estimates import Estimate, Stratum, count_labels, estimate
 
 M2_PER_HA = 10_000
 

@@ -1,0 +1,1 @@
+"""Accuracy and area from a sample: population, design, draw, points and estimates."""
