@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.quantity import Quantity
-from hyseg_cli.settings.check import check, check_report, check_suffix
+from hyseg_cli.settings.checks import check, check_report, check_suffix
+from hyseg_cli.settings.quantity import Quantity
 
 EXPECTED_ACCURACY = 0.8
 """User's accuracy of a class of which nothing else is expected."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyseg_cli.settings.check import check
+from hyseg_cli.settings.checks import check
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX
 from hyseg_cli.geo.raster import object_storage
 from hyseg_cli.geo.raster.object_storage import PREFIX, is_remote
 from hyseg_cli.geo.suffixes import OWN_SUFFIXES
-from hyseg_cli.settings.check import check
+from hyseg_cli.settings.checks import check
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.scene_list import Job
 

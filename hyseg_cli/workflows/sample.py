@@ -19,7 +19,6 @@ from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
-from hyseg_cli.quantity import Quantity
 from hyseg_cli.sampling.allocation import allocate, count_for, default_minimum, expected_se
 from hyseg_cli.sampling.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.sampling.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
@@ -31,6 +30,7 @@ from hyseg_cli.sampling.population import (
     crs_of,
     pixel_centres,
 )
+from hyseg_cli.settings.quantity import Quantity
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings, parse_expectation
 from hyseg_cli.workflows.outputs import require_free
 
