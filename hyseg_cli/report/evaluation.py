@@ -23,14 +23,14 @@ from hyseg_cli.report.page import render
 from hyseg_cli.report.provenance import Provenance, Source, crs_name, describe_map, describe_model
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings
-from hyseg_cli.workflows import evaluation_tables as tables
-from hyseg_cli.workflows.evaluate_samples import SampleEvaluation, in_ha
-from hyseg_cli.workflows.gallery import Gallery, Picture, WorstPlace
+from hyseg_cli.workflows.evaluate import tables
+from hyseg_cli.workflows.evaluate.pictures import Gallery, Picture, WorstPlace
+from hyseg_cli.workflows.evaluate.samples import SampleEvaluation, in_ha
 from hyseg_cli.workflows.outputs import write_text
 
 if TYPE_CHECKING:
     # It loads torch, which nothing here needs.
-    from hyseg_cli.workflows.calibrate import Calibration
+    from hyseg_cli.workflows.evaluate.calibrate import Calibration
 
 ERRORS = Palette(("the same class", "another class"), ((184, 191, 199), (200, 16, 46)))
 COUNTED = ("b0_error", "b1_error")

@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hyseg_cli.legend import format_color
-from hyseg_cli.workflows.evaluation_tables import format_score
+from hyseg_cli.workflows.evaluate.tables import format_score
 
 
 def render(template: str, **values: object) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from hyseg_cli.learn.scores.comparison import Comparison
 from hyseg_cli.learn.scores.evaluation import Evaluation
 from hyseg_cli.report.page import format_count, format_percent
-from hyseg_cli.workflows.evaluate_samples import SampleEvaluation
-from hyseg_cli.workflows.evaluation_tables import format_score
+from hyseg_cli.workflows.evaluate.samples import SampleEvaluation
+from hyseg_cli.workflows.evaluate.tables import format_score
 
 
 def of_evaluation(evaluation: Evaluation) -> Iterator[str]:

@@ -12,7 +12,7 @@ from workflows.evaluating import numbers, run
 from hyseg_cli.cli.group import cli
 from hyseg_cli.messages import Silence
 from hyseg_cli.settings.evaluate import EvaluateSettings
-from hyseg_cli.workflows import evaluate as workflow
+from hyseg_cli.workflows.evaluate import run as workflow
 
 # ---- comparison -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.model.card import digest_of
-from hyseg_cli.workflows.calibrate import _own_model
+from hyseg_cli.workflows.evaluate.calibrate import _own_model
 from hyseg_models.cost import Cost, PartCost
 
 

@@ -142,12 +142,12 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
     with console() as report:
         if samples is not None:
             if samples.other is not None:
-                from hyseg_cli.workflows.compare_samples import compare_maps
+                from hyseg_cli.workflows.evaluate.compare_samples import compare_maps
 
                 both = compare_maps(samples, samples.other, report)
                 print_result(json.dumps(both.to_dict()) if as_json else both.to_table())
                 return
-            from hyseg_cli.workflows import evaluate_samples
+            from hyseg_cli.workflows.evaluate import samples as evaluate_samples
 
             estimates = evaluate_samples.run(samples, report)
             if samples.report is not None:
@@ -157,16 +157,16 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
             print_result(json.dumps(estimates.to_dict()) if as_json else estimates.to_table())
             return
         with loading():
-            from hyseg_cli.workflows import evaluate as workflow
-            from hyseg_cli.workflows import evaluation_tables as tables
-            from hyseg_cli.workflows.gallery import Gallery
+            from hyseg_cli.workflows.evaluate import run as workflow
+            from hyseg_cli.workflows.evaluate import tables
+            from hyseg_cli.workflows.evaluate.pictures import Gallery
 
         settings = EvaluateSettings(**options)
         gallery = None if settings.report is None else Gallery()
         result = workflow.run(settings, report, gallery)
         calibration = None
         if probabilities is not None:
-            from hyseg_cli.workflows import calibrate
+            from hyseg_cli.workflows.evaluate import calibrate
 
             calibration = calibrate.run(probabilities, report)
     if settings.report is not None and gallery is not None:

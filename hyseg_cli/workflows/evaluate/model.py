@@ -37,9 +37,9 @@ from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
-from hyseg_cli.workflows.evaluated_maps import own_legend
-from hyseg_cli.workflows.evaluation_protocol import merging_of, patches_of, protocol_of, warn_of
-from hyseg_cli.workflows.gallery import Gallery
+from hyseg_cli.workflows.evaluate.maps import own_legend
+from hyseg_cli.workflows.evaluate.pictures import Gallery
+from hyseg_cli.workflows.evaluate.protocol import merging_of, patches_of, protocol_of, warn_of
 
 Channels = npt.NDArray[np.uint8]
 

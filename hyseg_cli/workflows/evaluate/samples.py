@@ -20,15 +20,15 @@ from hyseg_cli.sampling.estimates import Z_95, Estimate, Estimates, count_labels
 from hyseg_cli.sampling.points import read_points
 from hyseg_cli.sampling.population import Ints, Population, PopulationReader
 from hyseg_cli.settings.sample import SampleEvaluationSettings
-from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas
-from hyseg_cli.workflows.sample_units import (
+from hyseg_cli.workflows.evaluate.sample_units import (
     SampleUnits,
     find_design,
     pixels_of,
     reference_classes,
     sort_out,
 )
+from hyseg_cli.workflows.outputs import require_free
+from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas
 
 
 @dataclass(frozen=True)

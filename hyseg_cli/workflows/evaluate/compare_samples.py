@@ -12,7 +12,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.messages import Report
 from hyseg_cli.sampling.mcnemar import McNemar
 from hyseg_cli.settings.sample import SampleEvaluationSettings
-from hyseg_cli.workflows.evaluate_samples import SampleEvaluation, examine
+from hyseg_cli.workflows.evaluate.samples import SampleEvaluation, examine
 
 
 @dataclass(frozen=True)

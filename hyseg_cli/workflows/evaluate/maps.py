@@ -20,7 +20,7 @@ from hyseg_cli.learn.scores.seams import TileLines, tile_lines_of
 from hyseg_cli.legend import Legend
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.settings.evaluate import EvaluateSettings
-from hyseg_cli.workflows.evaluation_protocol import merging_of, protocol_of
+from hyseg_cli.workflows.evaluate.protocol import merging_of, protocol_of
 
 
 @dataclass(frozen=True)

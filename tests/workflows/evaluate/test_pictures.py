@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyseg_cli.learn.scores.patches import PatchGrid
-from hyseg_cli.workflows.gallery import Gallery
+from hyseg_cli.workflows.evaluate.pictures import Gallery
 
 
 def show(gallery, reference, maps, *, side=64, name="scene", photo=None):

@@ -14,9 +14,9 @@ from hyseg_cli.learn.scores.evaluation import Evaluation
 from hyseg_cli.learn.scores.tally import Tally, count_patch
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
-from hyseg_cli.workflows.evaluated_maps import EvaluatedMaps, open_maps
-from hyseg_cli.workflows.evaluation_protocol import patches_of, warn_of
-from hyseg_cli.workflows.gallery import Gallery
+from hyseg_cli.workflows.evaluate.maps import EvaluatedMaps, open_maps
+from hyseg_cli.workflows.evaluate.pictures import Gallery
+from hyseg_cli.workflows.evaluate.protocol import patches_of, warn_of
 from hyseg_cli.workflows.outputs import require_free
 
 CACHE_MIB = 256
@@ -42,7 +42,7 @@ def run(
         require_free(settings.report, overwrite=settings.overwrite, flag="--report")
     if not settings.maps:
         # Only this way needs torch, which takes seconds and 300 MiB to load.
-        from hyseg_cli.workflows.evaluated_model import evaluate_model
+        from hyseg_cli.workflows.evaluate.model import evaluate_model
 
         return evaluate_model(settings, report, gallery)
     with ExitStack() as stack:
