@@ -37,12 +37,12 @@ def info(ctx: click.Context, /, *, as_json: bool, stac: bool, **options: Any) ->
     model.
     """
     with loading():
-        from hyseg_cli.workflows import info as workflow
+        from hyseg_cli.workflows.info import run as workflow
 
     settings = InfoSettings(**options)
     with console() as report:
         if stac:
-            from hyseg_cli.workflows import model_item
+            from hyseg_cli.workflows.info import model_stac as model_item
 
             print_result(json.dumps(model_item.run(settings), indent=2, allow_nan=False))
             return

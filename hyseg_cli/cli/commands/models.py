@@ -25,7 +25,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def list_(*, as_json: bool) -> None:
     """List names, classes, bands, resolution and files."""
-    from hyseg_cli.workflows import models as workflow
+    from hyseg_cli.workflows.info import models as workflow
 
     found = workflow.run()
     print_result(json.dumps(found.to_dict()) if as_json else found.to_text())
@@ -37,7 +37,7 @@ def list_(*, as_json: bool) -> None:
 def show(*, model: Path, as_json: bool) -> None:
     """Tell what MODEL is, a name or a file: what `hyseg info` tells of it."""
     with loading():
-        from hyseg_cli.workflows.info import describe_model
+        from hyseg_cli.workflows.info.run import describe_model
 
     result = describe_model(model)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
@@ -47,6 +47,6 @@ def show(*, model: Path, as_json: bool) -> None:
 @click.argument("model", type=FILE, required=False)
 def path(*, model: Path | None) -> None:
     """Print the file of MODEL; without it, the folders that names are looked for in."""
-    from hyseg_cli.workflows.models import paths_of
+    from hyseg_cli.workflows.info.models import paths_of
 
     print_result("\n".join(str(found) for found in paths_of(model)))

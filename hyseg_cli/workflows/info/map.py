@@ -12,8 +12,8 @@ from hyseg_cli.geo.raster.facts import RasterFacts
 from hyseg_cli.legend import format_color
 from hyseg_cli.messages import Report
 from hyseg_cli.sampling.population import CLASS_TYPES
-from hyseg_cli.workflows.info_scene import raster_lines, row
-from hyseg_cli.workflows.legend_text import legend_line
+from hyseg_cli.workflows.info.legend_text import legend_line
+from hyseg_cli.workflows.info.scene import raster_lines, row
 
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",

@@ -19,7 +19,7 @@ from hyseg_cli.geo.output.stac import (
 from hyseg_cli.learn.model.card import ModelCard, digest_of
 from hyseg_cli.learn.model.locate import SUFFIX
 from hyseg_cli.settings.info import InfoSettings
-from hyseg_cli.workflows.info import ModelInfo, describe_model, model_meant
+from hyseg_cli.workflows.info.run import ModelInfo, describe_model, model_meant
 
 Json = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""What `hyseg info` and `hyseg models` do."""
