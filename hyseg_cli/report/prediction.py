@@ -15,8 +15,8 @@ from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_levels, dr
 from hyseg_cli.report.page import format_count, format_percent, render
 from hyseg_cli.report.provenance import Provenance, Row, Source, crs_name, describe_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.documents import FinishedMap, Look, look_at
 from hyseg_cli.workflows.outputs import write_text
+from hyseg_cli.workflows.predict.outputs import FinishedMap, Look, look_at
 
 PICTURE_SIDE = 1600
 """Pixels of the longer side of a picture at most; smaller scenes are shown pixel by pixel."""

@@ -123,9 +123,9 @@ def map_with_hyseg(*, whole: bool) -> Any:
 
     from hyseg_cli.geo.output.work_folder import WorkFolder
     from hyseg_cli.settings.predict import PredictSettings
-    from hyseg_cli.workflows.mapper import Mapper
-    from hyseg_cli.workflows.mapping import merge
-    from hyseg_cli.workflows.scene_list import list_jobs
+    from hyseg_cli.workflows.predict.jobs import list_jobs
+    from hyseg_cli.workflows.predict.mapper import Mapper
+    from hyseg_cli.workflows.predict.mapping import merge
 
     class Fake:
         classes = 3

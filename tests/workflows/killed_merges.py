@@ -21,7 +21,7 @@ import torch
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.tiling import units
-from hyseg_cli.workflows import predict as _  # noqa: F401 - loaded once, before the forks
+from hyseg_cli.workflows.predict import run as _  # noqa: F401 - loaded once, before the forks
 
 CHANGES = ("replace", "rename", "unlink", "rmdir", "fsync")
 

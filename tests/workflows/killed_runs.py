@@ -15,7 +15,7 @@ import torch
 from hyseg_cli.geo.tiling import units
 from hyseg_cli.messages import Silence
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows import predict
+from hyseg_cli.workflows.predict import run as predict
 
 
 def start(settings: PredictSettings) -> int:

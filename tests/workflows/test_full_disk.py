@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.tiling import units
-from hyseg_cli.workflows import mapping_plan
+from hyseg_cli.workflows.predict import plan as mapping_plan
 
 
 def fill(folder: Path, left: int) -> Path:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import HysegError
-from hyseg_cli.workflows import documents
+from hyseg_cli.workflows.predict import outputs as documents
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_map_gets_its_name_after_the_documents(scene, tmp_path, predict, mon
 def test_a_run_that_was_killed_between_document_and_map_goes_on(
     scene, tmp_path, predict, monkeypatch
 ):
-    from hyseg_cli.workflows import mapping
+    from hyseg_cli.workflows.predict import mapping
 
     out, preview = tmp_path / "map.tif", tmp_path / "preview.png"
 

@@ -22,7 +22,7 @@ from hyseg_cli.errors import StateMismatchError
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling import units
-from hyseg_cli.workflows import mapper
+from hyseg_cli.workflows.predict import mapper
 
 TILES = ("--tile-size", "64", "--overlap", "32")
 

@@ -218,7 +218,7 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     stopped goes on when it is started again.
     """
     with loading():
-        from hyseg_cli.workflows import predict as workflow
+        from hyseg_cli.workflows.predict import run as workflow
 
     settings = PredictSettings(**options)
     write_page = None

@@ -13,7 +13,7 @@ from hyseg_cli.geo.output.sidecar import (
     sidecar_of_classes,
     sidecar_of_shares,
 )
-from hyseg_cli.workflows.mapping_plan import Output, Plan
+from hyseg_cli.workflows.predict.plan import Output, Plan
 
 
 def files_beside(plan: Plan, output: Output, cog: Path, tally: Tally) -> dict[Path, str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hyseg_cli.workflows.mapper import Mapper
-    from hyseg_cli.workflows.mapping_plan import Plan
+    from hyseg_cli.workflows.predict.mapper import Mapper
+    from hyseg_cli.workflows.predict.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import write_bytes
-from hyseg_cli.workflows.scene_list import Job
+from hyseg_cli.workflows.predict.jobs import Job
+from hyseg_cli.workflows.predict.plan import Plan
 
 PREVIEW_SIDE = 900
 """Pixels of the longer side of each picture of a preview."""

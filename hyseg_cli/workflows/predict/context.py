@@ -14,7 +14,7 @@ from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, unwritable
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.scene_list import Job
+from hyseg_cli.workflows.predict.jobs import Job
 
 VRT_NAME = "context.vrt"
 SHIFT_TO_TELL = 0.01

@@ -28,7 +28,7 @@ from hyseg_cli.geo.output.stac import (
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.legend import NODATA_ID
-from hyseg_cli.workflows.mapping_plan import Output, Plan
+from hyseg_cli.workflows.predict.plan import Output, Plan
 
 Json = dict[str, Any]
 

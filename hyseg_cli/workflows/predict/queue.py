@@ -13,12 +13,12 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.documents import WritePage
-from hyseg_cli.workflows.mapper import Planner
-from hyseg_cli.workflows.predict_result import SceneResult
-from hyseg_cli.workflows.scene_list import Job, is_single
-from hyseg_cli.workflows.scene_run import SceneRun, in_work, look_at
-from hyseg_cli.workflows.sharing import MapTask, made_absolute, open_crew, tasks_of
+from hyseg_cli.workflows.predict.jobs import Job, is_single
+from hyseg_cli.workflows.predict.mapper import Planner
+from hyseg_cli.workflows.predict.outputs import WritePage
+from hyseg_cli.workflows.predict.result import SceneResult
+from hyseg_cli.workflows.predict.scene_run import SceneRun, in_work, look_at
+from hyseg_cli.workflows.predict.sharing import MapTask, made_absolute, open_crew, tasks_of
 
 CORES_PER_MERGE = 4
 """Of this machine, for each scene whose outputs are made while others are mapped: a part of that

@@ -14,7 +14,7 @@ from hyseg_cli.geo.raster.object_storage import PREFIX, is_remote
 from hyseg_cli.geo.suffixes import OWN_SUFFIXES
 from hyseg_cli.settings.checks import check
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.scene_list import Job
+from hyseg_cli.workflows.predict.jobs import Job
 
 OUTPUTS = ("out", "confidence", "probabilities", "preview", "report")
 

@@ -16,8 +16,8 @@ from hyseg_cli.geo.output.shards import missing_units
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.units import Unit, stretches
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.mapper import Mapper, Planner
-from hyseg_cli.workflows.mapping_plan import Plan
+from hyseg_cli.workflows.predict.mapper import Mapper, Planner
+from hyseg_cli.workflows.predict.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.class_tally import Tally
 from hyseg_cli.legend import NODATA_ID
-from hyseg_cli.workflows.forecast import Forecast
-from hyseg_cli.workflows.mapping_plan import Plan
-from hyseg_cli.workflows.scene_list import Job
+from hyseg_cli.workflows.predict.forecast import Forecast
+from hyseg_cli.workflows.predict.jobs import Job
+from hyseg_cli.workflows.predict.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, unwritable
-from hyseg_cli.workflows.predict_result import SceneResult
+from hyseg_cli.workflows.predict.result import SceneResult
 
 
 def remembered(results: Iterable[SceneResult], path: Path | None) -> Iterator[SceneResult]:

@@ -15,15 +15,15 @@ from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.startup import loading
-from hyseg_cli.workflows.delivery import stage
-from hyseg_cli.workflows.documents import WritePage
-from hyseg_cli.workflows.forecast import forecast
-from hyseg_cli.workflows.predict_result import PredictResult, SceneResult
-from hyseg_cli.workflows.scene_context import seen_together
-from hyseg_cli.workflows.scene_list import Job, is_single, list_jobs, make_folders
-from hyseg_cli.workflows.scene_manifest import remembered
-from hyseg_cli.workflows.scene_mosaic import make_mosaic, require_mosaic_free
-from hyseg_cli.workflows.scene_run import (
+from hyseg_cli.workflows.predict.context import seen_together
+from hyseg_cli.workflows.predict.delivery import stage
+from hyseg_cli.workflows.predict.forecast import forecast
+from hyseg_cli.workflows.predict.jobs import Job, is_single, list_jobs, make_folders
+from hyseg_cli.workflows.predict.mosaic import make_mosaic, require_mosaic_free
+from hyseg_cli.workflows.predict.outputs import WritePage
+from hyseg_cli.workflows.predict.result import PredictResult, SceneResult
+from hyseg_cli.workflows.predict.scene_manifest import remembered
+from hyseg_cli.workflows.predict.scene_run import (
     clear_finished,
     in_work,
     look_at,
@@ -31,7 +31,7 @@ from hyseg_cli.workflows.scene_run import (
 )
 
 if TYPE_CHECKING:
-    from hyseg_cli.workflows.mapper import Mapper
+    from hyseg_cli.workflows.predict.mapper import Mapper
 
 
 def run(
@@ -102,7 +102,7 @@ def _map_together(
     write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     with loading():
-        from hyseg_cli.workflows.scene_queue import map_queue
+        from hyseg_cli.workflows.predict.queue import map_queue
 
     return map_queue(jobs, settings, report, write_page)
 
@@ -114,7 +114,7 @@ def _map_one_by_one(
     write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     with loading():
-        from hyseg_cli.workflows.mapper import Mapper
+        from hyseg_cli.workflows.predict.mapper import Mapper
 
     mapper = Mapper.load(settings)
     for job in jobs:

@@ -14,16 +14,16 @@ from hyseg_cli.geo.raster.fingerprint import files_of_raster
 from hyseg_cli.geo.tiling.units import Unit, share_of
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.delivery import deliver, require_absent
-from hyseg_cli.workflows.documents import FinishedMap, WritePage, write_documents
-from hyseg_cli.workflows.mapping import Publish, merge
-from hyseg_cli.workflows.mapping_plan import Plan
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
-from hyseg_cli.workflows.predict_result import SceneResult
-from hyseg_cli.workflows.scene_list import Job, is_single
+from hyseg_cli.workflows.predict.delivery import deliver, require_absent
+from hyseg_cli.workflows.predict.jobs import Job, is_single
+from hyseg_cli.workflows.predict.mapping import Publish, merge
+from hyseg_cli.workflows.predict.outputs import FinishedMap, WritePage, write_documents
+from hyseg_cli.workflows.predict.plan import Plan
+from hyseg_cli.workflows.predict.result import SceneResult
 
 if TYPE_CHECKING:
-    from hyseg_cli.workflows.mapper import Planner
+    from hyseg_cli.workflows.predict.mapper import Planner
 
 
 class SceneRun:

@@ -11,8 +11,8 @@ from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.learn.model.card import MODEL_TAG, ModelCard
 from hyseg_cli.learn.model.locate import SUFFIX, find_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.inspection import Inspection
-from hyseg_cli.workflows.scene_list import Job
+from hyseg_cli.workflows.predict.inspection import Inspection
+from hyseg_cli.workflows.predict.jobs import Job
 
 COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
 """Tags of a scene that hold for its map, too: what a pixel stands for, when it was taken."""

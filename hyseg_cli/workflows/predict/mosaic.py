@@ -25,7 +25,7 @@ from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
-from hyseg_cli.workflows.scene_list import Job
+from hyseg_cli.workflows.predict.jobs import Job
 
 
 def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:

@@ -23,14 +23,14 @@ from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.scores.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.inspection import Inspection
-from hyseg_cli.workflows.map_tags import map_tags
-from hyseg_cli.workflows.mapping_memory import (
+from hyseg_cli.workflows.predict.inspection import Inspection
+from hyseg_cli.workflows.predict.jobs import Job
+from hyseg_cli.workflows.predict.map_tags import map_tags
+from hyseg_cli.workflows.predict.mapping_memory import (
     bytes_for_rows,
     bytes_of_resampling,
     bytes_per_column,
 )
-from hyseg_cli.workflows.scene_list import Job
 
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
