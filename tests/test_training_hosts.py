@@ -14,7 +14,7 @@ from rasterio.features import shapes
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.model.weights import load_model
-from hyseg_cli.workflows import training_network
+from hyseg_cli.workflows.train import network as training_network
 from hyseg_models import preset
 
 SMALL = {

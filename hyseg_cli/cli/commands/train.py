@@ -220,8 +220,8 @@ from hyseg_cli.startup import loading
 def train(**options: Any) -> None:
     """Train a model on images with label rasters or polygons."""
     with loading():
-        from hyseg_cli.workflows import train as workflow
-        from hyseg_cli.workflows.train_plan import plan
+        from hyseg_cli.workflows.train import run as workflow
+        from hyseg_cli.workflows.train.dry_run import plan
 
     settings = TrainSettings(**options)
     with console() as report:

@@ -161,7 +161,7 @@ for name in ("rasterio", "torchgeo", "geopandas", "pyogrio"):
     sys.modules[name] = None
 from hyseg_cli.messages import Silence
 from hyseg_cli.settings.train import TrainSettings
-from hyseg_cli.workflows.train import run
+from hyseg_cli.workflows.train.run import run
 folder = Path(sys.argv[1])
 run(TrainSettings(images=folder, labels=folder, legend=folder / "legend.json",
     out=folder / "m.safetensors", preset="cpu_smoke", chip_size=64, prior_steps=1, steps=1,

@@ -9,8 +9,8 @@ import torch
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.training_network import start_network
-from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
+from hyseg_cli.workflows.train.network import start_network
+from hyseg_cli.workflows.train.scenes import TrainingScenes, open_training_scenes
 from hyseg_models import HySeg, segmentation_loss
 
 BYTES_PER_PARAMETER = 20

@@ -16,7 +16,7 @@ from hyseg_cli.learn.model.radiometry import Radiometry
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
-from hyseg_cli.workflows.training_scenes import TrainingScenes
+from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
 from hyseg_models.transfer import transfer_weights
 

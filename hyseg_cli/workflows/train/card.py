@@ -16,8 +16,8 @@ from hyseg_cli.learn.model.radiometry import Radiometry
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.train import TrainSettings
-from hyseg_cli.workflows.training_network import band_names
-from hyseg_cli.workflows.training_scenes import TrainingScenes
+from hyseg_cli.workflows.train.network import band_names
+from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import HySegConfig
 
 

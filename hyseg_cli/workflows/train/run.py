@@ -34,15 +34,15 @@ from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Report, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.run_folder import RunFolder
-from hyseg_cli.workflows.training_card import describe, metrics_of
-from hyseg_cli.workflows.training_network import (
+from hyseg_cli.workflows.train.card import describe, metrics_of
+from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
     share_encoder,
     start_network,
 )
-from hyseg_cli.workflows.training_scenes import TrainingScenes, open_training_scenes
+from hyseg_cli.workflows.train.run_folder import RunFolder
+from hyseg_cli.workflows.train.scenes import TrainingScenes, open_training_scenes
 from hyseg_models import IGNORE_ID, HySeg
 
 FINE_TUNING_RATE = 0.3
