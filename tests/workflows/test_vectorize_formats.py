@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 from workflows.vectorizing import read, run
 
 from hyseg_cli.geo.vector import features, formats
-from hyseg_cli.workflows import polygons
+from hyseg_cli.workflows.vectorize import polygons
 
 
 def by_place(features):

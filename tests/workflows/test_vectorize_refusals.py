@@ -17,7 +17,7 @@ from workflows.vectorizing import read, run
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.coverage import rings
-from hyseg_cli.workflows import polygons
+from hyseg_cli.workflows.vectorize import polygons
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
 @overwrite_option
 def vectorize(*, as_json: bool, **options: Any) -> None:
     """Turn MAP, a class raster of any size, into polygons without gaps or overlaps."""
-    from hyseg_cli.workflows import vectorize as workflow
+    from hyseg_cli.workflows.vectorize import run as workflow
 
     settings = VectorizeSettings(**options)
     with console() as report:

@@ -46,8 +46,8 @@ from hyseg_cli.geo.vector.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
-from hyseg_cli.workflows.minimum_unit import merge_below_unit
-from hyseg_cli.workflows.polygon_crs import as_projjson, as_wkt, crs_to_transform_to
+from hyseg_cli.workflows.vectorize.minimum_unit import merge_below_unit
+from hyseg_cli.workflows.vectorize.polygon_crs import as_projjson, as_wkt, crs_to_transform_to
 
 if TYPE_CHECKING:
     import pyproj

@@ -14,7 +14,7 @@ from hyseg_cli.startup import loading
 from hyseg_cli.workflows.outputs import require_free
 
 if TYPE_CHECKING:
-    from hyseg_cli.workflows.coverage import VectorizeResult
+    from hyseg_cli.workflows.vectorize.coverage import VectorizeResult
 
 
 def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
@@ -36,7 +36,7 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
                 simplify=settings.tolerance.value > 0,
                 check=settings.check,
             )
-            from hyseg_cli.workflows.coverage import vectorize_map
+            from hyseg_cli.workflows.vectorize.coverage import vectorize_map
 
         # Kernels that are not there yet are waited for where they are called.
         result = vectorize_map(settings, report, writer)

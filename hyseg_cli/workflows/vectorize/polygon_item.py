@@ -24,7 +24,7 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text
 
 if TYPE_CHECKING:
-    from hyseg_cli.workflows.coverage import VectorizeResult
+    from hyseg_cli.workflows.vectorize.coverage import VectorizeResult
 
 
 def write_polygon_item(scene: Scene, settings: VectorizeSettings, result: VectorizeResult) -> Path:

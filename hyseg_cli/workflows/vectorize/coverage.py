@@ -21,7 +21,7 @@ from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
-from hyseg_cli.workflows.polygons import PolygonJob
+from hyseg_cli.workflows.vectorize.polygons import PolygonJob
 
 CACHE_MIB = 64
 """A strip of 256 rows is half a block row: the other half must still be there for the next. This
@@ -84,7 +84,7 @@ def vectorize_map(
             move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
         result = VectorizeResult(files, summary, styles, merged, proof)
         if settings.stac:
-            from hyseg_cli.workflows.polygon_item import write_polygon_item
+            from hyseg_cli.workflows.vectorize.polygon_item import write_polygon_item
 
             files.append(write_polygon_item(scene, settings, result))
         return result

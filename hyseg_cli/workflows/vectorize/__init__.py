@@ -1,0 +1,1 @@
+"""What `hyseg vectorize` does."""
