@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hyseg_models.backbones import WeightsUnavailableError
+    from hyseg_models.blocks.backbones import WeightsUnavailableError
     from hyseg_models.hyseg import HySeg, HySegOutput, build
     from hyseg_models.losses import segmentation_loss
 else:
@@ -33,7 +33,7 @@ else:
     _HOMES = {
         "HySeg": "hyseg_models.hyseg",
         "HySegOutput": "hyseg_models.hyseg",
-        "WeightsUnavailableError": "hyseg_models.backbones",
+        "WeightsUnavailableError": "hyseg_models.blocks.backbones",
         "build": "hyseg_models.hyseg",
         "segmentation_loss": "hyseg_models.losses",
     }

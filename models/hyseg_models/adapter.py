@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from hyseg_models.blocks.layers import zeroed
 from hyseg_models.config import HeadConfig
 from hyseg_models.das import DAS
-from hyseg_models.layers import zeroed
 from hyseg_models.pyramid import Guide
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_models.backbones import Backbone, build_backbone
-from hyseg_models.layers import norm2d, size_of, upsample
+from hyseg_models.blocks.backbones import Backbone, build_backbone
+from hyseg_models.blocks.layers import norm2d, size_of, upsample
 from hyseg_models.prior_config import PriorConfig
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.adapter import PyramidAdapter
-from hyseg_models.backbones import Backbone, build_backbone
+from hyseg_models.blocks.backbones import Backbone, build_backbone
+from hyseg_models.blocks.layers import in_single
 from hyseg_models.condition import Condition
 from hyseg_models.config import IGNORE_ID, HeadConfig, HySegConfig
 from hyseg_models.das import DAS
@@ -18,7 +19,6 @@ from hyseg_models.hosts.d2ls import D2LSDecoder
 from hyseg_models.hosts.dcswin import DCSwinDecoder
 from hyseg_models.hosts.unetformer import UNetFormerDecoder
 from hyseg_models.labels import decode, pooled_shares
-from hyseg_models.layers import in_single
 from hyseg_models.meanflow import MeanFlowLoss
 from hyseg_models.meanstruct import MeanStruct
 from hyseg_models.pyramid import Guide, PriorPyramid, empty_guides

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hyseg_models.layers import in_single
+from hyseg_models.blocks.layers import in_single
 from hyseg_models.prior_config import ObjectiveConfig, TimeConfig
 
 

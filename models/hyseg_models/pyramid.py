@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from hyseg_models.blocks.layers import zeroed
 from hyseg_models.config import PyramidConfig
-from hyseg_models.layers import zeroed
 
 MIN_VALID_SHARE = 0.25
 """A cell with less of its area valid than this counts as empty."""

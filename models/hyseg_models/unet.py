@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyseg_models.blocks.layers import norm2d, zeroed
 from hyseg_models.condition import Condition
-from hyseg_models.layers import norm2d, zeroed
 from hyseg_models.prior_config import PriorConfig
 
 

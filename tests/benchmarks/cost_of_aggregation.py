@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hyseg_models.neighbourhood import aggregate
+from hyseg_models.blocks.neighbourhood import aggregate
 from models import oracles
 
 BATCH, CHANNELS, KERNEL, SIDE = 2, 64, 7, 128

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hyseg_models.attention import SelfAttention2d
+from hyseg_models.blocks.attention import SelfAttention2d
 from hyseg_models.config import AttentionConfig, HeadConfig, P2AConfig, PyramidConfig
 from hyseg_models.das import DAS
 from hyseg_models.pyramid import Guide, PriorPyramid

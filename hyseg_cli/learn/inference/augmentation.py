@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_models.symmetry import SYMMETRIES, turned, turned_back
+from hyseg_models.blocks.symmetry import SYMMETRIES, turned, turned_back
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class View:
     """One way to look: a magnification, then a symmetry of the square."""
 
     symmetry: int = 0
-    """A number of `hyseg_models.symmetry`."""
+    """A number of `hyseg_models.blocks.symmetry`."""
     scale: float = 1.0
     """Magnification; the size is rounded to what the network's stride divides."""
 

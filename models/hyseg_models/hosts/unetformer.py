@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from hyseg_models.das import DAS
-from hyseg_models.hosts import Decoded
-from hyseg_models.layers import (
+from hyseg_models.blocks.layers import (
     conv_norm_act,
     merge_windows,
     separable_conv,
@@ -23,6 +21,8 @@ from hyseg_models.layers import (
     split_windows,
     upsample,
 )
+from hyseg_models.das import DAS
+from hyseg_models.hosts import Decoded
 from hyseg_models.pyramid import Guide
 
 

@@ -57,7 +57,9 @@ def aggregate(
         (B, C, H, W).
     """
     if backend == "triton":
-        from hyseg_models.neighbourhood_triton import TritonAggregate  # not on every platform
+        from hyseg_models.blocks.neighbourhood_triton import (
+            TritonAggregate,  # not on every platform
+        )
 
         fused: Tensor = TritonAggregate.apply(values, weights, kernel, dilation)
         return fused

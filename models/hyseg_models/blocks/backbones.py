@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from hyseg_models.lsknet import LSKNET_SIZES, LSKNet
+from hyseg_models.blocks.lsknet import LSKNET_SIZES, LSKNet
 from hyseg_models.records import ConfigError
 
 

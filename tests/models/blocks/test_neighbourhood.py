@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyseg_models.neighbourhood import aggregate, neighbour_distances, neighbour_validity
+from hyseg_models.blocks.neighbourhood import aggregate, neighbour_distances, neighbour_validity
 from models import oracles
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def test_validity_counts_neighbours_inside_and_the_cell_itself():
 TRITON_CHECK = """
 import torch
 from models import oracles
-from hyseg_models.neighbourhood import aggregate
+from hyseg_models.blocks.neighbourhood import aggregate
 
 torch.manual_seed(0)
 for (batch, channels, height, width), kernel, dilation, dtype in (
