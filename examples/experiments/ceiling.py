@@ -30,7 +30,7 @@ from hyseg_cli.learn.scores.metrics import ConfusionMatrix
 from hyseg_cli.learn.training.modules import as_bytes
 from hyseg_cli.legend_files import read_legend
 from hyseg_models.blocks.neighbourhood import aggregate
-from hyseg_models.config import P2AConfig
+from hyseg_models.config.config import P2AConfig
 from hyseg_models.labels import pooled_shares
 from hyseg_models.p2a import P2A
 from hyseg_models.pyramid import cell_validity

@@ -7,9 +7,9 @@ take seconds, which reading a configuration does not need.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from hyseg_models.config import IGNORE_ID, HySegConfig
-from hyseg_models.presets import PRESET_NAMES, preset
-from hyseg_models.records import ConfigError
+from hyseg_models.config.config import IGNORE_ID, HySegConfig
+from hyseg_models.config.presets import PRESET_NAMES, preset
+from hyseg_models.config.records import ConfigError
 
 __all__ = [
     "IGNORE_ID",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import zeroed
-from hyseg_models.config import HeadConfig
+from hyseg_models.config.config import HeadConfig
 from hyseg_models.das import DAS
 from hyseg_models.pyramid import Guide
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.backbones import Backbone, build_backbone
 from hyseg_models.blocks.layers import norm2d, size_of, upsample
-from hyseg_models.prior_config import PriorConfig
+from hyseg_models.config.prior_config import PriorConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hyseg_models.config import HySegConfig
+from hyseg_models.config.config import HySegConfig
 from hyseg_models.das import DAS, Affinity, AffinityMessage
 from hyseg_models.hyseg import HySeg, build
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from hyseg_models.blocks.attention import SelfAttention2d
 from hyseg_models.blocks.layers import zeroed
 from hyseg_models.blocks.neighbourhood import aggregate
-from hyseg_models.config import HeadConfig
+from hyseg_models.config.config import HeadConfig
+from hyseg_models.config.records import ConfigError
 from hyseg_models.p2a import P2A, certainty
 from hyseg_models.pyramid import Guide
-from hyseg_models.records import ConfigError
 
 
 class DAS(nn.Module):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyseg_models.config import IGNORE_ID
+from hyseg_models.config.config import IGNORE_ID
 
 
 @dataclass(frozen=True)

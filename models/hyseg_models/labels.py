@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from hyseg_models.config import IGNORE_ID
-from hyseg_models.prior_config import PriorConfig
+from hyseg_models.config.config import IGNORE_ID
+from hyseg_models.config.prior_config import PriorConfig
 from hyseg_models.pyramid import MIN_VALID_SHARE
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyseg_models.config import IGNORE_ID
+from hyseg_models.config.config import IGNORE_ID
 from hyseg_models.hyseg import HySegOutput
 
 AUX_WEIGHT = 0.4

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hyseg_models.blocks.layers import in_single
-from hyseg_models.prior_config import ObjectiveConfig, TimeConfig
+from hyseg_models.config.prior_config import ObjectiveConfig, TimeConfig
 
 
 class Velocity(Protocol):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hyseg_models.blocks.backbones import Backbone
 from hyseg_models.blocks.symmetry import turned
 from hyseg_models.condition import Condition, ConditionEncoder
+from hyseg_models.config.prior_config import PriorConfig, SampleConfig
 from hyseg_models.labels import make_embedding, pooled_shares
 from hyseg_models.meanflow import (
     MeanFlowLoss,
@@ -21,7 +22,6 @@ from hyseg_models.meanflow import (
     sample,
 )
 from hyseg_models.noise import position_noise
-from hyseg_models.prior_config import PriorConfig, SampleConfig
 from hyseg_models.unet import PriorUNet
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import in_single
 from hyseg_models.blocks.neighbourhood import neighbour_distances, neighbour_validity
-from hyseg_models.config import P2AConfig
+from hyseg_models.config.config import P2AConfig
 
 
 class P2A(nn.Module):

@@ -10,7 +10,7 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import zeroed
-from hyseg_models.config import PyramidConfig
+from hyseg_models.config.config import PyramidConfig
 
 MIN_VALID_SHARE = 0.25
 """A cell with less of its area valid than this counts as empty."""

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hyseg_models.config import HySegConfig
+from hyseg_models.config.config import HySegConfig
 from hyseg_models.hyseg import HySeg, build
 
 Origin = int | None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import norm2d, zeroed
 from hyseg_models.condition import Condition
-from hyseg_models.prior_config import PriorConfig
+from hyseg_models.config.prior_config import PriorConfig
 
 
 class PriorUNet(nn.Module):

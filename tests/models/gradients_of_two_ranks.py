@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hyseg_models import build
+from hyseg_models.config.prior_config import ObjectiveConfig
 from hyseg_models.meanflow import Times, meanflow_loss
-from hyseg_models.prior_config import ObjectiveConfig
 
 BATCH = 4
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from hyseg_models.blocks.attention import SelfAttention2d
-from hyseg_models.config import AttentionConfig, HeadConfig, P2AConfig, PyramidConfig
+from hyseg_models.config.config import AttentionConfig, HeadConfig, P2AConfig, PyramidConfig
+from hyseg_models.config.records import ConfigError
 from hyseg_models.das import DAS
 from hyseg_models.pyramid import Guide, PriorPyramid
-from hyseg_models.records import ConfigError
 
 
 def guide(classes=4, size=(8, 10), batch=2):

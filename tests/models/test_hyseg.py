@@ -14,8 +14,8 @@ from hyseg_models import (
     preset,
     segmentation_loss,
 )
-from hyseg_models.config import P2AConfig
-from hyseg_models.prior_config import PriorNetConfig, SampleConfig, TimeConfig
+from hyseg_models.config.config import P2AConfig
+from hyseg_models.config.prior_config import PriorNetConfig, SampleConfig, TimeConfig
 
 HOSTS = ("dcswin-t", "lsknet-t", "d2ls", "unetformer-r34", "unetformer-r50")
 ABLATIONS = [n for n in PRESET_NAMES if n.startswith(("ablation", "control", "paper", "shared"))]

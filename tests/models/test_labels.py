@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hyseg_models.config import IGNORE_ID
+from hyseg_models.config.config import IGNORE_ID
 from hyseg_models.labels import AnalogLabels, DistanceLabels, decode
 
 

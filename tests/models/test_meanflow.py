@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyseg_models.config.prior_config import ObjectiveConfig, TimeConfig
 from hyseg_models.meanflow import (
     _central_difference,
     _jvp,
@@ -14,7 +15,6 @@ from hyseg_models.meanflow import (
     posterior_mean,
     sample,
 )
-from hyseg_models.prior_config import ObjectiveConfig, TimeConfig
 
 OPEN = ObjectiveConfig(fm_warmup=0.0, ramp=0.0)
 

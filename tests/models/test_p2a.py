@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hyseg_models.config import P2AConfig
+from hyseg_models.config.config import P2AConfig
 from hyseg_models.p2a import P2A
 
 

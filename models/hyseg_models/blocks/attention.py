@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import merge_windows, size_of, split_windows, zeroed
-from hyseg_models.config import AttentionConfig
+from hyseg_models.config.config import AttentionConfig
 
 # Added to the scores of cells without data: e^-30 of the weight of a usual cell, and still
 # finite, so that a tile without any data gives numbers and not NaN.

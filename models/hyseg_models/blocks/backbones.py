@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hyseg_models.blocks.lsknet import LSKNET_SIZES, LSKNet
-from hyseg_models.records import ConfigError
+from hyseg_models.config.records import ConfigError
 
 
 class WeightsUnavailableError(RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hyseg_models.records import require
+from hyseg_models.config.records import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyseg_models.config import HySegConfig
-from hyseg_models.records import ConfigError
+from hyseg_models.config.config import HySegConfig
+from hyseg_models.config.records import ConfigError
 
 Changes = dict[str, Any]
 

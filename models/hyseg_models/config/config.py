@@ -11,8 +11,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hyseg_models.prior_config import PriorConfig, SampleConfig
-from hyseg_models.records import build_record, require
+from hyseg_models.config.prior_config import PriorConfig, SampleConfig
+from hyseg_models.config.records import build_record, require
 
 IGNORE_ID = 255
 """Label value of pixels without a label: they carry no loss and no score."""

@@ -1,0 +1,1 @@
+"""What a network is made of: configurations, presets and their records."""
