@@ -31,9 +31,9 @@ from hyseg_cli.learn.training.modules import as_bytes
 from hyseg_cli.legend_files import read_legend
 from hyseg_models.blocks.neighbourhood import aggregate
 from hyseg_models.config.config import P2AConfig
+from hyseg_models.das.p2a import P2A
+from hyseg_models.das.pyramid import cell_validity
 from hyseg_models.labels import pooled_shares
-from hyseg_models.p2a import P2A
-from hyseg_models.pyramid import cell_validity
 
 PATH = click.Path(path_type=Path, exists=True)
 STRIDE, KERNEL = 4, 7

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hyseg_models.config.config import HySegConfig
-from hyseg_models.das import DAS, Affinity, AffinityMessage
+from hyseg_models.das.das import DAS, Affinity, AffinityMessage
 from hyseg_models.hyseg import HySeg, build
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyseg_models.config.config import IGNORE_ID
 from hyseg_models.config.prior_config import PriorConfig
-from hyseg_models.pyramid import MIN_VALID_SHARE
+from hyseg_models.das.pyramid import MIN_VALID_SHARE
 
 
 class LabelEmbedding(Protocol):

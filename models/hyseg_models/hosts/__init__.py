@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from hyseg_models.pyramid import Guide
+from hyseg_models.das.pyramid import Guide
 
 
 @dataclass(frozen=True)

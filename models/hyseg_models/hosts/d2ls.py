@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import size_of, upsample
+from hyseg_models.das.pyramid import Guide
 from hyseg_models.hosts import Decoded
-from hyseg_models.pyramid import Guide
 
 VARIANTS = 4
 BLOCKS = 3

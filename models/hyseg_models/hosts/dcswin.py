@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import conv_norm_act, separable_conv, size_of, upsample
+from hyseg_models.das.pyramid import Guide
 from hyseg_models.hosts import Decoded
-from hyseg_models.pyramid import Guide
 
 ATROUS_RATES = (6, 12)
 

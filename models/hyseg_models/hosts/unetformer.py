@@ -21,9 +21,9 @@ from hyseg_models.blocks.layers import (
     split_windows,
     upsample,
 )
-from hyseg_models.das import DAS
+from hyseg_models.das.das import DAS
+from hyseg_models.das.pyramid import Guide
 from hyseg_models.hosts import Decoded
-from hyseg_models.pyramid import Guide
 
 
 class UNetFormerDecoder(nn.Module):

@@ -11,8 +11,8 @@ from hyseg_models.blocks.layers import zeroed
 from hyseg_models.blocks.neighbourhood import aggregate
 from hyseg_models.config.config import HeadConfig
 from hyseg_models.config.records import ConfigError
-from hyseg_models.p2a import P2A, certainty
-from hyseg_models.pyramid import Guide
+from hyseg_models.das.p2a import P2A, certainty
+from hyseg_models.das.pyramid import Guide
 
 
 class DAS(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hyseg_models.config.config import P2AConfig
-from hyseg_models.p2a import P2A
+from hyseg_models.das.p2a import P2A
 
 
 def all_valid(height=8, width=8):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import zeroed
 from hyseg_models.config.config import HeadConfig
-from hyseg_models.das import DAS
-from hyseg_models.pyramid import Guide
+from hyseg_models.das.das import DAS
+from hyseg_models.das.pyramid import Guide
 
 
 class PyramidAdapter(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from hyseg_models.blocks.attention import SelfAttention2d
 from hyseg_models.config.config import AttentionConfig, HeadConfig, P2AConfig, PyramidConfig
 from hyseg_models.config.records import ConfigError
-from hyseg_models.das import DAS
-from hyseg_models.pyramid import Guide, PriorPyramid
+from hyseg_models.das.das import DAS
+from hyseg_models.das.pyramid import Guide, PriorPyramid
 
 
 def guide(classes=4, size=(8, 10), batch=2):
@@ -155,7 +155,7 @@ def test_a_message_that_tells_the_prior_brings_that_of_the_neighbours():
 
 
 def test_two_rings_share_one_row_and_have_one_middle():
-    from hyseg_models.p2a import P2A
+    from hyseg_models.das.p2a import P2A
 
     affinity = P2A(P2AConfig(kernel=3, dilations=(1, 2)))(
         torch.rand(1, 4, 9, 9), torch.ones(1, 1, 9, 9, dtype=torch.bool)
