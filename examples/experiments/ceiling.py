@@ -33,7 +33,7 @@ from hyseg_models.blocks.neighbourhood import aggregate
 from hyseg_models.config.config import P2AConfig
 from hyseg_models.das.p2a import P2A
 from hyseg_models.das.pyramid import cell_validity
-from hyseg_models.labels import pooled_shares
+from hyseg_models.prior.labels import pooled_shares
 
 PATH = click.Path(path_type=Path, exists=True)
 STRIDE, KERNEL = 4, 7

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.backbones import Backbone, build_backbone
 from hyseg_models.blocks.layers import in_single
-from hyseg_models.condition import Condition
 from hyseg_models.config.config import IGNORE_ID, HeadConfig, HySegConfig
 from hyseg_models.config.records import ConfigError
 from hyseg_models.das.adapter import PyramidAdapter
@@ -20,9 +19,10 @@ from hyseg_models.das.pyramid import Guide, PriorPyramid, empty_guides
 from hyseg_models.hosts.d2ls import D2LSDecoder
 from hyseg_models.hosts.dcswin import DCSwinDecoder
 from hyseg_models.hosts.unetformer import UNetFormerDecoder
-from hyseg_models.labels import decode, pooled_shares
-from hyseg_models.meanflow import MeanFlowLoss
-from hyseg_models.meanstruct import MeanStruct
+from hyseg_models.prior.condition import Condition
+from hyseg_models.prior.labels import decode, pooled_shares
+from hyseg_models.prior.meanflow import MeanFlowLoss
+from hyseg_models.prior.meanstruct import MeanStruct
 
 STRIDES = (4, 8, 16, 32)
 SIZE_MULTIPLE = STRIDES[-1]

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hyseg_models import build
 from hyseg_models.config.prior_config import ObjectiveConfig
-from hyseg_models.meanflow import Times, meanflow_loss
+from hyseg_models.prior.meanflow import Times, meanflow_loss
 
 BATCH = 4
 

@@ -19,10 +19,10 @@ from hyseg_cli.learn.scores.metrics import ConfusionMatrix
 from hyseg_cli.learn.training.recipe import Recipe
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
-from hyseg_models.diagnostics import binned_means
-from hyseg_models.labels import pooled_shares
-from hyseg_models.meanflow import MeanFlowLoss
-from hyseg_models.meanstruct import MeanStruct
+from hyseg_models.prior.diagnostics import binned_means
+from hyseg_models.prior.labels import pooled_shares
+from hyseg_models.prior.meanflow import MeanFlowLoss
+from hyseg_models.prior.meanstruct import MeanStruct
 
 
 class PriorStage(Stage):

@@ -13,9 +13,9 @@ from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
 from hyseg_cli.learn.training.modules import as_bytes, pooled_labels, prior_of
 from hyseg_models import HySeg
-from hyseg_models.condition import Condition
-from hyseg_models.diagnostics import reliability
-from hyseg_models.labels import decode
+from hyseg_models.prior.condition import Condition
+from hyseg_models.prior.diagnostics import reliability
+from hyseg_models.prior.labels import decode
 
 SEEDS = 4
 MANY_STEPS = 8

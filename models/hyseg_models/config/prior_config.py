@@ -91,7 +91,7 @@ class ObjectiveConfig:
     tangent: Literal["cond", "pred_v"] = "pred_v"
     """Direction of the JVP: the sampled velocity, or the network's own u(x_t, t, t)."""
     jvp: Literal["graph", "split_subset", "fd", "alpha"] = "split_subset"
-    """How du/dt is computed; see `hyseg_models.meanflow`."""
+    """How du/dt is computed; see `hyseg_models.prior.meanflow`."""
     fm_warmup: float = 0.1
     """Share of the training in which every sample has r = t."""
     ramp: float = 0.3

@@ -9,7 +9,7 @@ from hyseg_cli.learn.inference.augmentation import VIEWS, View
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_models.blocks.symmetry import SYMMETRIES, turned, turned_back
-from hyseg_models.noise import position_noise
+from hyseg_models.prior.noise import position_noise
 
 
 @pytest.mark.parametrize("symmetry", SYMMETRIES)

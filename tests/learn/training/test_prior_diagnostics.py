@@ -38,7 +38,7 @@ def knowing_network():
 
     class Pass(torch.nn.Module):
         def forward(self, image, valid, _pyramid):
-            from hyseg_models.condition import Condition
+            from hyseg_models.prior.condition import Condition
 
             pooled = torch.nn.functional.avg_pool2d(image[:, :1], 4)
             return Condition(pooled, torch.nn.functional.avg_pool2d(valid.float(), 4), {})

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hyseg_models.noise import position_noise
+from hyseg_models.prior.noise import position_noise
 
 
 def field(row, col, height, width, *, channels=3, seed=0):

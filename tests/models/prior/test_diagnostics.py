@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hyseg_models.diagnostics import (
+from hyseg_models.prior.diagnostics import (
     affinity_purity,
     binned_means,
     reliability,

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import norm2d, zeroed
-from hyseg_models.condition import Condition
 from hyseg_models.config.prior_config import PriorConfig
+from hyseg_models.prior.condition import Condition
 
 
 class PriorUNet(nn.Module):

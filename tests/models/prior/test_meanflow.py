@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyseg_models.config.prior_config import ObjectiveConfig, TimeConfig
-from hyseg_models.meanflow import (
+from hyseg_models.prior.meanflow import (
     _central_difference,
     _jvp,
     draw_times,

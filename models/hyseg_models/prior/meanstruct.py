@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.backbones import Backbone
 from hyseg_models.blocks.symmetry import turned
-from hyseg_models.condition import Condition, ConditionEncoder
 from hyseg_models.config.prior_config import PriorConfig, SampleConfig
-from hyseg_models.labels import make_embedding, pooled_shares
-from hyseg_models.meanflow import (
+from hyseg_models.prior.condition import Condition, ConditionEncoder
+from hyseg_models.prior.labels import make_embedding, pooled_shares
+from hyseg_models.prior.meanflow import (
     MeanFlowLoss,
     Times,
     draw_times,
@@ -21,8 +21,8 @@ from hyseg_models.meanflow import (
     posterior_mean,
     sample,
 )
-from hyseg_models.noise import position_noise
-from hyseg_models.unet import PriorUNet
+from hyseg_models.prior.noise import position_noise
+from hyseg_models.prior.unet import PriorUNet
 
 
 class MeanStruct(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hyseg_models.config.config import IGNORE_ID
-from hyseg_models.labels import AnalogLabels, DistanceLabels, decode
+from hyseg_models.prior.labels import AnalogLabels, DistanceLabels, decode
 
 
 def embedding(classes=5, smooth=0.0, beta=0.25):

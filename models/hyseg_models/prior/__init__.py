@@ -1,0 +1,1 @@
+"""The structure prior: MeanFlow, MeanStruct and its conditions."""
