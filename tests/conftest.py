@@ -19,8 +19,8 @@ from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import Legend

@@ -13,7 +13,7 @@ import pyproj
 
 from hyseg_cli.geo.raster.control import degrees
 from hyseg_cli.geo.raster.raster import Scene, to_map
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.comparison import Comparison, Difference
 from hyseg_cli.learn.scores.evaluation import Evaluation
 from hyseg_cli.report import wording

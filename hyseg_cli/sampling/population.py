@@ -21,7 +21,7 @@ from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Scene, to_map
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 
 Ints = npt.NDArray[np.int64]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise

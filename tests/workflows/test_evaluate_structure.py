@@ -7,7 +7,8 @@ import pytest
 import rasterio
 from workflows.evaluating import numbers, run
 
-from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.grid import TileGrid
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.seams import describe_tiles
 
 

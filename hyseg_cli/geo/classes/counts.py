@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 STRIP_PIXELS = 2**23
 """Pixels read at once at most, unless a row has more."""

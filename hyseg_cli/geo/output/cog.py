@@ -27,7 +27,7 @@ from hyseg_cli.geo.raster.control import GroundControl
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.suffixes import stale_files
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID, Legend
 
 BLOCK = 512

@@ -21,7 +21,7 @@ from affine import Affine
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.output.cog import srs_element
 from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 GDAL_TYPES = {
     "uint8": "Byte",

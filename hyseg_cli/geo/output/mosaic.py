@@ -19,8 +19,8 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.geo.raster.raster import Scene, one_line, open_dataset
-from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 
 BLOCK = 4096

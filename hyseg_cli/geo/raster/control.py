@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import RPCTransformer, from_gcps
 
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 Floats = npt.NDArray[np.float64]
 

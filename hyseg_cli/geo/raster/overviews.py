@@ -15,7 +15,7 @@ from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import Scene, one_line, open_dataset
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
 from hyseg_cli.geo.raster.thinned import read_thinned
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 CACHE_MIB = 64
 """Blocks that GDAL keeps: all that grows with a raster that has no overviews."""

@@ -21,7 +21,7 @@ from hyseg_cli.geo.raster.collar import find_collar
 from hyseg_cli.geo.raster.raster import Scene, is_remote, one_line, open_dataset
 from hyseg_cli.geo.raster.reflect import inner_part, mirror_edges, read_reflected
 from hyseg_cli.geo.raster.validity import AS_DECLARED, Validity, valid_pixels
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 REMOTE_OPTIONS = {
     "GDAL_HTTP_MAX_RETRY": "3",

@@ -16,7 +16,7 @@ import rasterio
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window as RasterWindow
 
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 CHUNK_COLS = 8192
 """Columns of blocks that are read at once, about; rows of blocks are read one by one."""

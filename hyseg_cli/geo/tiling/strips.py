@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hyseg_cli.geo.raster.reader import Pixels, SceneReader
-from hyseg_cli.geo.tiling.grid import Band, TileGrid, Window
+from hyseg_cli.geo.tiling.grid import Band, TileGrid
 from hyseg_cli.geo.tiling.units import Stretch
+from hyseg_cli.geo.window import Window
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.grid import TileGrid
+from hyseg_cli.geo.window import Window
 
 UNIT_PIXELS = 2**24
 """Pixels that a unit has, about: what is lost at most when a run is killed."""

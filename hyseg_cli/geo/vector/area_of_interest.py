@@ -15,7 +15,7 @@ from rasterio.warp import transform_bounds
 
 from hyseg_cli.errors import ElsewhereError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.raster.raster import Scene, to_map
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 
 def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float], flag: str) -> Window:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.balance import occurrence
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.model.quantiles import quantiles

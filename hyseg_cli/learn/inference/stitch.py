@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.blend import blend_weights
-from hyseg_cli.geo.tiling.grid import Band, TileGrid, Window
+from hyseg_cli.geo.tiling.grid import Band, TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import Stretch
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.accumulate import make_sums
 from hyseg_cli.legend import NODATA_ID
 

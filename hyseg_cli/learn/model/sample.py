@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 PLACES = 8
 """Windows along each side of the scene, whatever its size."""

@@ -12,7 +12,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
 from hyseg_cli.learn.data.label_sources import LabelSource
 from hyseg_cli.learn.scores.crosswalk import Crosswalk, Table

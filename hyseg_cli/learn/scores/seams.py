@@ -11,7 +11,8 @@ import numpy.typing as npt
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling.blend import blend_weights
-from hyseg_cli.geo.tiling.grid import Span, TileGrid, Window
+from hyseg_cli.geo.tiling.grid import Span, TileGrid
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.bootstrap import Interval, interval_of, resample_sums
 from hyseg_cli.learn.scores.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID

@@ -15,7 +15,7 @@ from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.classes.style import legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.learn.model.card import MODEL_TAG, digest_of, read_card
 from hyseg_cli.learn.model.locate import find_model, is_built_in, is_path

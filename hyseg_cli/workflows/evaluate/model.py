@@ -12,9 +12,10 @@ from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import Pixels
-from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import whole_scene
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair

@@ -8,7 +8,7 @@ from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.raster.validity import Validity
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.contract import Contract, match
 from hyseg_cli.learn.model.shift import Shift, measure_shift

@@ -12,7 +12,7 @@ from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.object_storage import PREFIX, exists, is_remote
 from hyseg_cli.geo.raster.raster import Scene, is_utf8
 from hyseg_cli.geo.suffixes import STAC_SUFFIX, STYLE_SUFFIXES
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.settings.checks import check, check_report, check_suffix
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs

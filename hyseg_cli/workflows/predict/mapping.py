@@ -25,9 +25,9 @@ from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.heap import give_back_freed
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
-from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import Stretch, Unit, stretches
+from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.predict.beside import files_beside
 from hyseg_cli.workflows.predict.map_item import map_item

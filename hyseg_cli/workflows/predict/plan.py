@@ -16,9 +16,10 @@ from hyseg_cli.geo.output.cog import MapSpec
 from hyseg_cli.geo.raster.fingerprint import fingerprint_of_raster
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling import units as cut
-from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid, Window
+from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.units import Unit, cut_units
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.scores.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend

@@ -10,8 +10,8 @@ from rio_cogeo.cogeo import cog_validate
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_units, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.window import Window
 
 CUSTOM_WKT = CRS.from_proj4(
     "+proj=laea +lat_0=47.3 +lon_0=8.1 +x_0=20 +y_0=30 +ellps=bessel +units=m"

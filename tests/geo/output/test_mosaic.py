@@ -16,7 +16,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.output import mosaic as joining
 from hyseg_cli.geo.output.mosaic import Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 SIZE = 0.5
 LEFT, TOP = 500_000.0, 5_400_000.0

@@ -11,7 +11,7 @@ from scipy import ndimage
 from hyseg_cli.geo.raster.collar import MIN_CELL, _flood_from_edge, find_collar
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 
 def collar_of(image, block=(64, 64)):

@@ -11,7 +11,7 @@ from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.raster import thinned
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 
 def test_images_are_averaged_and_classes_are_picked(write_raster):

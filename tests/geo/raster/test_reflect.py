@@ -8,7 +8,7 @@ from hyseg_cli.geo.raster.reflect import (
     read_reflected,
     reflected_positions,
 )
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 
 @given(size=st.integers(2, 40), before=st.integers(0, 39), after=st.integers(0, 39))

@@ -9,7 +9,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.raster.validity import AS_DECLARED, Validity
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid, Window
+from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
+from hyseg_cli.geo.window import Window
 
 sizes = st.integers(1, 400)
 phases = st.tuples(st.integers(-1000, 10**7), st.integers(-1000, 10**7))

@@ -3,9 +3,10 @@ import pytest
 
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import whole_scene
+from hyseg_cli.geo.window import Window
 
 
 @pytest.mark.parametrize("size", [(300, 130), (1, 90), (64, 1), (513, 70)])

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyseg_cli.geo.tiling import units as module
-from hyseg_cli.geo.tiling.grid import TileGrid, Window
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.units import cut_units, share_of, stretches, whole_scene
+from hyseg_cli.geo.window import Window
 
 
 @st.composite

@@ -9,8 +9,8 @@ import shapely
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.geo.tiling.grid import Window
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest
+from hyseg_cli.geo.window import Window
 
 
 @pytest.fixture

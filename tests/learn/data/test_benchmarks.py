@@ -6,7 +6,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.benchmarks import (
     BENCHMARKS,
     POTSDAM_TILES,

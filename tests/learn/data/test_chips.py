@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.chips import MAX_CLASS_SHARE, Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.labelled_scene import open_pairs

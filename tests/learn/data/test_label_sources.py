@@ -9,7 +9,7 @@ from rasterio.warp import Resampling, reproject
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import RasterLabels, VectorLabels
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs

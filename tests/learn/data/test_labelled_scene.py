@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.legends import legend_of_labels

@@ -3,7 +3,7 @@ import pytest
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.reflect import read_reflected
-from hyseg_cli.geo.tiling.grid import Window
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.chips import Augmentation, TrainingChips
 from hyseg_cli.learn.data.split import GUARD_PX, SceneView, split_scene
