@@ -85,7 +85,7 @@ FOLDERS = (
     "scenes_oam",
     "scenes_za_ngi",
 )
-"""Folders whose rasters stand for the makes that users bring; the others are there to learn from."""
+"""Folders whose rasters stand for what users bring; the others are there to learn from."""
 
 
 def open_quietly(path):

@@ -1,1 +1,1 @@
-"""The command line: the group of commands, shared options, exit codes, and one module for each command."""
+"""The command line: commands, shared options, environment and exit codes."""

@@ -1,1 +1,1 @@
-"""What is written: the work folder of a run, shards, cloud-optimised maps, mosaics and side-cars."""
+"""What is written: work folders, shards, cloud-optimised maps, mosaics and sidecars."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.window import Window
 
 ALIGNMENT = 32
 """Tiles start and are sized in multiples of this on the noise grid, the coarsest network stride."""

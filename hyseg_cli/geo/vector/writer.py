@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from hyseg_cli.geo.vector.layers import Layer
 
 # What this process can import the other must find too, and nothing from the working directory.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from hyseg_cli.geo.vector.writer_process import main; main()"
+_START = """
+import sys
+sys.path[:] = sys.argv[1:]
+from hyseg_cli.geo.vector.writer_process import main
+main()
+"""
 
 
 class LayerWriter:
