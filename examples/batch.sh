@@ -1,9 +1,9 @@
 #!/bin/sh
 # Map every scene of a folder that has no map yet and make polygons of the maps; for cron.
 #   batch.sh SCENES MAPS [OPTIONS OF PREDICT...]
-# Ends with 0 if all is done, 6 if some scenes failed (they are tried again next time), 75 if
-# another run is at work, and otherwise with the code of what failed. A run that is stopped or
-# killed goes on when it is started again.
+# Exits with 0 if everything is done, 6 if some scenes failed (the next run tries them again), 75 if
+# another run is active, and otherwise with the code of the command that failed. Run it again to
+# continue after a stop.
 set -u
 
 if [ $# -lt 2 ]; then
@@ -14,12 +14,12 @@ scenes=$1 maps=$2
 shift 2
 mkdir -p "$maps" || exit 1
 
-# The folder is a lock that the shell can take: mkdir does both at once or fails. Who was killed
-# left a number that no process has.
+# The folder is a lock: mkdir checks and creates it in one step. A run that was killed leaves the
+# number of a process that no longer exists.
 lock=$maps/.batch.lock
 if ! mkdir "$lock" 2>/dev/null; then
     if kill -0 "$(cat "$lock/pid" 2>/dev/null || echo x)" 2>/dev/null; then
-        echo "another run is at work in $maps" >&2
+        echo "another run is active in $maps" >&2
         exit 75
     fi
     echo "clearing the lock of a run that was killed" >&2
@@ -32,7 +32,7 @@ trap 'exit 143' TERM
 hyseg predict "$scenes" --out "$maps" --skip-existing --json "$@" > "$maps/summary.json"
 code=$?
 case $code in
-    0 | 6) ;; # all mapped, or all but some: the summary tells which and why
+    0 | 6) ;; # all mapped, or all but some: the summary says which and why
     *) exit "$code" ;;
 esac
 

@@ -17,7 +17,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 SIDE = 128
-"""Pixels shown, from the middle of the map."""
+"""Side of the part of the map that is shown, in pixels, from its middle."""
 
 
 def draw(land_cover: Path, polygons: Path, picture: Path) -> None:
@@ -39,7 +39,7 @@ def draw(land_cover: Path, polygons: Path, picture: Path) -> None:
         edgecolor="black",
         linewidth=0.6,
     )
-    polygon_axis.set_title(f"{polygons.name}: polygons that share their edges")
+    polygon_axis.set_title(f"{polygons.name}: polygons that share edges")
     for axis in (raster_axis, polygon_axis):
         axis.set(xlim=(left, right), ylim=(bottom, top))
         axis.set_axis_off()
@@ -47,7 +47,7 @@ def draw(land_cover: Path, polygons: Path, picture: Path) -> None:
 
 
 def main() -> None:
-    """Draw what the command line names."""
+    """Draw the files named on the command line."""
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     draw(*map(Path, sys.argv[1:]))

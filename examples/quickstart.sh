@@ -26,7 +26,7 @@ hyseg train --images "$demo/images/east.tif" --labels "$demo/labels/east.tif" \
     --legend "$demo/legend.json" --out "$demo/small.safetensors" \
     --config "$here/quickstart.toml" --overwrite
 
-say "Mapping the western scene, which it has not seen, and drawing it beside its map"
+say "Mapping the western scene, which the network has not seen, and drawing it beside its map"
 hyseg predict "$demo/images/west.tif" --model "$demo/small.safetensors" \
     --out "$demo/west.tif" --preview "$demo/west.png" --overwrite
 
@@ -38,7 +38,7 @@ hyseg vectorize "$demo/west.tif" --out "$demo/west.gpkg" \
     --mmu 25px --smooth --simplify 1px --overwrite
 
 say "Mapping the same scene with the built-in model"
-# A drawn landscape is not what that model knows: this shows the command, not its quality.
+# That model does not know drawn landscapes: this shows the command, not the quality of its maps.
 hyseg predict "$demo/images/west.tif" --out "$demo/landcover.tif" --overwrite
 
 say "Drawing the map beside its polygons"

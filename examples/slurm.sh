@@ -1,10 +1,10 @@
 #!/bin/sh
-# Map scenes with a SLURM array, a GPU for each part, then make the maps in one more job.
+# Map scenes with a SLURM array job, one GPU per part, then make the maps in one more job.
 #   PARTS=16 sh slurm.sh SCENES MAPS [OPTIONS OF PREDICT...]
-# SCENES is a scene, a folder or @LIST; MAPS is a file for one scene, else a folder; both lie on
-# storage that all nodes share. Options of sbatch, such as the partition and the time limit, go
-# into SBATCH_FLAGS. A part that is stopped or killed goes on when it is queued again, and so does
-# everything when this is run again.
+# SCENES is a scene, a folder or @LIST; MAPS is a file for one scene, otherwise a folder; both must
+# be on storage that all nodes share. Put options of sbatch, such as the partition and the time
+# limit, into SBATCH_FLAGS. A part that is stopped or killed continues when it is queued again. Run
+# this again to continue everything.
 #SBATCH --job-name=hyseg
 #SBATCH --requeue
 #SBATCH --cpus-per-task=8
@@ -24,7 +24,7 @@ case ${HYSEG_STEP:-submit} in
             --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$@"
         ;;
     merge)
-        # Whatever is missing is told, scene by scene.
+        # Reports what is missing, scene by scene.
         exec hyseg predict "$scenes" --out "$maps" --merge "$@"
         ;;
     submit)

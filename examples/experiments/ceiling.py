@@ -1,12 +1,12 @@
-"""How much an affinity could give a network that is done, before anything learns to use it.
+"""How much a trained network could gain from an affinity, before anything learns to use it.
 
     python ceiling.py --host host.safetensors --prior full.safetensors
         --data dubai/ --scene "Tile 2" --legend ../dubai.legend.json
 
 The class scores of a trained network are passed along affinities that P2A makes of the labels
 (nothing can be better), of the prior, of that prior turned upside down, of the network's own
-probabilities, and of nothing at all. What the labels give is the room that a prior has; what the
-prior gives over itself upside down is what it knows of the image.
+probabilities, and of nothing at all. The gain from the labels is the most that a prior could give.
+The prior's gain over its upside-down self is due to what it knows of the image.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHIP = 512
 
 @dataclass(frozen=True)
 class Seen:
-    """A chip, and what the two networks say of it."""
+    """A chip and the outputs of the two networks for it."""
 
     labels: Tensor
     """int64 (1, H, W)."""
@@ -62,7 +62,7 @@ class Seen:
         return self.logits.shape[1]
 
     def shares(self) -> Tensor:
-        """The labels as class probabilities (1, N, h, w); all alike where nothing is labelled."""
+        """The labels as class probabilities (1, N, h, w); uniform where nothing is labelled."""
         shares, weight = pooled_shares(self.labels, self.classes, STRIDE)
         return torch.where(weight > 0, shares, 1.0 / self.classes)
 

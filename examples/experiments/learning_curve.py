@@ -1,9 +1,9 @@
-"""How many polygons it takes: a model taught, and one trained anew, with ever more of them.
+"""How many polygons it takes: fine-tune a model, and train one from scratch, with more and more.
 
     python learning_curve.py --scene "dubai/Tile 3" --legend ../dubai.legend.json --out curve/
 
 The scene should be one that the model has not seen. Polygons are drawn on two of its images; the
-others are measured on. What was done before is not done again.
+others are used for measuring. Finished steps are not repeated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RECIPES = {
     "all of the way": [*_TAUGHT, "--blend", "1"],
     "anew": ["--prior-steps", "60", "--steps", "150"],
 }
-"""As short as a patient user would have it on a CPU; all but the last go on from the model."""
+"""As long as a patient user would wait on a CPU; all but the last start from the model."""
 CHIPS = ["--chip-size", "128", "--batch-size", "4"]
 UNTAUGHT = "as it is"
 
@@ -52,7 +52,7 @@ def main(
     polygons: tuple[int, ...],
     seeds: tuple[int, ...],
 ) -> None:
-    """Train and measure with ever more polygons, and print a table."""
+    """Train and measure with more and more polygons, and print a table."""
     place = PolygonScene(out / "scene", read_legend(legend), DRAWN_ON)
     place.write(scene)
     runs = [(way, count, seed) for seed in seeds for way in RECIPES for count in polygons]
@@ -85,7 +85,7 @@ def _trained(
 ) -> dict[str, object]:
     file = place.draw(count, seed)
     target = out / f"{way.replace(' ', '_')}_{count}_{seed}.safetensors"
-    # Measured once, at the end: the images that are measured on choose nothing.
+    # Measured once, at the end, so that the measured images do not choose the model.
     _hyseg(
         "train", "--images", str(place.drawn), "--labels", str(file), "--class-field", "kind",
         "--legend", str(legend), "--val-images", str(place.rest), "--val-labels",

@@ -23,7 +23,7 @@ class Row:
     name: str
     preset: str
     prior: str
-    """`own`, `encoder`, `none`, or the name of the row whose model is taken over."""
+    """`own`, `encoder`, `none`, or the name of the row whose model is used."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Plan:
     against: str
     """The row that the others are compared with."""
     size: str
-    """Preset that is laid under those of the rows."""
+    """Preset on which those of the rows are based."""
     seeds: tuple[int, ...]
     train: dict[str, int | float | str]
     """Options of `hyseg train`, without their dashes."""
@@ -87,7 +87,7 @@ class Run:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the network takes the labels for its prior."""
+        """Whether the network uses the labels as its prior."""
         return _config(self.preset).head.prior == "gt"
 
     @property
@@ -101,7 +101,7 @@ class Run:
         return Run(self.plan, row, self.split, self.seed)
 
     def settings(self) -> dict[str, object]:
-        """All that decides the result."""
+        """Everything that determines the result."""
         return {
             "preset": self.preset,
             "config": _config(self.preset).to_dict(),

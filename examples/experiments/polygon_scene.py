@@ -1,4 +1,4 @@
-"""An unseen scene as somebody has it who draws polygons: some images with them, others without."""
+"""An unseen scene as a user prepares it: some images with polygons, others without."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PolygonScene:
     folder: Path
     legend: Legend
     drawn_on: tuple[int, ...]
-    """Images that polygons are drawn on; the others are measured on."""
+    """Images on which polygons are drawn; the others are used for measuring."""
 
     @property
     def drawn(self) -> Path:
@@ -62,7 +62,7 @@ class PolygonScene:
             _write(self.truth / f"{number}.tif", labels[None], place, 255)
 
     def draw(self, count: int, seed: int) -> Path:
-        """Draw polygons: pieces of what one sees around random points, the classes in turn.
+        """Draw polygons: parts of the regions around random points, the classes in turn.
 
         The first ones are the same whatever the count. Returns the file.
         """
@@ -103,7 +103,7 @@ def _write(path: Path, array: npt.NDArray[np.uint8], place: Affine, nodata: int 
 def _piece(
     labels: npt.NDArray[np.uint8], transform: Affine, row: int, col: int
 ) -> shapely.Geometry:
-    """Outline of what is connected to a pixel, is of its class and not far from it."""
+    """Outline of the pixels connected to a pixel that have its class and lie near it."""
     down, across = np.indices(labels.shape)
     near = np.hypot(down - row, across - col) < RADIUS_PX
     pieces, _ = label((labels == labels[row, col]) & near)

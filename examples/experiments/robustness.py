@@ -1,4 +1,4 @@
-"""What a model makes of scenes that look other than those of its training.
+"""How well a model maps scenes that look different from those of its training.
 
     python robustness.py --data dubai/ --scene "Tile 2" --legend ../dubai.legend.json
 

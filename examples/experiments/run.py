@@ -1,4 +1,4 @@
-"""Train and measure every row of an experiment; what was done before is not done again."""
+"""Train and measure every row of an experiment; finished runs are not repeated."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def carry_out(bench: Bench, run: Run) -> None:
 
 
 def _prior_of(bench: Bench, run: Run) -> Path | None:
-    """The model file that the run starts from, trained if it is not there."""
+    """The model file that the run starts from, trained if it does not exist."""
     if run.row.prior == NONE:
         return None
     if run.row.prior not in (OWN, ENCODER):
@@ -147,12 +147,12 @@ def _measure(bench: Bench, model: Path, scene: str) -> dict[str, object]:
     arguments = ["--images", where, "--labels", where, "--model", str(model), "--structure"]
     arguments += ["--reference-legend", str(bench.legend)]
     scores: dict[str, object] = json.loads(_hyseg("evaluate", *arguments, "--json", *bench.options))
-    # Where things lay is of no use to others.
+    # Paths on this machine are of no use to others.
     return {key: value for key, value in scores.items() if key not in ("name", "reference")}
 
 
 def _hyseg(*arguments: str) -> str:
-    """What a command prints; its failure, which it has told of, ends the experiment."""
+    """The output of a command. If it fails, it has printed why, and the experiment ends."""
     command = [sys.executable, "-m", "hyseg_cli", *arguments]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)  # noqa: S603
     if done.returncode:

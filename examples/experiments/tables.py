@@ -23,7 +23,7 @@ Measured = dict[str, Any]
 def mean_iou(run: Measured) -> float:
     """Mean IoU, in points, of the pixels of all scenes that were held out.
 
-    NaN for a network that is given the labels: no map is made with it.
+    NaN for a network that is given the labels, because it makes no map.
     """
     if not run["scenes"]:
         return math.nan
@@ -79,7 +79,7 @@ def table(plan: Plan, folder: Path) -> Iterator[str]:
 
 
 def table_by_split(plan: Plan, folder: Path, row: str) -> Iterator[str]:
-    """Lines of Markdown: what a row reaches on each split, by class, means over the seeds.
+    """Lines of Markdown: the scores of a row on each split, by class, as means over the seeds.
 
     Raises:
         click.UsageError: If nothing of this row has been run.
@@ -128,12 +128,12 @@ def _scores(run: Measured) -> Scores:
 
 
 def accuracy(run: Measured) -> float:
-    """Share of right pixels of all scenes that were held out, in points."""
+    """Percentage of correct pixels of all scenes that were held out."""
     return 100.0 * float(_scores(run).overall_accuracy)
 
 
 def _done(plan: Plan, folder: Path) -> dict[tuple[str, str, int], Measured]:
-    """The runs that are there, by row, split and seed."""
+    """The finished runs, by row, split and seed."""
     return {
         (run.row.name, run.split, run.seed): values
         for run in plan.runs()
@@ -147,7 +147,7 @@ def _read(folder: Path, run: Run) -> Measured | None:
 
 
 def _spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean ± standard deviation; the latter only where there are two values or more."""
+    """Mean ± standard deviation; the latter only if there are two or more values."""
     mean = statistics.fmean(values)
     if math.isnan(mean):
         return "n/a"
