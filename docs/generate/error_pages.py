@@ -11,35 +11,17 @@ PLACEHOLDER = re.compile(r"<!-- errors: (\w+) (\w+) -->")
 """Where the page wants the errors of an exit code about a subject."""
 
 SUBJECTS = {
-    "typed": (
-        "commands", "options", "environment", "settings", "quantity", "geo.grid", "learn.device",
-        "learn.processes", "learn.views",
-    ),
-    "scenes": (
-        "geo.scene", "geo.reading", "geo.validity", "geo.bands", "geo.neighbours", "geo.place",
-        "geo.shapes", "geo.picture", "geo.draw", "learn.contract", "learn.pictures",
-        "workflows.scene_list", "workflows.scene_context", "workflows.mapping",
-    ),
-    "models": (
-        "learn.card", "learn.weights", "learn.infer", "learn.stage", "workflows.training_network",
-        "workflows.evaluated_model", "hyseg_models",
-    ),
-    "labels": (
-        "legend", "legend_files", "learn.label_sources", "learn.labels", "learn.legends",
-        "learn.class_sources", "learn.crosswalk", "learn.pairs", "learn.scenes", "learn.survey",
-        "learn.benchmarks", "geo.names", "workflows.training_scenes", "workflows.train",
-    ),
-    "points": (
-        "geo.points", "geo.population", "learn.design", "learn.sampling", "learn.allocation",
-        "workflows.sample", "workflows.compare_samples", "workflows.evaluate_samples",
-    ),
+    "typed": ("cli", "settings", "geo.tiling"),
+    "models": ("learn.model", "learn.inference", "hyseg_models"),
     "written": (
-        "geo.work", "geo.writer", "geo.features", "geo.formats", "geo.symbology",
-        "learn.checkpoint", "learn.gallery", "learn.callbacks", "learn.interruption", "learn.fit",
-        "workflows.outputs", "workflows.run_folder",
+        "geo.output", "geo.vector", "learn.training", "workflows.outputs",
+        "workflows.predict.delivery", "workflows.train.run_folder",
     ),
+    "labels": ("legend", "learn.data", "learn.scores", "geo.classes", "workflows.train"),
+    "scenes": ("geo.raster", "workflows.predict"),
+    "points": ("sampling", "workflows.sample"),
 }  # fmt: skip
-"""By the beginning of the name of the module that raises; all else is about maps."""
+"""By the room that raises, the first that matches; all else is about maps."""
 REST = "maps"
 
 
