@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
+from hyseg_cli.geo.atomic import replacing
 
 
 def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
@@ -76,10 +77,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         HysegError: If it cannot be written; what was there before is left as it is.
     """
-    temporary = path.with_name(path.name + ".partial")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise HysegError(
             f"{path} cannot be written ({error.strerror})",

@@ -9,7 +9,6 @@ import errno
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.classes.style import LEGEND_TAG, category_element, color_table
-from hyseg_cli.geo.output.shelf import sync
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, unwritable
 from hyseg_cli.geo.raster.control import GroundControl
 from hyseg_cli.geo.raster.gdal import gdal_env
@@ -155,27 +154,10 @@ def put_in_place(
         for path, text in beside.items():
             waiting = cog.with_name(path.name)
             waiting.write_text(text, encoding="utf-8")
-            _move(waiting, path)
-        _move(cog, out)
-        sync(out.parent)
+            move(waiting, path)
+        move(cog, out)
     except WRITE_ERRORS as error:
         raise unwritable(out, error) from error
-
-
-def _move(file: Path, out: Path) -> None:
-    """Rename a file; an output on another file system than the work folder is copied there."""
-    try:
-        file.replace(out)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        copy = out.with_name(f".{out.name}.part")  # a run that was killed left the same name
-        try:
-            shutil.copyfile(file, copy)
-            sync(copy)
-            copy.replace(out)
-        finally:
-            copy.unlink(missing_ok=True)
 
 
 def vrt_xml(spec: MapSpec, sources: list[Source], folder: Path, first_band: int = 1) -> str:

@@ -6,13 +6,13 @@ and for what is not complete; what others are to find lies in storage.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.raster import object_storage
 
 AT_ONCE = 8
@@ -67,8 +67,7 @@ class FolderShelf:
 
     def keep(self, file: Path, name: str) -> None:
         """Give a file its name."""
-        file.replace(self._folder / name)
-        sync(self._folder)
+        move(file, self._folder / name)
 
     def create(self, file: Path, name: str) -> bool:
         """Give a file its name; who calls holds the lock, so nobody else does."""
@@ -128,12 +127,3 @@ class ObjectShelf:
 
     def _fetch(self, name: str) -> None:
         object_storage.download(self.place + name, self._folder / name)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

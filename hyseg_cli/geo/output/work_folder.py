@@ -7,6 +7,9 @@ Its states follow each other: a manifest says what is computed; `finishing` list
 are about to get their names, which are the run's own from then on; `finished` says that they all
 have them, and what is left of the folder is rubbish.
 
+A run that nobody goes on with, such as that of a mosaic or of polygons, borrows the folder as
+scratch: under the same lock, without a manifest, and only if no unfinished run needs it.
+
 What is complete is kept on a shelf: the folder itself, or object storage if the output goes there.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -27,7 +31,7 @@ from rasterio._err import CPLE_BaseError  # closing a file raises it bare
 from rasterio.errors import RasterioError
 
 from hyseg_cli.errors import HysegError, StateMismatchError
-from hyseg_cli.geo.output.shelf import FolderShelf, ObjectShelf, Shelf, sync
+from hyseg_cli.geo.output.shelf import FolderShelf, ObjectShelf, Shelf
 
 SUFFIX = ".hyseg"
 MANIFEST = "manifest.json"
@@ -138,6 +142,39 @@ class WorkFolder:
             with suppress(OSError):  # it is not empty, or gone already
                 self.path.rmdir()
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Use the folder for files that no later run goes on with; they go in the end.
+
+        Yields:
+            The folder, which is empty but for its lock.
+
+        Raises:
+            StateMismatchError: If another run is at work, or left computed parts to go on with.
+            HysegError: If the folder cannot be made.
+        """
+        with self.locked():
+            self.require_unneeded()
+            try:
+                self._clear_here()
+                yield self.path
+            finally:
+                self._clear_here()
+                self.remove()
+
+    def require_unneeded(self) -> None:
+        """Refuse to take a folder whose parts an unfinished run would go on with.
+
+        Raises:
+            StateMismatchError: If it holds such parts.
+        """
+        if self.is_finished or not self.has_shards or self._shelf.read_text(MANIFEST) is None:
+            return
+        raise StateMismatchError(
+            f"{self.place} holds the unfinished work of another run that writes {self.out.name}",
+            hint="Finish that run, delete the folder, or choose another name for the output.",
+        )
+
     def settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
         """Agree on what the work in this folder is.
 
@@ -177,7 +214,6 @@ class WorkFolder:
             self._shelf.remove(self._shelf.names())
         with self._temporary(MANIFEST) as path:
             path.write_text(json.dumps(settled, indent=1), encoding="utf-8")
-            sync(path)
             is_first = self._shelf.create(path, MANIFEST)
         # Locks keep the parts of one machine apart; another may have been faster.
         return False if is_first else self._settle(settled, resume=True)
@@ -213,7 +249,6 @@ class WorkFolder:
         shelf = FolderShelf(self.path) if here else self._shelf
         with self._temporary(name) as temporary:
             yield temporary
-            sync(temporary)
             shelf.keep(temporary, name)
 
     @contextmanager
@@ -231,8 +266,11 @@ class WorkFolder:
     def _clear_here(self) -> None:
         """Throw away what is in the folder itself, but not the locks."""
         for entry in self.path.iterdir():
-            if entry.suffix != ".lock":
-                entry.unlink()
+            if entry.is_dir():
+                # Of a run that fails another process may be writing here for one more moment.
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.suffix != ".lock":
+                entry.unlink(missing_ok=True)
 
     def clear_temporary(self) -> None:
         """Throw away what killed runs left half-written; only while no other run is at work."""

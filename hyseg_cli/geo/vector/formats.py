@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
         for path in replaced:
             path.unlink()
         for part in sorted(work.iterdir(), key=lambda path: path.name in main):
-            part.replace(folder / part.name)
+            move(part, folder / part.name)
     except OSError as error:
         raise HysegError(
             f"{folder}: the layer cannot be put there ({error})",

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import replacing
 from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, card_text, digest_of, opened, unusable
 from hyseg_models import HySeg, build
 
@@ -83,21 +84,18 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        # safetensors keeps what it creates from others; what is there already stays as it is.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            # safetensors keeps what it creates from others; what is there already stays as it is.
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise HysegError(
             f"{path}: the model cannot be written ({error})",
             hint="Check the folder's permissions and the free space.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _stored(tensor: Tensor, *, half: bool) -> Tensor:

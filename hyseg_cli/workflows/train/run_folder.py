@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError
+from hyseg_cli.geo.atomic import replacing
 from hyseg_cli.settings.train import TrainSettings
 
 MANIFEST = "run.json"
@@ -47,7 +48,8 @@ class RunFolder:
                 return
             self._remove_earlier()
             self.path.mkdir()
-            manifest.write_text(json.dumps(own, indent=1), encoding="utf-8")
+            with replacing(manifest) as temporary:
+                temporary.write_text(json.dumps(own, indent=1), encoding="utf-8")
         except (OSError, ValueError) as error:
             raise HysegError(
                 f"{self.path}: the run folder cannot be used ({error})",
