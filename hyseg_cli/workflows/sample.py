@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyproj
 
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import Scene, open_scene
@@ -234,8 +234,9 @@ def _describe(
 def _write(out: Path, design_file: Path, design: SampleDesign, *, overwrite: bool) -> None:
     """Write points and design by temporary names: both are there, or neither."""
     try:
-        with tempfile.TemporaryDirectory(prefix=out.name + ".", dir=out.parent) as folder:
-            work = Path(folder)
+        with WorkFolder(out).scratch() as folder:
+            work = folder / "layer"
+            work.mkdir()
             x = np.array([point.x for point in design.points.values()])
             y = np.array([point.y for point in design.points.values()])
             write_points(work / out.name, x, y, pyproj.CRS.from_wkt(design.crs))

@@ -114,12 +114,16 @@ def _without_place_warning() -> Iterator[None]:
 
 
 def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
-    """Write a class raster on the grid of a scene, with its colours, under its name at once.
+    """Write a class raster on the grid of a scene, with its colours.
+
+    Args:
+        source: The classes.
+        scene: The raster that they come from.
+        out: The file, which is not complete before this returns.
 
     Raises:
         HysegError: If it cannot be written.
     """
-    temporary = out.with_name(out.name + ".tmp")
     by_mask = source.no_class == MASKED
     try:
         with open_dataset(scene.path) as model:
@@ -129,7 +133,7 @@ def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
             _without_place_warning(),
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
             rasterio.open(
-                temporary,
+                out,
                 "w",
                 driver="GTiff",
                 height=source.height,
@@ -157,11 +161,8 @@ def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
             file.update_tags(**scene.tags)
             if colors is not None:
                 file.write_colormap(1, colors)
-        temporary.replace(out)
     except (OSError, RasterioError) as error:
         raise HysegError(
             f"{out}: the raster cannot be written ({error})",
             hint="Check the folder's permissions and the free space.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

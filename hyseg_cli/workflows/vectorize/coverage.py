@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.vector.features import Summary
-from hyseg_cli.geo.vector.formats import move_into_place
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.legend_files import read_legend
 from hyseg_cli.messages import Report
@@ -70,38 +70,21 @@ def vectorize_map(
     with (
         gdal_env(CACHE_MIB),
         RasterRows(scene) as raster,
-        _work_folder(settings.out) as work,
-        _work_folder(settings.sieve_out) if settings.sieve_out else nullcontext() as sieve_work,
+        WorkFolder(settings.out).scratch() as work,
+        WorkFolder(settings.sieve_out).scratch() if settings.sieve_out else nullcontext() as sieved,
     ):
         job = PolygonJob(settings, scene, styles, report, writer, work)
         source, regions, merged = job.find_regions(raster)
         if len(regions) == 0:
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
-        if settings.sieve_out is not None and sieve_work is not None:
-            write_rows(source, scene, sieve_work / settings.sieve_out.name)
+        if settings.sieve_out is not None and sieved is not None:
+            write_rows(source, scene, sieved / settings.sieve_out.name)
         files, summary, proof = job.write(source, regions)
-        if settings.sieve_out is not None and sieve_work is not None:
-            move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
+        if settings.sieve_out is not None and sieved is not None:
+            move(sieved / settings.sieve_out.name, settings.sieve_out)
         result = VectorizeResult(files, summary, styles, merged, proof)
         if settings.stac:
             from hyseg_cli.workflows.vectorize.polygon_item import write_polygon_item
 
             files.append(write_polygon_item(scene, settings, result))
         return result
-
-
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    work = out.with_name(out.name + ".hyseg")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-    except OSError as error:
-        raise HysegError(
-            f"{out}: the layer cannot be written ({error})",
-            hint="Check the folder's permissions and the free space.",
-        ) from error
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
