@@ -11,7 +11,13 @@ import numpy as np
 import pyproj
 
 from hyseg_cli.errors import HysegError, OutputExistsError
-from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
+from hyseg_cli.geo.classes.styles import (
+    ClassStyle,
+    class_styles,
+    find_classes,
+    name_of,
+    named_ids,
+)
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
@@ -101,7 +107,7 @@ def run(settings: SampleSettings, report: Report) -> SampleResult:
     strata = None if settings.strata is None else open_scene(settings.strata)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     names = styles if strata is None else class_styles(strata)
-    with gdal_env(CACHE_MIB), PopulationReader(scene, strata) as reader:
+    with gdal_env(CACHE_MIB), PopulationReader(scene, strata, named=named_ids(styles)) as reader:
         population = reader.count(lambda done: report.advance("counting", done, scene.height))
         warn_of_areas(scene, report)
         expected = _expectations(settings.expect, population, names)

@@ -52,6 +52,11 @@ def name_of(class_id: int, styles: Mapping[int, ClassStyle]) -> str:
     return str(class_id) if style is None else style.name
 
 
+def named_ids(styles: Mapping[int, ClassStyle]) -> frozenset[int]:
+    """The class ids that have a name beside their number."""
+    return frozenset(value for value, style in styles.items() if style.name != str(value))
+
+
 def find_classes(
     name: str, styles: Mapping[int, ClassStyle], present: Collection[int], flag: str
 ) -> list[int]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
@@ -39,6 +39,8 @@ class Scene:
     """Nodata value of the first band."""
     declares_validity: bool
     """Whether a nodata value, alpha or a mask tells which pixels hold data."""
+    has_nodata_only: bool
+    """Whether in the first band the nodata value alone tells it, neither alpha nor a mask."""
     block: tuple[int, int]
     """Height and width of the blocks that the first band is stored in."""
     crs: CRS | None
@@ -148,6 +150,8 @@ def open_scene(path: str | Path) -> Scene:
             declares_validity=any(
                 MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums
             ),
+            has_nodata_only=dataset.mask_flag_enums[:1] == ([MaskFlags.nodata],)
+            and ColorInterp.alpha not in dataset.colorinterp,
             block=dataset.block_shapes[0] if dataset.count else (1, 1),
             crs=dataset.crs,
             transform=dataset.transform,

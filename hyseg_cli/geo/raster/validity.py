@@ -18,6 +18,8 @@ from hyseg_cli.geo.raster.collar import Collar
 Mask = npt.NDArray[np.bool_]
 Values = tuple[float | None, ...]
 
+WIDE = ("int64", "uint64")
+
 
 @dataclass(frozen=True)
 class Validity:
@@ -53,12 +55,16 @@ class Validity:
         return self.nodata * count if len(self.nodata) == 1 else self.nodata
 
     def values_of(self, dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> Values:
-        """Nodata value of each band; None where there is none, or where a mask stands for it."""
+        """Nodata value of each band; None where there is none, or where a mask stands for it.
+
+        For 64-bit integers GDAL's mask does: as a float their nodata value may be another number.
+        """
         if self.nodata:
             return self._values(len(bands))
         return tuple(
             dataset.nodatavals[band - 1]
             if dataset.mask_flag_enums[band - 1] == [MaskFlags.nodata]
+            and dataset.dtypes[band - 1] not in WIDE
             else None
             for band in bands
         )
@@ -72,7 +78,7 @@ def _can_hold(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
         return math.isnan(value) or abs(value) <= float(np.finfo(dtype).max)
     limits = np.iinfo(dtype)
-    return value.is_integer() and limits.min <= value <= limits.max
+    return value % 1 == 0 and limits.min <= value <= limits.max
 
 
 def valid_pixels(
@@ -105,7 +111,8 @@ def valid_pixels(
         # Values of the user stand in for the raster's, also for those that GDAL keeps as a mask.
         is_replaced = rule.nodata and MaskFlags.nodata in flags[index]
         is_masked = flags[index].isdisjoint({MaskFlags.all_valid, MaskFlags.nodata})
-        if not is_replaced and (is_masked or MaskFlags.per_dataset in flags[index]):
+        is_wide = image.dtype.name in WIDE and MaskFlags.nodata in flags[index]
+        if not is_replaced and (is_masked or is_wide or MaskFlags.per_dataset in flags[index]):
             mask = _both(mask, dataset.read_masks(bands[index], window=window) > 0)
         if image.dtype.kind == "f":
             mask = _both(mask, np.isfinite(image[index]))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.style import legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
@@ -143,14 +144,14 @@ def _strips(
     onto = shares if shares.is_georeferenced else None
     with (
         SceneReader(shares, bands) as share_reader,
-        SceneReader(reference, reference.data_bands, onto=onto) as reference_reader,
+        ClassRaster(reference, onto=onto, named=frozenset(legend.ids)) as reference_raster,
     ):
         step = min(STRIP_ROWS, max(1, STRIP_PIXELS // shares.width))
         for row in range(0, shares.height, step):
             window = Window(row, 0, min(step, shares.height - row), shares.width)
             levels = share_reader.read(window).image
-            labels = reference_reader.read(window)
-            truth = encode_labels(labels.image[:1], legend, reference.path, labels.valid)
+            labels = reference_raster.read(window)
+            truth = encode_labels(labels.ids[None], legend, reference.path, labels.valid)
             # 255 in any band is no level, whether the file says so or not.
             usable = (levels != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
             yield row, levels, truth, usable

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.classes.raster import ClassRaster, require_classes
 from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
@@ -48,7 +49,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     scenes = [open_scene(path) for path in settings.maps]
     first = scenes[0]
     for scene in scenes:
-        _require_one_band(scene)
+        require_classes(scene)
         _require_same_place(first, scene)
     given = read_legend(settings.legend) if settings.legend else None
     legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
@@ -58,8 +59,8 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     crosswalk = match_legends(legends, reference_legend, merging_of(settings))
     sources, lines = [], []
     for scene, legend, table in zip(scenes, legends, crosswalk.maps, strict=True):
-        reader = stack.enter_context(SceneReader(scene, (1,), onto=_grid_for(first, scene)))
-        sources.append(MapClasses(reader, legend, table))
+        raster = ClassRaster(scene, onto=_grid_for(first, scene), named=frozenset(legend.ids))
+        sources.append(MapClasses(stack.enter_context(raster), legend, table))
         lines.append(tile_lines_of(scene) if scene.is_on_grid_of(first) else None)
     return EvaluatedMaps(
         first,
@@ -72,7 +73,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
 
 def _open_reference(
     settings: EvaluateSettings, path: Path, scene: Scene, map_legend: Legend, stack: ExitStack
-) -> tuple[SceneReader | LabelSource, Legend]:
+) -> tuple[ClassRaster | SceneReader | LabelSource, Legend]:
     """The reference on the grid of a map, and the classes it has."""
     given = read_legend(settings.reference_legend) if settings.reference_legend else None
     if path.suffix.lower() in VECTOR_SUFFIXES:
@@ -86,8 +87,12 @@ def _open_reference(
             hint="Give a reference with one band of class ids.",
         )
     _require_same_place(scene, reference)
-    reader = SceneReader(reference, reference.data_bands, onto=_grid_for(scene, reference))
-    return stack.enter_context(reader), given or own_legend(reference) or map_legend
+    legend, onto = given or own_legend(reference) or map_legend, _grid_for(scene, reference)
+    if len(reference.data_bands) == 1:
+        raster = ClassRaster(reference, onto=onto, named=frozenset(legend.ids))
+        return stack.enter_context(raster), legend
+    reader = SceneReader(reference, reference.data_bands, onto=onto)
+    return stack.enter_context(reader), legend
 
 
 def own_legend(scene: Scene) -> Legend | None:
@@ -101,14 +106,6 @@ def own_legend(scene: Scene) -> Legend | None:
 
 def _grid_for(first: Scene, other: Scene) -> Scene | None:
     return first if other is not first and first.is_georeferenced else None
-
-
-def _require_one_band(scene: Scene) -> None:
-    if len(scene.data_bands) != 1:
-        raise HysegError(
-            f"{scene.path} has {len(scene.data_bands)} bands, not one of class ids",
-            hint="Give a map with one band of class ids.",
-        )
 
 
 def _require_same_place(scene: Scene, other: Scene) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.legend_files import read_legend
@@ -126,7 +126,7 @@ def examine(
     scene = open_scene(path)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
-    with gdal_env(CACHE_MIB), PopulationReader(scene) as reader:
+    with gdal_env(CACHE_MIB), PopulationReader(scene, named=named_ids(styles)) as reader:
         points = read_points(settings.samples, settings.field, reader.crs)
         warn_of_areas(scene, report)
         population = reader.count(lambda done: report.advance("reading", done, scene.height))

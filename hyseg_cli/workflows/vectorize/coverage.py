@@ -10,7 +10,8 @@ from typing import Any
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.atomic import move
-from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.classes.raster import ClassRaster
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
 from hyseg_cli.geo.output.work_folder import WorkFolder
@@ -69,16 +70,17 @@ def vectorize_map(
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     with (
         gdal_env(CACHE_MIB),
-        RasterRows(scene) as raster,
+        ClassRaster(scene, named=named_ids(styles)) as raster,
+        RasterRows(raster) as rows,
         WorkFolder(settings.out).scratch() as work,
         WorkFolder(settings.sieve_out).scratch() if settings.sieve_out else nullcontext() as sieved,
     ):
         job = PolygonJob(settings, scene, styles, report, writer, work)
-        source, regions, merged = job.find_regions(raster)
+        source, regions, merged = job.find_regions(rows)
         if len(regions) == 0:
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
         if settings.sieve_out is not None and sieved is not None:
-            write_rows(source, scene, sieved / settings.sieve_out.name)
+            write_rows(source, raster, sieved / settings.sieve_out.name)
         files, summary, proof = job.write(source, regions)
         if settings.sieve_out is not None and sieved is not None:
             move(sieved / settings.sieve_out.name, settings.sieve_out)
