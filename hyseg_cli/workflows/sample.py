@@ -17,7 +17,7 @@ from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.sampling.allocation import allocate, count_for, default_minimum, expected_se
 from hyseg_cli.sampling.design import DesignPoint, DesignStratum, SampleDesign, design_path

@@ -18,7 +18,7 @@ from hyseg_cli.learn.training import fit
 from hyseg_cli.learn.training.modules import PriorStage
 from hyseg_cli.learn.training.processes import find_processes
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Silence
 from hyseg_models import build
 

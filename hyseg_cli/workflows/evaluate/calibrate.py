@@ -27,8 +27,7 @@ from hyseg_cli.learn.scores.calibration import (
     Temperature,
     fit_temperature,
 )
-from hyseg_cli.legend import NODATA_ID, Legend
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import NODATA_ID, Legend, read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.calibrate import CalibrateSettings
 

@@ -17,8 +17,7 @@ from hyseg_cli.learn.scores.class_sources import MapClasses, ReferenceClasses, n
 from hyseg_cli.learn.scores.crosswalk import match_legends
 from hyseg_cli.learn.scores.evaluation import Protocol
 from hyseg_cli.learn.scores.seams import TileLines, tile_lines_of
-from hyseg_cli.legend import Legend
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.protocol import merging_of, protocol_of
 

@@ -34,8 +34,7 @@ from hyseg_cli.learn.scores.evaluation import Evaluation, Protocol, Strangers
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
 from hyseg_cli.learn.scores.seams import TileLines
 from hyseg_cli.learn.scores.tally import PatchCount, Tally, count_patch
-from hyseg_cli.legend import Legend
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import own_legend

@@ -13,7 +13,7 @@ import numpy as np
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.sampling.design import SampleDesign
 from hyseg_cli.sampling.estimates import Z_95, Estimate, Estimates, count_labels, estimate

@@ -18,7 +18,7 @@ from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.vector.features import Summary
 from hyseg_cli.geo.vector.formats import move_into_place
 from hyseg_cli.geo.vector.writer import LayerWriter
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.vectorize.polygons import PolygonJob
