@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from hyseg_cli.cli.option_types import Bounds, Part
 from hyseg_cli.cli.options import (
     FILE,
+    Bounds,
     HysegCommand,
+    Part,
     bands_option,
     console,
     default_of,

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from hyseg_cli.cli.option_types import NumberList
 from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
+    NumberList,
     bands_option,
     console,
     default_of,
