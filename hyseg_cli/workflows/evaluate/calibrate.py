@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.classes.style import legend_of
+from hyseg_cli.geo.classes.styles import legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window

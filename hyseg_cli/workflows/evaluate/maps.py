@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
+from hyseg_cli.geo.classes.styles import LEGEND_TAG, legend_of
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.data.label_sources import LabelSource, VectorLabels, overlap

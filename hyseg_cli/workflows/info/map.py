@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hyseg_cli.geo.classes.counts import count_classes
-from hyseg_cli.geo.classes.style import LEGEND_TAG
-from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, class_styles
+from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles
 from hyseg_cli.geo.raster.facts import RasterFacts
 from hyseg_cli.legend import format_color
 from hyseg_cli.messages import Report

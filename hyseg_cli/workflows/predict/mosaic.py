@@ -11,7 +11,7 @@ from rasterio.errors import CRSError
 
 from hyseg_cli import __version__
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.classes.style import legend_of
+from hyseg_cli.geo.classes.styles import legend_of
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, vrt_xml, write_cog
 from hyseg_cli.geo.output.context import find_neighbourhood
 from hyseg_cli.geo.output.mosaic import Frame, Layer, blocks_of, compose, find_frame
