@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyseg_cli.geo.classes.class_tally import Tally
+from hyseg_cli.geo.classes.counts import Tally
 from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
 from hyseg_cli.geo.output.sidecar import (

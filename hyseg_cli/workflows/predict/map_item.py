@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hyseg_cli.geo.classes.class_tally import Tally
+from hyseg_cli.geo.classes.counts import Tally
 from hyseg_cli.geo.output.cog import SHARE_LEVELS
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, class_statistics
 from hyseg_cli.geo.output.stac import (

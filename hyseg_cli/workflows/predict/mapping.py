@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.class_tally import Tally
-from hyseg_cli.geo.classes.folded_counts import exchange
+from hyseg_cli.geo.classes.counts import Tally, exchange
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_units, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli import __version__
-from hyseg_cli.geo.classes.class_tally import Tally
+from hyseg_cli.geo.classes.counts import Tally
 from hyseg_cli.geo.output.preview import Preview, draw_preview
 from hyseg_cli.geo.raster.compass import north_of
 from hyseg_cli.geo.raster.facts import read_facts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.class_tally import Tally
+from hyseg_cli.geo.classes.counts import Tally
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.predict.forecast import Forecast
 from hyseg_cli.workflows.predict.jobs import Job
