@@ -83,7 +83,7 @@ from hyseg_cli.geo.coverage.rehearsal import rehearse
 rehearse(smooth=True, simplify=True, check=True)
 _SavedKernels.load_overload = None  # what is called now is there, or fails
 
-from hyseg_cli.geo.coverage.classes import ArrayRows, seams
+from hyseg_cli.geo.coverage.runs import ArrayRows, seams
 from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import find_regions

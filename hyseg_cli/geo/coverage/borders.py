@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.geo.coverage.classes import ClassRows, strips
 from hyseg_cli.geo.coverage.regions import Regions
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
+from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, strips
 
 Flags = npt.NDArray[np.bool_]
 

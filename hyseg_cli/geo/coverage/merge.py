@@ -19,9 +19,8 @@ import numpy as np
 
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.borders import small_borders
-from hyseg_cli.geo.coverage.classes import NEVER, ClassRows, Rows
 from hyseg_cli.geo.coverage.regions import Floats, Regions, find_root
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller, paint_runs
+from hyseg_cli.geo.coverage.runs import NEVER, ClassRows, Int32s, Int64s, Labeller, Rows, paint_runs
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
-from hyseg_cli.geo.coverage.classes import NEVER, ClassRows, Rows, strips
+from hyseg_cli.geo.coverage.runs import NEVER, ClassRows, Rows, strips
 from hyseg_cli.geo.raster.raster import Scene, open_dataset
 
 MASKED = 1 - 2**31

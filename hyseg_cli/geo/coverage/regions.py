@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.geo.coverage.classes import ClassRows, strips
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller, Runs, cut_pairs
+from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, Runs, cut_pairs, strips
 from hyseg_cli.geo.coverage.store import Table
 
 Floats = npt.NDArray[np.float64]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hyseg_cli.geo.coverage.classes import ArrayRows, seams
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import find_regions
+from hyseg_cli.geo.coverage.runs import ArrayRows, seams
 from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 from hyseg_cli.geo.coverage.wkb import to_wkb
 

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.coverage.classes import STRIP_ROWS, ClassRows, seams, strips
 from hyseg_cli.geo.coverage.lattice import Arcs, Bytes, trace_strip
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.rings import OpenArcs, Rings
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller, Runs, paint_runs
+from hyseg_cli.geo.coverage.runs import (
+    STRIP_ROWS,
+    ClassRows,
+    Int32s,
+    Int64s,
+    Labeller,
+    Runs,
+    paint_runs,
+    seams,
+    strips,
+)
 from hyseg_cli.geo.coverage.simplify import simplify_arcs
 from hyseg_cli.geo.prefetch import ahead
 

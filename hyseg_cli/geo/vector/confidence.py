@@ -13,9 +13,8 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.geo.coverage.classes import ClassRows, strips
 from hyseg_cli.geo.coverage.regions import Regions
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
+from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, strips
 from hyseg_cli.geo.raster.raster import Scene, open_dataset
 
 LEVELS = 254

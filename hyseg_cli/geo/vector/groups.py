@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.geo.coverage.classes import ClassRows, strips
 from hyseg_cli.geo.coverage.regions import Regions, number_sets, unite_all
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
+from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, strips
 from hyseg_cli.geo.coverage.wkb import MULTIPOLYGON, collection_header
 from hyseg_cli.geo.vector.shapes import Floats, Shapes
 

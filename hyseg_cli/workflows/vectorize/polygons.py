@@ -16,10 +16,10 @@ import pyarrow as pa
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
 from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, find_classes
 from hyseg_cli.geo.classes.symbology import add_geopackage_style
-from hyseg_cli.geo.coverage.classes import ClassRows, Rows, seams
 from hyseg_cli.geo.coverage.merge import NodataAsClass
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.runs import ClassRows, Rows, seams
 from hyseg_cli.geo.coverage.trace import (
     Generalisation,
     PolygonBatch,
