@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.coverage.regions import find_regions
+from hyseg_cli.geo.coverage.regions import Table, find_regions
 from hyseg_cli.geo.coverage.runs import ArrayRows, Labeller, paint_runs, strips
-from hyseg_cli.geo.coverage.store import Table
 
 rasters = hnp.arrays(
     np.uint8,
