@@ -78,7 +78,7 @@ def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
 import numpy as np
 from pathlib import Path
 from hyseg_cli.geo.compiled import _SavedKernels
-from hyseg_cli.geo.coverage.rehearsal import rehearse
+from hyseg_cli.geo.coverage.trace import rehearse
 
 rehearse(smooth=True, simplify=True, check=True)
 _SavedKernels.load_overload = None  # what is called now is there, or fails

@@ -28,7 +28,7 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
     # The writer's process loads its libraries while this one loads its own.
     with LayerWriter() as writer, ThreadPoolExecutor(max_workers=1) as beside:
         with loading():
-            from hyseg_cli.geo.coverage.rehearsal import rehearse
+            from hyseg_cli.geo.coverage.trace import rehearse
 
             rehearsal = beside.submit(
                 rehearse,
