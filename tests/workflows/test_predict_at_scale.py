@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.output import shelf
+from hyseg_cli.geo.output import work_folder as shelf
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.tiling import units
 

@@ -21,8 +21,7 @@ from rasterio.crs import CRS
 
 from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.classes.styles import LEGEND_TAG, category_element, color_table
-from hyseg_cli.geo.output.shelf import sync
-from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, unwritable
+from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, sync, unwritable
 from hyseg_cli.geo.raster.control import GroundControl
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_dataset
