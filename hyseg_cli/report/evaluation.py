@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 
-from hyseg_cli.geo.raster.control import degrees
-from hyseg_cli.geo.raster.raster import Scene, to_map
+from hyseg_cli.geo.raster.raster import Scene, degrees, to_map
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.comparison import Comparison, Difference
 from hyseg_cli.learn.scores.evaluation import Evaluation

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.picture import read_picture
+from hyseg_cli.geo.raster.raster import require_bands
 from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip

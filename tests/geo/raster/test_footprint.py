@@ -10,9 +10,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine, from_origin
 
-from hyseg_cli.geo.raster.control import GroundControl
 from hyseg_cli.geo.raster.footprint import footprint
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import GroundControl, open_scene
 
 
 @pytest.fixture
