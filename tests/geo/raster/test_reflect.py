@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.raster.reflect import (
+from hyseg_cli.geo.raster.reader import (
     inner_part,
     mirror_edges,
     read_reflected,
