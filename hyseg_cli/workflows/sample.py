@@ -13,8 +13,8 @@ import pyproj
 
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
-from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.ground import distorted_areas
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
 from hyseg_cli.legend import read_legend

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from hyseg_cli.geo.raster.footprint import footprint
+from hyseg_cli.geo.raster.ground import footprint
 from hyseg_cli.geo.raster.raster import Scene, open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 

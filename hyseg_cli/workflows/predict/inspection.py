@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hyseg_cli.geo.raster.areas import distorted_areas
+from hyseg_cli.geo.raster.ground import distorted_areas
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.raster.validity import Validity

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from hyseg_cli import __version__
 from hyseg_cli.geo.classes.counts import Tally
 from hyseg_cli.geo.output.preview import Preview, draw_preview
-from hyseg_cli.geo.raster.compass import north_of
 from hyseg_cli.geo.raster.facts import read_facts
+from hyseg_cli.geo.raster.ground import north_of
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.learn.model.card import ModelCard

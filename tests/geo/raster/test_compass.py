@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from hyseg_cli.geo.raster.compass import length_text, north_of, round_length
+from hyseg_cli.geo.raster.ground import length_text, north_of, round_length
 from hyseg_cli.geo.raster.raster import open_scene
 
 MIDDLE = Affine.translation(500_000, 5_400_000)  # of a UTM zone: grid north is true north

@@ -10,7 +10,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine, from_origin
 
-from hyseg_cli.geo.raster.footprint import footprint
+from hyseg_cli.geo.raster.ground import footprint
 from hyseg_cli.geo.raster.raster import GroundControl, open_scene
 
 
