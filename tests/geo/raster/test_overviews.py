@@ -8,7 +8,7 @@ import rasterio
 from affine import Affine
 
 from hyseg_cli.errors import UnusableFileError
-from hyseg_cli.geo.raster import thinned
+from hyseg_cli.geo.raster import overviews as thinned
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.window import Window
