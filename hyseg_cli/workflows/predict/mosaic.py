@@ -18,7 +18,7 @@ from hyseg_cli.geo.output.mosaic import Frame, Layer, blocks_of, compose, find_f
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.fingerprint import fingerprint
+from hyseg_cli.geo.raster.facts import fingerprint
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.learn.model.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend

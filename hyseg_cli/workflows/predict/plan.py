@@ -13,7 +13,7 @@ from affine import Affine
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.output.cog import MapSpec
-from hyseg_cli.geo.raster.fingerprint import fingerprint_of_raster
+from hyseg_cli.geo.raster.facts import fingerprint_of_raster
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling import units as cut
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid

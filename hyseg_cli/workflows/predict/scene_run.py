@@ -10,7 +10,7 @@ from zlib import crc32
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
 from hyseg_cli.geo.output.shards import missing_units
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.fingerprint import files_of_raster
+from hyseg_cli.geo.raster.facts import files_of_raster
 from hyseg_cli.geo.tiling.units import Unit, share_of
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.predict import PredictSettings
