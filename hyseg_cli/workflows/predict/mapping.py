@@ -19,9 +19,8 @@ from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_units, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import files_of_raster
-from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.gdal import gdal_env, give_back_freed
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.heap import give_back_freed
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.tiling.strips import read_strips
