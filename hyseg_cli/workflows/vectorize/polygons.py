@@ -30,7 +30,18 @@ from hyseg_cli.geo.prefetch import ahead
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.vector.confidence import ConfidenceRows, RegionConfidence, measure_confidence
-from hyseg_cli.geo.vector.features import RecordBuilder, Summary, attributes_of
+from hyseg_cli.geo.vector.features import (
+    Gatherer,
+    Grouping,
+    RecordBuilder,
+    ShapeBuilder,
+    Shapes,
+    Summary,
+    attributes_of,
+    by_class,
+    by_corners,
+    one_of_each,
+)
 from hyseg_cli.geo.vector.formats import (
     FORMATS,
     SHAPEFILE_LIMIT,
@@ -40,9 +51,7 @@ from hyseg_cli.geo.vector.formats import (
     shapefile_bytes,
     shapefile_parts,
 )
-from hyseg_cli.geo.vector.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
 from hyseg_cli.geo.vector.layers import Layer
-from hyseg_cli.geo.vector.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings

@@ -6,7 +6,7 @@ from rasterio.transform import from_origin
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.vector.confidence import ConfidenceRows, measure_confidence
-from hyseg_cli.geo.vector.groups import by_class, one_of_each
+from hyseg_cli.geo.vector.features import by_class, one_of_each
 
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(5e5, 5.4e6, 1, 1)}
 

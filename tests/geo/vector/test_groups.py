@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.vector.groups import Gatherer, by_class, by_corners, one_of_each
-from hyseg_cli.geo.vector.shapes import Shapes
+from hyseg_cli.geo.vector.features import Gatherer, Shapes, by_class, by_corners, one_of_each
 
 rasters = hnp.arrays(
     np.uint8,
