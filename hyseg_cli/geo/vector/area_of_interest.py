@@ -82,7 +82,7 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
     """The polygons in the CRS of the scene, a GeoSeries."""
     import geopandas as gpd  # only who asks for an area waits for pandas
 
-    from hyseg_cli.geo.vector.vector_layer import geometry_layer
+    from hyseg_cli.geo.vector.formats import geometry_layer
 
     if not path.exists():
         raise UsageProblemError(f"--aoi {path}: no such file", hint="Check the path.")

@@ -25,7 +25,7 @@ from hyseg_cli.geo.classes.styles import palette
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Scene, open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.vector.vector_layer import geometry_layer
+from hyseg_cli.geo.vector.formats import geometry_layer
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend

@@ -14,7 +14,7 @@ from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.vector.vector_layer import geometry_layer
+from hyseg_cli.geo.vector.formats import geometry_layer
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import class_texts
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
