@@ -13,10 +13,9 @@ import numpy as np
 from torch.utils.data import Subset
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.learn.data.balance import class_weights
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, Sample, TrainingChips, ValidationChips
-from hyseg_cli.learn.data.statistics import Survey
+from hyseg_cli.learn.data.statistics import Survey, class_weights
 from hyseg_cli.learn.inference.device import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard

@@ -10,13 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.learn.data.balance import Places
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair, require_one_kind
 from hyseg_cli.learn.data.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.data.split import RelabelledScene, split_scene
-from hyseg_cli.learn.data.statistics import SceneCounts, Survey, count_scene, sample_share, survey
+from hyseg_cli.learn.data.statistics import (
+    Places,
+    SceneCounts,
+    Survey,
+    count_scene,
+    sample_share,
+    survey,
+)
 from hyseg_cli.legend import NODATA_ID, Legend, read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings
