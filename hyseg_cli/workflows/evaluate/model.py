@@ -21,8 +21,7 @@ from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
-from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
-from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.stitch import Classify, map_strips
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.contract import match

@@ -11,8 +11,7 @@ from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.learn.inference.augmentation import VIEWS
-from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
-from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
 from hyseg_cli.learn.model.card import ModelCard

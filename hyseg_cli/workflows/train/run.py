@@ -16,7 +16,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.statistics import Survey, class_weights
-from hyseg_cli.learn.inference.device import choose_device
+from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
