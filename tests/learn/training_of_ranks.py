@@ -13,7 +13,7 @@ from hyseg_cli.learn.data.chips import Augmentation, TrainingChips, ValidationCh
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.training import fit
 from hyseg_cli.learn.training.modules import PriorStage
 from hyseg_cli.learn.training.processes import find_processes

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import LabelledScene
-from hyseg_cli.learn.model.quantiles import quantiles
-from hyseg_cli.learn.model.radiometry import Radiometry, radiometry_of_sample
+from hyseg_cli.learn.model.card import Radiometry, quantiles, radiometry_of_sample
 from hyseg_cli.legend import NODATA_ID
 
 CELL_PX = 64

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.quantiles import LEVELS, quantiles
+from hyseg_cli.learn.model.card import LEVELS, ModelCard, quantiles
 from hyseg_cli.learn.model.sample import sample_pixels
 
 FAR = 0.6

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
-from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.card import Radiometry, read_card
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.learn.model.radiometry import Radiometry
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.train import TrainSettings

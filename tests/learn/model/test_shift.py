@@ -6,8 +6,7 @@ from conftest import make_card
 
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.quantiles import LEVELS, quantiles
+from hyseg_cli.learn.model.card import LEVELS, ModelCard, quantiles
 from hyseg_cli.learn.model.sample import PLACES, SIDE, sample_pixels
 from hyseg_cli.learn.model.shift import compare, measure_shift
 
