@@ -7,8 +7,7 @@ from conftest import make_card
 from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.model.card import LEVELS, ModelCard, quantiles
-from hyseg_cli.learn.model.sample import PLACES, SIDE, sample_pixels
-from hyseg_cli.learn.model.shift import compare, measure_shift
+from hyseg_cli.learn.model.shift import PLACES, SIDE, compare, measure_shift, sample_pixels
 
 
 def test_quantiles_of_even_values_are_their_shares():
