@@ -16,8 +16,7 @@ from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
 from hyseg_cli.learn.data.label_sources import LabelSource
 from hyseg_cli.learn.scores.crosswalk import Crosswalk, Table
-from hyseg_cli.learn.scores.evaluation import Strangers
-from hyseg_cli.learn.scores.patches import Patch
+from hyseg_cli.learn.scores.evaluation import Patch, Strangers
 from hyseg_cli.legend import NODATA_ID, Legend, LegendClass
 
 

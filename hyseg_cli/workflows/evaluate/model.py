@@ -29,9 +29,15 @@ from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
 from hyseg_cli.learn.scores.class_sources import ReferenceClasses
 from hyseg_cli.learn.scores.crosswalk import match_legends
-from hyseg_cli.learn.scores.evaluation import Evaluation, Protocol, Strangers
+from hyseg_cli.learn.scores.evaluation import (
+    Evaluation,
+    PatchCount,
+    Protocol,
+    Strangers,
+    Tally,
+    count_patch,
+)
 from hyseg_cli.learn.scores.seams import OverlapProbe, TileLines
-from hyseg_cli.learn.scores.tally import PatchCount, Tally, count_patch
 from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings

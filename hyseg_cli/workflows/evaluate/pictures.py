@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.scores.patches import Patch
+from hyseg_cli.learn.scores.evaluation import Patch
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]

@@ -6,8 +6,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.crosswalk import Merging, read_merging
-from hyseg_cli.learn.scores.evaluation import Protocol, Strangers
-from hyseg_cli.learn.scores.patches import PatchGrid
+from hyseg_cli.learn.scores.evaluation import PatchGrid, Protocol, Strangers
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
