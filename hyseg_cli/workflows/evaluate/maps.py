@@ -13,8 +13,12 @@ from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.data.label_sources import LabelSource, VectorLabels, overlap
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
-from hyseg_cli.learn.scores.class_sources import MapClasses, ReferenceClasses, named_legend
-from hyseg_cli.learn.scores.crosswalk import match_legends
+from hyseg_cli.learn.scores.crosswalk import (
+    MapClasses,
+    ReferenceClasses,
+    match_legends,
+    named_legend,
+)
 from hyseg_cli.learn.scores.evaluation import Protocol
 from hyseg_cli.learn.scores.seams import TileLines, tile_lines_of
 from hyseg_cli.legend import Legend, read_legend

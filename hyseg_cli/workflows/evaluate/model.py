@@ -27,8 +27,7 @@ from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.contract import match
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
-from hyseg_cli.learn.scores.class_sources import ReferenceClasses
-from hyseg_cli.learn.scores.crosswalk import match_legends
+from hyseg_cli.learn.scores.crosswalk import ReferenceClasses, match_legends
 from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
     PatchCount,

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from hyseg_cli.errors import CheckFailedError
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.learn.scores.bootstrap import FEW_BLOCKS
-from hyseg_cli.learn.scores.class_sources import keep_common
 from hyseg_cli.learn.scores.comparison import Comparison
+from hyseg_cli.learn.scores.crosswalk import keep_common
 from hyseg_cli.learn.scores.evaluation import Evaluation, Tally, count_patch
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings
