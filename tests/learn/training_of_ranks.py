@@ -15,9 +15,9 @@ from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.training import fit
-from hyseg_cli.learn.training.modules import PriorStage
 from hyseg_cli.learn.training.processes import find_processes
 from hyseg_cli.learn.training.recipe import Recipe
+from hyseg_cli.learn.training.stages import PriorStage
 from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Silence
 from hyseg_models import build

@@ -23,11 +23,10 @@ from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.learn.training.batches import validation_loader
 from hyseg_cli.learn.training.fit import FitOptions, fit, measure
-from hyseg_cli.learn.training.modules import PriorStage, SegmentationStage, fit_temperature
 from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior
 from hyseg_cli.learn.training.processes import Processes, find_processes
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_cli.learn.training.stages import Stage
+from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage, fit_temperature
 from hyseg_cli.learn.training.weight_blending import Interpolation
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Report, Silence
