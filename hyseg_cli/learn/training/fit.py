@@ -18,9 +18,15 @@ from lightning.pytorch.strategies import DDPStrategy
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.training.batches import ALONE, training_loader, validation_loader
-from hyseg_cli.learn.training.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
+from hyseg_cli.learn.training.callbacks import (
+    Averaging,
+    Interruption,
+    Keeping,
+    Progress,
+    Saving,
+    StopAtNonsense,
+)
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
-from hyseg_cli.learn.training.interruption import Interruption
 from hyseg_cli.learn.training.processes import Processes
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.learn.training.validation_pictures import Gallery
