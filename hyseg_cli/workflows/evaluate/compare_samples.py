@@ -10,7 +10,7 @@ import numpy as np
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.messages import Report
-from hyseg_cli.sampling.mcnemar import McNemar
+from hyseg_cli.sampling.estimates import McNemar
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.workflows.evaluate.samples import SampleEvaluation, examine
 
