@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.settings.checks import check, check_report, check_suffix
-from hyseg_cli.settings.quantity import Quantity
-from hyseg_cli.settings.tiles import overlap_of
+from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix, overlap_of
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
 FORM_METRICS = (

@@ -30,7 +30,7 @@ from hyseg_cli.sampling.population import (
     crs_of,
     pixel_centres,
 )
-from hyseg_cli.settings.quantity import Quantity
+from hyseg_cli.settings.checks import Quantity
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings, parse_expectation
 from hyseg_cli.workflows.outputs import require_free
 
