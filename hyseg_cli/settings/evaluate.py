@@ -1,4 +1,7 @@
-"""Settings of `hyseg evaluate`."""
+"""Settings of `hyseg evaluate`.
+
+Settings of `hyseg evaluate --probabilities`.
+"""
 
 from __future__ import annotations
 
@@ -178,3 +181,16 @@ class EvaluateSettings:
         if self.csv is not None:
             check_suffix(self.csv, (".csv",), "Tables end in .csv.", "--csv")
         check_report(self.report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings:
+    """`hyseg evaluate --probabilities`."""
+
+    probabilities: Path
+    """A band for each class, as `hyseg predict --probabilities` writes them."""
+    reference: Path
+    legend: Path | None = None
+    """Legend of the reference; None for the one that the probabilities carry."""
+    calibrate: Path | None = None
+    """Model file whose card gets the fitted temperature."""

@@ -23,8 +23,7 @@ from hyseg_cli.cli.options import (
     print_result,
 )
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.settings.calibrate import CalibrateSettings
-from hyseg_cli.settings.evaluate import EvaluateSettings
+from hyseg_cli.settings.evaluate import CalibrateSettings, EvaluateSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.startup import loading
 

@@ -29,7 +29,7 @@ from hyseg_cli.learn.scores.calibration import (
 )
 from hyseg_cli.legend import NODATA_ID, Legend, read_legend
 from hyseg_cli.messages import Report
-from hyseg_cli.settings.calibrate import CalibrateSettings
+from hyseg_cli.settings.evaluate import CalibrateSettings
 
 STRIP_ROWS = 256
 STRIP_PIXELS = 2**22
