@@ -228,7 +228,7 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
     with console() as report:
         if samples is not None:
             if samples.other is not None:
-                from hyseg_cli.workflows.evaluate.compare_samples import compare_maps
+                from hyseg_cli.workflows.evaluate.samples import compare_maps
 
                 both = compare_maps(samples, samples.other, report)
                 print_result(json.dumps(both.to_dict()) if as_json else both.to_table())
