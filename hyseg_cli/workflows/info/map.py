@@ -1,4 +1,7 @@
-"""`hyseg info` of a map: its classes with their pixels and areas, and where it comes from."""
+"""`hyseg info` of a map: its classes with their pixels and areas, and where it comes from.
+
+Legends in a terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,22 @@ from typing import Any
 from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles
 from hyseg_cli.geo.raster.facts import RasterFacts
-from hyseg_cli.legend import format_color
+from hyseg_cli.legend import Color, format_color
 from hyseg_cli.messages import Report
 from hyseg_cli.sampling.population import CLASS_TYPES
-from hyseg_cli.workflows.info.legend_text import legend_line
 from hyseg_cli.workflows.info.scene import raster_lines, row
+
+
+def swatch(color: Color) -> str:
+    """Two characters in a colour, for terminals; two spaces where colours are taken out."""
+    red, green, blue = color
+    return f"\x1b[48;2;{red};{green};{blue}m  \x1b[0m"
+
+
+def legend_line(class_id: int, name: str, color: Color) -> str:
+    """A class on a line: number, swatch, colour, name."""
+    return f"{class_id:>5}  {swatch(color)} {format_color(color)}  {name}"
+
 
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",

@@ -14,8 +14,7 @@ from hyseg_cli.learn.model.locate import SUFFIX, find_model, is_path, is_safeten
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.startup import loading
-from hyseg_cli.workflows.info.legend_text import legend_line
-from hyseg_cli.workflows.info.map import MapInfo, describe_map, is_map, is_shares
+from hyseg_cli.workflows.info.map import MapInfo, describe_map, is_map, is_shares, legend_line
 from hyseg_cli.workflows.info.scene import SceneInfo, describe_scene
 
 if TYPE_CHECKING:
