@@ -18,10 +18,9 @@ from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.inspection import Part, inspect_scene
 from hyseg_cli.workflows.predict.jobs import Job
 from hyseg_cli.workflows.predict.mapping import Advance, map_units
-from hyseg_cli.workflows.predict.plan import Plan, make_plan
+from hyseg_cli.workflows.predict.plan import Part, Plan, inspect_scene, make_plan
 
 
 @dataclass(frozen=True)
