@@ -27,8 +27,7 @@ from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import Stretch, Unit, stretches
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
-from hyseg_cli.workflows.predict.beside import files_beside
-from hyseg_cli.workflows.predict.map_item import map_item
+from hyseg_cli.workflows.predict.outputs import files_beside, map_item
 from hyseg_cli.workflows.predict.plan import Plan
 
 if TYPE_CHECKING:
