@@ -17,12 +17,10 @@ from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.startup import loading
 from hyseg_cli.workflows.predict.context import seen_together
 from hyseg_cli.workflows.predict.delivery import stage
-from hyseg_cli.workflows.predict.forecast import forecast
 from hyseg_cli.workflows.predict.jobs import Job, is_single, list_jobs, make_folders
 from hyseg_cli.workflows.predict.mosaic import make_mosaic, require_mosaic_free
 from hyseg_cli.workflows.predict.outputs import WritePage
-from hyseg_cli.workflows.predict.result import PredictResult, SceneResult
-from hyseg_cli.workflows.predict.scene_manifest import remembered
+from hyseg_cli.workflows.predict.result import PredictResult, SceneResult, forecast, remembered
 from hyseg_cli.workflows.predict.scene_run import (
     clear_finished,
     in_work,
