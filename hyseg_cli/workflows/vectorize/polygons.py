@@ -1,4 +1,9 @@
-"""From a class raster to files of polygons, as the settings of `hyseg vectorize` say."""
+"""From a class raster to files of polygons, as the settings of `hyseg vectorize` say.
+
+The CRS that polygons are written in.
+
+pyproj takes as long to load as a small map takes to trace, so only those who need it wait for it.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +61,58 @@ from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.vectorize.minimum_unit import merge_below_unit
-from hyseg_cli.workflows.vectorize.polygon_crs import as_projjson, as_wkt, crs_to_transform_to
 
 if TYPE_CHECKING:
     import pyproj
+
+
+def crs_to_transform_to(
+    scene: Scene, form: VectorFormat, asked_for: str | None
+) -> pyproj.CRS | None:
+    """The CRS that polygons of a map have to be transformed to, None if they keep the map's.
+
+    Args:
+        scene: The map.
+        form: The format of the layer, which may prescribe one.
+        asked_for: What --dst-crs says.
+
+    Raises:
+        UsageProblemError: If the map has no CRS to transform from, or there is no such CRS.
+    """
+    wanted = form.crs or asked_for
+    if wanted is None:
+        return None
+    if scene.crs is None:
+        raise UsageProblemError(
+            f"{scene.path} has no CRS to transform from",
+            hint="Write a .gpkg without --dst-crs, or georeference the map.",
+        )
+    import pyproj
+
+    try:
+        return pyproj.CRS.from_user_input(wanted)
+    except pyproj.exceptions.CRSError as error:
+        raise UsageProblemError(
+            f"{wanted!r} is no CRS",
+            hint="Give a code such as EPSG:4326.",
+        ) from error
+
+
+def as_wkt(scene: Scene, dst_crs: pyproj.CRS | None) -> str | None:
+    """The CRS of a layer, None for a map without place."""
+    if dst_crs is not None:
+        return str(dst_crs.to_wkt())
+    return None if scene.crs is None else str(scene.crs.to_wkt(version="WKT2_2019"))
+
+
+def as_projjson(wkt: str | None) -> str | None:
+    """The same as PROJJSON."""
+    if wkt is None:
+        return None
+    import pyproj
+
+    return str(pyproj.CRS.from_wkt(wkt).to_json())
+
 
 MOST_POINTS_OF_A_RUN = 8
 """A run of pixels has two ends, each with a corner above and below, seen from two sides."""
