@@ -36,7 +36,8 @@ from hyseg_cli.learn.scores.evaluation import (
     Tally,
     count_patch,
 )
-from hyseg_cli.learn.scores.seams import OverlapProbe, TileLines
+from hyseg_cli.learn.scores.overlaps import OverlapProbe
+from hyseg_cli.learn.scores.seams import TileLines
 from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.messages import Report
 from hyseg_cli.settings.evaluate import EvaluateSettings

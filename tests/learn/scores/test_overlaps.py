@@ -6,7 +6,7 @@ from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.inference.stitch import map_strips
-from hyseg_cli.learn.scores.seams import OverlapProbe
+from hyseg_cli.learn.scores.overlaps import OverlapProbe
 
 
 class ByTile:
