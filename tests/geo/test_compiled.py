@@ -66,7 +66,7 @@ def test_kernels_run_in_the_interpreter_if_numba_is_told_so():
 def test_settings_of_numba_in_a_file_are_honoured(tmp_path):
     (tmp_path / ".numba_config.yaml").write_text("num_threads: 1\n")
     done = run(
-        "from hyseg_cli.geo.coverage import kernels; from numba import config; "
+        "from hyseg_cli.geo import compiled as kernels; from numba import config; "
         "assert config.NUMBA_NUM_THREADS == 1",
         tmp_path,
     )

@@ -1,8 +1,6 @@
 """Scene: what is known of a georeferenced image before its pixels are read.
 
 Place by control: ground control points or rational polynomials instead of a transform.
-
-Band numbers, as the user counts them.
 """
 
 from __future__ import annotations
@@ -331,22 +329,3 @@ def is_remote(name: str) -> bool:
 def one_line(error: Exception) -> str:
     """The message of an error of GDAL's without its line breaks."""
     return " ".join(str(error).split())
-
-
-def require_bands(bands: tuple[int, ...], count: int, name: str) -> None:
-    """Refuse band numbers that a raster does not have.
-
-    Args:
-        bands: Numbers asked for, from 1.
-        count: Bands of the raster.
-        name: What to call the raster.
-
-    Raises:
-        UsageProblemError: If one is out of range.
-    """
-    for band in bands:
-        if not 1 <= band <= count:
-            raise UsageProblemError(
-                f"--band {band}: {name} has {count} bands",
-                hint=f"Name bands between 1 and {count}.",
-            )

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.raster.raster import open_scene, require_bands
+from hyseg_cli.geo.raster.bands import require_bands
+from hyseg_cli.geo.raster.raster import open_scene
 from hyseg_cli.geo.raster.reader import SceneReader, read_reflected
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip

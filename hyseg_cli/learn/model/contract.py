@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.geo.raster.raster import Scene, require_bands
+from hyseg_cli.geo.raster.bands import require_bands
+from hyseg_cli.geo.raster.raster import Scene
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard
 

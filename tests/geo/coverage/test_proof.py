@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geo.arcs.coverages import blobs, regions_of
+from geo.coverage.coverages import blobs, regions_of
 
 from hyseg_cli.geo.coverage import trace as polygons
 from hyseg_cli.geo.coverage.lattice import Arcs

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geo.arcs.coverages import regions_of
+from geo.coverage.coverages import regions_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

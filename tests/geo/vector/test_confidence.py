@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from geo.arcs.coverages import blobs, regions_of
+from geo.coverage.coverages import blobs, regions_of
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, ModelMismatchError

@@ -1,6 +1,6 @@
 import numpy as np
 import shapely
-from geo.arcs.coverages import regions_of, trace
+from geo.coverage.coverages import regions_of, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
