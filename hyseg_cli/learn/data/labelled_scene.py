@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
-from hyseg_cli.geo.raster.reader import read_reflected
+from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip, LabelledScene
 from hyseg_cli.learn.data.encode_labels import encode_labels

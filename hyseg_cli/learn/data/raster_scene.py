@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.geo.raster.reader import SceneReader, read_reflected
+from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.label_sources import LabelSource, RasterLabels, VectorLabels

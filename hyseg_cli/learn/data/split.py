@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.reader import read_reflected
+from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip, LabelledScene
 from hyseg_cli.legend import NODATA_ID

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.raster.reader import (
+from hyseg_cli.geo.raster.reflect import (
     inner_part,
     mirror_edges,
     read_reflected,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.reader import read_reflected
+from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.chips import Augmentation, TrainingChips
