@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.geo.output": {*BASE, *LEGEND, *GEO},
     "hyseg_cli.geo.vector": {*BASE, *GEO, "hyseg_cli.geo.coverage"},
     "hyseg_cli.sampling": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector"},
-    "hyseg_cli.learn.model": {*BASE, *LEGEND, *GEO, *NETWORKS},
+    "hyseg_cli.learn.model": {*BASE, *LEGEND, *GEO, "hyseg_models.blocks", *NETWORKS},
     "hyseg_cli.learn.data": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector", "hyseg_cli.learn.model",
     },

@@ -199,7 +199,7 @@ class PriorStage(Stage):
         return prior_of(self.network)
 
     def learned(self) -> nn.Module:
-        if self.network.shares_backbone:
+        if self.network.shares_backbone and not self.network.config.host.frozen:
             return nn.ModuleList([self.prior, self.network.backbone])
         return self.prior
 
@@ -210,6 +210,8 @@ class PriorStage(Stage):
     def on_fit_end(self) -> None:
         self.network.requires_grad_(True)
         self.learned().requires_grad_(False)
+        if self.network.keeps_backbone:
+            self.network.backbone.requires_grad_(False)
 
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:
         # The same source for all parts: each takes its own of what is drawn for the whole.
@@ -291,7 +293,7 @@ class SegmentationStage(Stage):
         self.register_buffer(
             "weights", None if weights is None else torch.tensor(weights), persistent=False
         )
-        if network.shares_backbone:
+        if network.keeps_backbone:
             # The prior was learned with it; a run that goes on here has not just frozen it.
             network.backbone.requires_grad_(requires_grad=False)
         self.frozen = [] if frozen is None else [frozen]  # a list: no second registration

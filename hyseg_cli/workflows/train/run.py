@@ -126,10 +126,13 @@ def run(settings: TrainSettings, report: Report) -> TrainResult | None:
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()
-    radiometry = radiometry_for(settings, scenes)
+    radiometry = radiometry_for(settings, scenes, start.provenance)
     standardise = Standardise(radiometry)
     training = _Run(settings, report, scenes, start, standardise, folder, processes)
-    card = _first_stage(training, describe(settings, start.network.config, scenes, radiometry))
+    card = describe(settings, start.network.config, scenes, radiometry)
+    if start.provenance is not None:
+        card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
+    card = _first_stage(training, card)
     scores = None
     if settings.stage != "prior":
         card, scores = _second_stage(training, card)
@@ -158,7 +161,7 @@ def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
 def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | None]:
     """Train the segmentation; the card with its scores on the validation scenes, if any."""
     settings, network, scenes = training.settings, training.network, training.data
-    if not settings.pretrained and settings.start is None:
+    if not settings.has_start:
         share_encoder(network)
     stage = SegmentationStage(
         network,
@@ -264,11 +267,10 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
     rate = settings.prior_rate if prior else settings.rate
     if settings.start is not None:
         rate *= FINE_TUNING_RATE
-    has_start = settings.pretrained or settings.start is not None
     return Recipe(
         steps=settings.stage_steps[0 if prior else 1],
         learning_rate=rate,
-        encoder_rate=rate * (0.1 if has_start else 1.0),
+        encoder_rate=rate * (0.1 if settings.has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
         keeps_statistics=settings.start is not None,
         seed=settings.seed + (not prior),
