@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 
-from hyseg_cli.geo.raster.raster import Scene, degrees, to_map
+from hyseg_cli.geo.raster.raster import Raster, degrees, to_map
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.comparison import Comparison, Difference
 from hyseg_cli.learn.scores.evaluation import Evaluation
@@ -236,7 +236,7 @@ def _drawn_worst(place: WorstPlace, maps: tuple[str, ...], palette: Palette) -> 
     return Place(title, "; ".join(part for part in parts if part), drawn.layers)
 
 
-def _middle_of(scene: Scene | None, window: Window) -> str:
+def _middle_of(scene: Raster | None, window: Window) -> str:
     """The middle of a window in degrees and in the CRS of the scene; empty without a place."""
     if scene is None or scene.crs is None or not scene.is_georeferenced:
         return ""

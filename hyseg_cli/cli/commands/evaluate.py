@@ -225,17 +225,17 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
     """
     probabilities = take_calibration_options(options)
     samples = take_sample_options(options)
-    with console() as report:
+    with console() as messages:
         if samples is not None:
             if samples.other is not None:
                 from hyseg_cli.workflows.evaluate.samples import compare_maps
 
-                both = compare_maps(samples, samples.other, report)
+                both = compare_maps(samples, samples.other, messages)
                 print_result(json.dumps(both.to_dict()) if as_json else both.to_table())
                 return
             from hyseg_cli.workflows.evaluate import samples as evaluate_samples
 
-            estimates = evaluate_samples.run(samples, report)
+            estimates = evaluate_samples.run(samples, messages)
             if samples.report is not None:
                 from hyseg_cli.report.evaluation import write_samples
 
@@ -249,12 +249,12 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
 
         settings = EvaluateSettings(**options)
         gallery = None if settings.report is None else Gallery()
-        result = workflow.run(settings, report, gallery)
+        result = workflow.run(settings, messages, gallery)
         calibration = None
         if probabilities is not None:
             from hyseg_cli.workflows.evaluate import calibrate
 
-            calibration = calibrate.run(probabilities, report)
+            calibration = calibrate.run(probabilities, messages)
     if settings.report is not None and gallery is not None:
         from hyseg_cli.report.evaluation import write_evaluation
 

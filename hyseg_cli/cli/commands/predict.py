@@ -227,8 +227,8 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
         from hyseg_cli.report.prediction import write_prediction
 
         write_page = write_prediction
-    with console() as report:
-        result = workflow.run(settings, report, write_page)
+    with console() as messages:
+        result = workflow.run(settings, messages, write_page)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if result.failed:
         ctx.exit(SOME_FAILED)

@@ -229,11 +229,11 @@ def train(**options: Any) -> None:
         from hyseg_cli.workflows.train.dry_run import plan
 
     settings = TrainSettings(**options)
-    with console() as report:
+    with console() as messages:
         if settings.dry_run:
-            print_result(plan(settings, report).to_text())
+            print_result(plan(settings, messages).to_text())
             return
-        result = workflow.run(settings, report)
+        result = workflow.run(settings, messages)
     if result is None:
         return
     if result.scores is not None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
@@ -26,7 +26,7 @@ STRIP_PIXELS = 2**23
 
 
 def count_classes(
-    scene: Scene, advance: Callable[[int], None]
+    scene: Raster, advance: Callable[[int], None]
 ) -> tuple[dict[int, tuple[int, float]], int]:
     """Pixels and square metres of each value of the first band, and pixels without data.
 

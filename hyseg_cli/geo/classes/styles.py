@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.raster.raster import Scene, open_dataset
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.legend import Color, Legend
 
 LEGEND_TAG = "HYSEG_LEGEND"
@@ -38,7 +38,7 @@ def category_element(legend: Legend) -> ET.Element:
     return element
 
 
-def legend_of(scene: Scene) -> Legend:
+def legend_of(scene: Raster) -> Legend:
     """The legend that a map written by hyseg carries.
 
     Raises:
@@ -69,7 +69,7 @@ class ClassStyle(NamedTuple):
     color: Color
 
 
-def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassStyle]:
+def class_styles(scene: Raster, legend: Legend | None = None) -> dict[int, ClassStyle]:
     """Name and colour of each class id of a raster, as far as they can be found.
 
     Looked for in this order: a legend given, the legend of a map that hyseg wrote, category
@@ -124,7 +124,7 @@ def find_classes(
     )
 
 
-def palette(scene: Scene) -> Mapping[int, Color]:
+def palette(scene: Raster) -> Mapping[int, Color]:
     """The colour of each value of a raster's first band; empty if it has no palette."""
     with open_dataset(scene.path) as file:
         try:
@@ -134,7 +134,7 @@ def palette(scene: Scene) -> Mapping[int, Color]:
     return {value: color[:3] for value, color in table.items()}
 
 
-def _sidecar_entries(scene: Scene) -> dict[int, tuple[str, Color | None]]:
+def _sidecar_entries(scene: Raster) -> dict[int, tuple[str, Color | None]]:
     """Names, and colours where there are any, from `PATH.aux.xml`."""
     path = Path(scene.path + ".aux.xml")
     if not path.is_file():

@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.coverage.runs import NEVER, ClassRows, Rows, strips
-from hyseg_cli.geo.raster.raster import Scene, open_dataset
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 
 MASKED = 1 - 2**31
 """Stands for "no class" where the raster names no nodata value."""
@@ -35,7 +35,7 @@ class RasterRows:
         HysegError: If a row cannot be read.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Raster) -> None:
         is_share = scene.descriptions[:1] == ("confidence",)
         if len(scene.dtypes) != 1 or scene.dtypes[0] not in CLASS_TYPES or is_share:
             raise ModelMismatchError(
@@ -113,7 +113,7 @@ def _without_place_warning() -> Iterator[None]:
         yield
 
 
-def write_rows(source: ClassRows, scene: Scene, out: Path) -> None:
+def write_rows(source: ClassRows, scene: Raster, out: Path) -> None:
     """Write a class raster on the grid of a scene, with its colours, under its name at once.
 
     Raises:

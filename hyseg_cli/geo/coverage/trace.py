@@ -31,7 +31,7 @@ from hyseg_cli.geo.coverage.runs import (
 )
 from hyseg_cli.geo.coverage.simplify import simplify_arcs
 from hyseg_cli.geo.coverage.wkb import to_wkb
-from hyseg_cli.geo.prefetch import ahead
+from hyseg_cli.geo.prefetch import prefetch
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def trace_polygons(
     emitted = np.zeros(len(regions) + 1, np.bool_)
     emitted[0] = True
     # Kernels run without the interpreter's lock: the next strip is traced beside this one's rings.
-    with closing(ahead(_arcs_of_strips(source, regions, generalisation, proof, strip_rows), 1)) as (
-        arcs_of_strips
-    ):
+    with closing(
+        prefetch(_arcs_of_strips(source, regions, generalisation, proof, strip_rows), 1)
+    ) as (arcs_of_strips):
         for arcs, last_row in arcs_of_strips:
             open_arcs.add(arcs)
             finished = regions.last_rows <= last_row

@@ -14,7 +14,7 @@ import numpy as np
 import pyproj
 from rasterio.enums import MaskFlags
 
-from hyseg_cli.geo.raster.raster import Scene, open_dataset, to_map
+from hyseg_cli.geo.raster.raster import Raster, open_dataset, to_map
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BandFacts:
 class RasterFacts:
     """A raster and how it is stored."""
 
-    scene: Scene
+    scene: Raster
     driver: str
     compression: str | None
     is_tiled: bool
@@ -108,7 +108,7 @@ class RasterFacts:
         }
 
 
-def read_facts(scene: Scene) -> RasterFacts:
+def read_facts(scene: Raster) -> RasterFacts:
     """How a scene is stored; its pixels are not read.
 
     Raises:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class GroundMeasure:
     pixel is one unit long.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Raster) -> None:
         self._transform: Affine = scene.transform
         self._height, self._width = scene.height, scene.width
         self._unit = 1.0
@@ -79,7 +79,7 @@ class GroundMeasure:
         return np.hypot(step[:, 0] * across, step[:, 1] * along)
 
 
-def area_distortion(scene: Scene) -> float:
+def area_distortion(scene: Raster) -> float:
     """How many times its area on the ground the CRS gives the middle pixel; 1 if not known."""
     side_m = scene.resolution_m()
     if side_m is None:
@@ -112,7 +112,7 @@ _STEP = 0.5
 """Pixels on each side of the middle over which a direction is measured."""
 
 
-def north_of(scene: Scene) -> tuple[float, float] | None:
+def north_of(scene: Raster) -> tuple[float, float] | None:
     """Where true north is in the middle of a raster.
 
     Returns:
@@ -160,7 +160,7 @@ Geometry = dict[str, Any]
 Box = list[float]
 
 
-def footprint(scene: Scene) -> tuple[Geometry, Box] | None:
+def footprint(scene: Raster) -> tuple[Geometry, Box] | None:
     """The outline of a raster in longitude and latitude, and its box; None if it is not known.
 
     As RFC 7946 wants it: right-handed, cut in two at the antimeridian, where the box begins further
@@ -185,7 +185,7 @@ def footprint(scene: Scene) -> tuple[Geometry, Box] | None:
     return _told(both), _rounded([west, south, east - TURN, north])
 
 
-def _outline(scene: Scene) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _outline(scene: Raster) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Columns and rows of points around a raster, closed."""
     share = np.linspace(0.0, 1.0, POINTS_OF_A_SIDE)[:-1]
     none, all_ = np.zeros_like(share), np.ones_like(share)
@@ -209,7 +209,7 @@ def _rounded(box: list[float]) -> Box:
 MOST_DISTORTION = 0.02
 
 
-def distorted_areas(scene: Scene, concerned: str = "hectares") -> str | None:
+def distorted_areas(scene: Raster, concerned: str = "hectares") -> str | None:
     """A warning if the areas of a raster's CRS are others than on the ground, else None.
 
     Args:

@@ -21,7 +21,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import Scene, one_line, open_dataset
+from hyseg_cli.geo.raster.raster import Raster, one_line, open_dataset
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
 from hyseg_cli.geo.window import Window
 
@@ -96,7 +96,7 @@ Colors = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-def picture_size(scene: Scene, side: int, *, enlarge: bool = False) -> tuple[int, int]:
+def picture_size(scene: Raster, side: int, *, enlarge: bool = False) -> tuple[int, int]:
     """Height and width of a picture of a raster, in the shape that it has on the ground.
 
     Args:

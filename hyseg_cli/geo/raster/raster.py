@@ -138,7 +138,7 @@ def degrees(crs: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class Raster:
     """What is known of a raster before its pixels are read."""
 
     path: str
@@ -193,7 +193,7 @@ class Scene:
             return 0, 0
         return math.floor(t.f / t.e + 0.25), math.floor(t.c / t.a + 0.25)
 
-    def is_on_grid_of(self, other: Scene) -> bool:
+    def is_on_grid_of(self, other: Raster) -> bool:
         """Whether both have the same pixels on the ground."""
         same_size = (self.height, self.width) == (other.height, other.width)
         close = np.allclose(self.transform[:6], other.transform[:6], rtol=1e-9, atol=0.0)
@@ -244,7 +244,7 @@ def to_map(
     return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
 
-def open_scene(path: str | Path) -> Scene:
+def open_raster(path: str | Path) -> Raster:
     """Describe the raster at `path`: a file, or anything GDAL opens.
 
     Raises:
@@ -254,7 +254,7 @@ def open_scene(path: str | Path) -> Scene:
     """
     name = str(path)
     with open_dataset(name) as dataset:
-        scene = Scene(
+        scene = Raster(
             path=name,
             height=dataset.height,
             width=dataset.width,

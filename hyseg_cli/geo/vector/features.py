@@ -22,7 +22,7 @@ from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 from hyseg_cli.geo.coverage.trace import PolygonBatch
 from hyseg_cli.geo.coverage.wkb import Bytes, to_wkb
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import Scene, to_map
+from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.vector.confidence import RegionConfidence
 from hyseg_cli.geo.vector.formats import GEOMETRY
 
@@ -66,7 +66,7 @@ class ShapeBuilder:
         decimals: Round coordinates to so many; None to keep them.
     """
 
-    def __init__(self, scene: Scene, dst_crs: pyproj.CRS | None, decimals: int | None) -> None:
+    def __init__(self, scene: Raster, dst_crs: pyproj.CRS | None, decimals: int | None) -> None:
         self._transform = scene.transform
         self._measure = GroundMeasure(scene)
         self._decimals = decimals

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.classes.styles import class_styles
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
@@ -229,7 +229,7 @@ def keep_common(rasters: Sequence[Channels]) -> None:
         raster[unknown] = NODATA_ID
 
 
-def named_legend(scene: Scene) -> Legend | None:
+def named_legend(scene: Raster) -> Legend | None:
     """The classes that a raster itself names, wherever it keeps them; None if it names none.
 
     Raises:

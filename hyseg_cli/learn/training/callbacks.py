@@ -25,7 +25,7 @@ from hyseg_cli.learn.data.chips import TrainingChips
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 from hyseg_cli.learn.training.stages import Stage
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 
 
 class Interruption:
@@ -209,8 +209,8 @@ class Keeping(Callback):
 class Progress(Callback):
     """Passes steps and validation scores on to the report."""
 
-    def __init__(self, report: Report, name: str, keeping: Keeping) -> None:
-        self.report = report
+    def __init__(self, messages: Messages, name: str, keeping: Keeping) -> None:
+        self.messages = messages
         self.name = name
         self.keeping = keeping
         self.validated_at = 0
@@ -222,12 +222,12 @@ class Progress(Callback):
     ) -> None:
         if isinstance(stage, Stage) and stage.parts != self._parts:
             self._parts = stage.parts
-            self.report.warn(
+            self.messages.warn(
                 f"out of memory: from step {trainer.global_step} on each batch is computed in "
                 f"{stage.parts} parts, which takes longer but learns the same"
             )
         self._losses.append(outputs["loss"].detach())
-        self.report.advance(f"training the {self.name}", trainer.global_step, trainer.max_steps)
+        self.messages.advance(f"training the {self.name}", trainer.global_step, trainer.max_steps)
 
     def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         self.validated_at = trainer.global_step
@@ -242,4 +242,4 @@ class Progress(Callback):
             self._losses.clear()
         if self.keeping.step not in (None, self.validated_at):
             told.append(f"best {self.keeping.score:.3f} at step {self.keeping.step}")
-        self.report.note(f"{self.name}, step {self.validated_at}: {', '.join(told)}")
+        self.messages.note(f"{self.name}, step {self.validated_at}: {', '.join(told)}")

@@ -12,7 +12,7 @@ from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles
 from hyseg_cli.geo.raster.facts import RasterFacts
 from hyseg_cli.legend import Color, format_color
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.sampling.population import CLASS_TYPES
 from hyseg_cli.workflows.info.scene import raster_lines, row
 
@@ -108,7 +108,7 @@ def is_shares(facts: RasterFacts) -> bool:
     return LEGEND_TAG in facts.scene.tags and any(scale != 1.0 for scale in facts.scales)
 
 
-def describe_map(facts: RasterFacts, report: Report) -> MapInfo:
+def describe_map(facts: RasterFacts, messages: Messages) -> MapInfo:
     """Count the classes of a map; all of it is read.
 
     Classes of a legend that hyseg wrote are listed even if they do not occur.
@@ -118,7 +118,7 @@ def describe_map(facts: RasterFacts, report: Report) -> MapInfo:
     """
     scene = facts.scene
     counted, empty = count_classes(
-        scene, lambda rows: report.advance("counting classes", rows, scene.height)
+        scene, lambda rows: messages.advance("counting classes", rows, scene.height)
     )
     styles = class_styles(scene)
     own = styles if LEGEND_TAG in scene.tags else {}

@@ -19,10 +19,10 @@ from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import fingerprint
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 from hyseg_cli.workflows.predict.jobs import Job
@@ -51,21 +51,23 @@ def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:
     _crs(settings)
 
 
-def make_mosaic(jobs: Sequence[Job], settings: PredictSettings, out: Path, report: Report) -> None:
+def make_mosaic(
+    jobs: Sequence[Job], settings: PredictSettings, out: Path, messages: Messages
+) -> None:
     """Join maps.
 
     Args:
         jobs: Scenes whose maps are there.
         settings: What was asked for.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
-        report: Told of the progress.
+        messages: Told of the progress.
 
     Raises:
         HysegError: If the maps do not go together, or the system refuses.
     """
     layers = [
         Layer(
-            open_scene(job.out.absolute()), None if job.confidence is None else str(job.confidence)
+            open_raster(job.out.absolute()), None if job.confidence is None else str(job.confidence)
         )
         for job in jobs
     ]
@@ -96,7 +98,7 @@ def make_mosaic(jobs: Sequence[Job], settings: PredictSettings, out: Path, repor
         legend=legend,
         tags=tags,
     )
-    _write_tiff(WorkFolder(out), frame, layers, spec, settings, report)
+    _write_tiff(WorkFolder(out), frame, layers, spec, settings, messages)
 
 
 def _write_vrt(out: Path, layers: list[Layer], legend: Legend, tags: dict[str, str]) -> None:
@@ -129,7 +131,7 @@ def _write_tiff(
     layers: list[Layer],
     spec: MapSpec,
     settings: PredictSettings,
-    report: Report,
+    messages: Messages,
 ) -> None:
     settled = {
         "version": __version__,
@@ -152,7 +154,7 @@ def _write_tiff(
             pixels += np.bincount(ids.ravel(), minlength=NODATA_ID + 1)
             sources.append(Source(shard_path(work, unit), unit.window))
             done += unit.pixels
-            report.advance(f"joining {work.out.name}", done, total, unit="px")
+            messages.advance(f"joining {work.out.name}", done, total, unit="px")
         cog = write_cog(work, "mosaic.tif", spec, sources)
         sidecar = work.out.with_name(work.out.name + SIDECAR_SUFFIX)
         put_in_place(cog, work.out, {sidecar: sidecar_of_classes(spec.legend, pixels, None)})

@@ -48,7 +48,7 @@ from hyseg_cli.geo.output.stac import (
 from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.ground import north_of
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.locate import find_model
@@ -78,9 +78,9 @@ class FinishedMap:
     """Where the raster that gets a path lies until then."""
 
     @property
-    def map(self) -> Scene:
+    def map(self) -> Raster:
         """The map."""
-        return open_scene(self.rasters[self.plan.out])
+        return open_raster(self.rasters[self.plan.out])
 
     @property
     def classes(self) -> tuple[tuple[LegendClass, int, float], ...]:
@@ -175,7 +175,7 @@ def write_preview(path: Path, settings: PredictSettings, done: FinishedMap) -> N
     write_bytes(path, file.getvalue())
 
 
-def _lines(settings: PredictSettings, done: FinishedMap, placed: Scene) -> list[str]:
+def _lines(settings: PredictSettings, done: FinishedMap, placed: Raster) -> list[str]:
     """CRS, whom to credit for the image and the training data, model."""
     resolution = placed.resolution_m()
     size = "" if resolution is None else f", pixels of {resolution:.3g} m"
@@ -210,7 +210,7 @@ def map_item(plan: Plan, cogs: Sequence[Path], tally: Tally) -> Json:
         cogs: Its outputs, finished, under other names.
         tally: Pixels of the classes.
     """
-    scene, folder = open_scene(cogs[0]), plan.beside[STAC_SUFFIX].parent
+    scene, folder = open_raster(cogs[0]), plan.beside[STAC_SUFFIX].parent
     assets = {}
     for output, cog in zip(plan.outputs, cogs, strict=True):
         asset = _raster(output, cog, scene, folder)
@@ -240,7 +240,7 @@ def _name_of(output: Output) -> str:
     return "probabilities" if len(output.spec.shares) > 1 else "confidence"
 
 
-def _raster(output: Output, cog: Path, scene: Scene, folder: Path) -> Json:
+def _raster(output: Output, cog: Path, scene: Raster, folder: Path) -> Json:
     shared: Json = {"data_type": "uint8", "nodata": NODATA_ID}
     is_point = scene.tags.get("AREA_OR_POINT") == "Point"
     asset = _file(output.path, folder, TIFF_TYPE, "data") | file_fields(cog) | shared

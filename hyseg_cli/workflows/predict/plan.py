@@ -25,7 +25,7 @@ from hyseg_cli.geo.output.cog import MapSpec
 from hyseg_cli.geo.output.shards import BLOCK
 from hyseg_cli.geo.raster.facts import fingerprint_of_raster
 from hyseg_cli.geo.raster.ground import distorted_areas
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.raster.validity import Validity
 from hyseg_cli.geo.tiling import units as cut
@@ -53,7 +53,7 @@ def bytes_for_rows(memory: int) -> float:
 
 
 def bytes_per_column(
-    scene: Scene, bands: tuple[int, ...], grid: TileGrid, classes: int, outputs: int
+    scene: Raster, bands: tuple[int, ...], grid: TileGrid, classes: int, outputs: int
 ) -> int:
     """Memory that one column of the rows in work takes.
 
@@ -87,7 +87,7 @@ def _itemsize(dtype: str) -> int:
 class Part:
     """A scene in a raster that holds others, too."""
 
-    scene: Scene
+    scene: Raster
     window: Window
     """Where it lies in the raster."""
 
@@ -96,9 +96,9 @@ class Part:
 class Inspection:
     """What is known of a scene and of how a model reads it."""
 
-    scene: Scene
+    scene: Raster
     """The raster that is read."""
-    itself: Scene
+    itself: Raster
     """What is to be mapped: this raster, or a part of it."""
     contract: Contract
     validity: Validity
@@ -137,7 +137,7 @@ def inspect_scene(
     Raises:
         HysegError: If it cannot be read or does not fit the model.
     """
-    scene = open_scene(path)
+    scene = open_raster(path)
     contract = match(scene, card, settings.bands, gsd_m=settings.gsd_m)
     validity = _validity(scene, contract, settings)
     if part is not None:
@@ -150,7 +150,7 @@ def inspect_scene(
     return Inspection(scene, itself, contract, validity, shift, distorted_areas(scene))
 
 
-def _validity(scene: Scene, contract: Contract, settings: PredictSettings) -> Validity:
+def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> Validity:
     find_collars = settings.collar == "auto"
     return scene_validity(
         scene, contract.bands, nodata=settings.src_nodata, find_collars=find_collars
@@ -163,7 +163,7 @@ COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
 
 def map_tags(
     inspection: Inspection,
-    itself: Scene,
+    itself: Raster,
     card: ModelCard,
     digest: str,
     job: Job,
@@ -253,7 +253,7 @@ class Plan:
     """Memory for the rows in work."""
 
     @property
-    def scene(self) -> Scene:
+    def scene(self) -> Raster:
         """What is read; a scene that is seen with its neighbours is a window of it."""
         return self.inspection.scene
 
@@ -367,7 +367,7 @@ def make_plan(
 
 
 def _window(
-    scene: Scene, area: AreaOfInterest | None, job: Job, settings: PredictSettings
+    scene: Raster, area: AreaOfInterest | None, job: Job, settings: PredictSettings
 ) -> Window:
     """The pixels that all of context, bounds and area leave."""
     found = job.window or Window(0, 0, scene.height, scene.width)

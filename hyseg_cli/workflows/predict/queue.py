@@ -22,7 +22,7 @@ from hyseg_cli.geo.output.shards import missing_units
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.tiling.units import Unit, stretches
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
 from hyseg_cli.workflows.predict.mapper import Mapper, Planner
@@ -175,7 +175,7 @@ all workers end at about the same time."""
 def map_queue(
     jobs: tuple[Job, ...],
     settings: PredictSettings,
-    report: Report,
+    messages: Messages,
     write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     """Map scenes, the largest first; a scene is opened when workers come free.
@@ -190,13 +190,13 @@ def map_queue(
     merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
     # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
     with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, crew:
-        queue = _Queue(jobs, planner, workers, report, write_page, scenes, merging)
+        queue = _Queue(jobs, planner, workers, messages, write_page, scenes, merging)
         dispatch = Dispatch(
             crew,
             workers=workers,
             rest=MapTask.rest,
             advance=queue.advance,
-            warn=report.warn,
+            warn=messages.warn,
         )
         for task, error in dispatch.run(queue.tasks()):
             queue.end_task(task, error)
@@ -226,7 +226,7 @@ class _Queue:
         jobs: tuple[Job, ...],
         planner: Planner,
         workers: int,
-        report: Report,
+        messages: Messages,
         write_page: WritePage | None,
         scenes: ExitStack,
         merging: ThreadPoolExecutor,
@@ -235,7 +235,7 @@ class _Queue:
         self._planner = planner
         self._workers = workers
         self._settings = planner.settings
-        self._report = report
+        self._messages = messages
         self._write_page = write_page
         self._scenes = scenes
         self._merging = merging
@@ -302,12 +302,12 @@ class _Queue:
             job = replace(job, scene=made_absolute(job.scene), out=job.out.absolute())
         locks = ExitStack()
         try:
-            found = look_at(job, self._planner, self._settings, self._report)
+            found = look_at(job, self._planner, self._settings, self._messages)
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
             run = locks.enter_context(
-                in_work(job, found, self._planner, self._report, self._write_page)
+                in_work(job, found, self._planner, self._messages, self._write_page)
             )
         except HysegError as error:
             self._give_up(number, error)
@@ -339,7 +339,7 @@ class _Queue:
         job = self._jobs[number]
         if is_single(self._settings) or self._settings.on_error == "stop":
             raise error
-        self._report.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
+        self._messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
         self._ended.append(SceneResult(job, "failed", error=error))
 
 

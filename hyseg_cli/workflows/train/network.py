@@ -19,7 +19,7 @@ from hyseg_cli.learn.model.backbone import (
 from hyseg_cli.learn.model.card import Radiometry, read_card
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import load_model
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
@@ -62,7 +62,7 @@ class Start:
     """Of the pretrained weights of the backbone."""
 
 
-def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> Start:
+def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
     """The network that is trained: new, or with the weights of a model.
 
     Raises:
@@ -70,7 +70,7 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
         ModelMismatchError: If a model or prior to start from does not fit.
     """
     if settings.start is not None:
-        return _go_on_from(settings, scenes, report)
+        return _go_on_from(settings, scenes, messages)
     try:
         config = _sized(preset(settings.preset), settings, scenes)
         network = build(config, pretrained=settings.pretrained)
@@ -117,7 +117,7 @@ def _provenance(network: HySeg, settings: TrainSettings) -> Provenance | None:
     return None
 
 
-def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> Start:
+def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
     """A network of the donor's kind, with its weights for the classes and bands of that name."""
     path = find_model(settings.start)
     donor = load_model(path)
@@ -126,7 +126,7 @@ def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report)
     bands = band_names(settings, network.config.bands)
     done = transfer_weights(donor.network, network, classes, _origins(bands, donor.card.bands))
     new = [name for name, at in zip(scenes.legend.names, classes, strict=True) if at is None]
-    report.note(
+    messages.note(
         f"from {path.name}: {len(done.whole)} tensors taken over, {len(done.mapped)} by class or "
         f"band, {len(done.fresh)} started anew; new classes: {', '.join(new) or 'none'}"
     )

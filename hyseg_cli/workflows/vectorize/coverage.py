@@ -29,13 +29,13 @@ from hyseg_cli.geo.output.stac import (
     time_taken,
 )
 from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.vector.features import Summary
 from hyseg_cli.geo.vector.formats import FORMATS, move_into_place
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.legend import read_legend
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.outputs import write_text
 from hyseg_cli.workflows.vectorize.polygons import PolygonJob
@@ -79,10 +79,10 @@ class VectorizeResult:
 
 
 def vectorize_map(
-    settings: VectorizeSettings, report: Report, writer: LayerWriter
+    settings: VectorizeSettings, messages: Messages, writer: LayerWriter
 ) -> VectorizeResult:
     """Turn a class raster into a coverage of polygons, strip by strip; see `vectorize.run`."""
-    scene = open_scene(settings.map)
+    scene = open_raster(settings.map)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     with (
         gdal_env(CACHE_MIB),
@@ -90,7 +90,7 @@ def vectorize_map(
         _work_folder(settings.out) as work,
         _work_folder(settings.sieve_out) if settings.sieve_out else nullcontext() as sieve_work,
     ):
-        job = PolygonJob(settings, scene, styles, report, writer, work)
+        job = PolygonJob(settings, scene, styles, messages, writer, work)
         source, regions, merged = job.find_regions(raster)
         if len(regions) == 0:
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
@@ -122,7 +122,7 @@ def _work_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_polygon_item(scene: Scene, settings: VectorizeSettings, result: VectorizeResult) -> Path:
+def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: VectorizeResult) -> Path:
     """Write an Item beside polygons that are in place, and return where.
 
     Args:

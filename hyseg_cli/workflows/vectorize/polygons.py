@@ -31,9 +31,9 @@ from hyseg_cli.geo.coverage.trace import (
     expected_points,
     trace_polygons,
 )
-from hyseg_cli.geo.prefetch import ahead
+from hyseg_cli.geo.prefetch import prefetch
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.vector.confidence import ConfidenceRows, RegionConfidence, measure_confidence
 from hyseg_cli.geo.vector.features import (
     Gatherer,
@@ -58,7 +58,7 @@ from hyseg_cli.geo.vector.formats import (
 )
 from hyseg_cli.geo.vector.layers import Layer
 from hyseg_cli.geo.vector.writer import LayerWriter
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.vectorize.minimum_unit import merge_below_unit
 
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 
 def crs_to_transform_to(
-    scene: Scene, form: VectorFormat, asked_for: str | None
+    scene: Raster, form: VectorFormat, asked_for: str | None
 ) -> pyproj.CRS | None:
     """The CRS that polygons of a map have to be transformed to, None if they keep the map's.
 
@@ -98,7 +98,7 @@ def crs_to_transform_to(
         ) from error
 
 
-def as_wkt(scene: Scene, dst_crs: pyproj.CRS | None) -> str | None:
+def as_wkt(scene: Raster, dst_crs: pyproj.CRS | None) -> str | None:
     """The CRS of a layer, None for a map without place."""
     if dst_crs is not None:
         return str(dst_crs.to_wkt())
@@ -126,13 +126,13 @@ def numbered(out: Path, number: int) -> Path:
 class _Counted:
     """A raster whose reading is reported."""
 
-    def __init__(self, source: ClassRows, report: Report, task: str) -> None:
+    def __init__(self, source: ClassRows, messages: Messages, task: str) -> None:
         self.height, self.width, self.no_class = source.height, source.width, source.no_class
-        self._source, self._report, self._task = source, report, task
+        self._source, self._messages, self._task = source, messages, task
 
     def read(self, row: int, count: int) -> Rows:
         rows = self._source.read(row, count)
-        self._report.advance(self._task, row + count, self.height)
+        self._messages.advance(self._task, row + count, self.height)
         return rows
 
 
@@ -141,9 +141,9 @@ class PolygonJob:
     """One raster on its way to polygons."""
 
     settings: VectorizeSettings
-    scene: Scene
+    scene: Raster
     styles: Mapping[int, ClassStyle]
-    report: Report
+    messages: Messages
     writer: LayerWriter
     work: Path
     """Folder for what is not finished."""
@@ -237,7 +237,7 @@ class PolygonJob:
         out, finished = self.settings.out, self.work / "layer"
         finished.mkdir()
         names = []
-        with closing(ahead(batches, 4)) as records:
+        with closing(prefetch(batches, 4)) as records:
             parts = shapefile_parts(records) if self.settings.split_files else iter([records])
             for number, part in enumerate(parts, 1):
                 name = (numbered(out, number) if self.settings.split_files else out).name
@@ -307,7 +307,7 @@ class PolygonJob:
         return np.isin(regions.class_ids, chosen)
 
     def _counted(self, source: ClassRows, task: str) -> ClassRows:
-        return _Counted(source, self.report, task)
+        return _Counted(source, self.messages, task)
 
     def _generalisation(self) -> Generalisation:
         quantity = self.settings.tolerance
