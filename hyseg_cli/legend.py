@@ -1,12 +1,20 @@
-"""Legend: the classes of a map, with their pixel values, names and colours."""
+"""Legend: the classes of a map, with their pixel values, names and colours.
+
+Legends from files: our JSON, CSV tables, QGIS styles (.qml) and colour tables (.clr).
+"""
 
 from __future__ import annotations
 
 import colorsys
+import csv
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import HysegError, UsageProblemError
 
 Color = tuple[int, int, int]
 
@@ -137,4 +145,139 @@ def _bad_legend(problem: str) -> HysegError:
         f"the legend cannot be used: {problem}",
         hint='A legend is {"classes": [{"id": 0, "name": "water", "color": "#2060c0"}, ...], '
         '"ignore": ["#000000"]}.',
+    )
+
+
+ID_COLUMNS = ("id", "value", "class_id")
+NAME_COLUMNS = ("name", "label", "class_name", "class")
+COLOR_COLUMNS = ("color", "colour")
+RGB_COLUMNS = (("red", "green", "blue"), ("r", "g", "b"))
+
+
+def read_legend(path: Path) -> Legend:
+    """The legend in a file; its suffix tells the format.
+
+    `.json` is our own. `.csv` has columns id, name and color (`#rrggbb`, or red, green, blue).
+    `.qml` is a QGIS style of a paletted raster or a categorised layer. `.clr` has a line
+    `value red green blue [alpha] [name]` for each class.
+
+    Raises:
+        UsageProblemError: If there is no such file or the suffix is unknown.
+        HysegError: If it holds no legend.
+    """
+    readers = {".json": _from_json, ".csv": _from_csv, ".qml": _from_qml, ".clr": _from_clr}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageProblemError(
+            f"{path}: a legend ends in {', '.join(readers)}",
+            hint="Save it in one of these formats.",
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageProblemError(
+            f"{path}: no such legend file", hint="Give --legend a file that exists."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(path, str(error)) from error
+    try:
+        return reader(text)
+    except (ValueError, KeyError, ET.ParseError) as error:
+        raise _unusable(path, f"{type(error).__name__}: {error}") from error
+
+
+def _from_json(text: str) -> Legend:
+    return Legend.from_dict(json.loads(text))
+
+
+def _from_csv(text: str) -> Legend:
+    rows = [
+        {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
+        for row in csv.DictReader(text.splitlines())
+    ]
+    return Legend(
+        tuple(
+            LegendClass(
+                id=int(_cell(row, ID_COLUMNS)),
+                name=_cell(row, NAME_COLUMNS),
+                color=_color_of(row, index),
+            )
+            for index, row in enumerate(rows)
+        )
+    )
+
+
+def _cell(row: Mapping[str, str], names: Iterable[str]) -> str:
+    for name in names:
+        if name in row:
+            return row[name]
+    message = f"no column {' or '.join(names)}"
+    raise ValueError(message)
+
+
+def _color_of(row: Mapping[str, str], index: int) -> Color:
+    """The colour a row tells, or one that no other row gets."""
+    for name in COLOR_COLUMNS:
+        if row.get(name):
+            return parse_color(row[name])
+    for names in RGB_COLUMNS:
+        if all(row.get(name) for name in names):
+            red, green, blue = (int(row[name]) for name in names)
+            return red, green, blue
+    return distinct_color(index)
+
+
+def _from_qml(text: str) -> Legend:
+    """Palette entries of a raster style, or categories and the colours of their symbols."""
+    root = ET.fromstring(text)  # noqa: S314 - no entities are expanded
+    entries = [
+        (entry.attrib["value"], entry.get("label"), parse_color(entry.attrib["color"]))
+        for entry in root.iter("paletteEntry")
+    ]
+    if not entries:
+        colors = {symbol.get("name"): _symbol_color(symbol) for symbol in root.iter("symbol")}
+        entries = [
+            (category.attrib["value"], category.get("label"), colors[category.get("symbol")])
+            for category in root.iter("category")
+            if category.get("value")
+        ]
+    return Legend(
+        tuple(
+            LegendClass(
+                id=int(value) if value.isdigit() else index, name=label or value, color=color
+            )
+            for index, (value, label, color) in enumerate(entries)
+        )
+    )
+
+
+def _symbol_color(symbol: ET.Element) -> Color:
+    """The fill of a symbol: newer styles have `Option`, older ones `prop`."""
+    for option in (*symbol.iter("Option"), *symbol.iter("prop")):
+        if "color" in (option.get("name"), option.get("k")):
+            red, green, blue = (option.get("value") or option.get("v") or "").split(",")[:3]
+            return int(red), int(green), int(blue)
+    message = f"the symbol {symbol.get('name')} has no colour"
+    raise ValueError(message)
+
+
+def _from_clr(text: str) -> Legend:
+    classes = []
+    for line in text.splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        value, red, green, blue = (int(word) for word in words[:4])
+        rest = words[5:] if len(words) > 4 and words[4].isdigit() else words[4:]
+        classes.append(
+            LegendClass(id=value, name=" ".join(rest) or str(value), color=(red, green, blue))
+        )
+    return Legend(tuple(classes))
+
+
+def _unusable(path: Path, problem: str) -> HysegError:
+    return HysegError(
+        f"{path}: the legend cannot be used ({problem})",
+        hint='A legend is {"classes": [{"id": 0, "name": "water", "color": "#2060c0"}, ...]}, '
+        "or a table with the columns id, name, color.",
     )

@@ -18,7 +18,7 @@ Unit = Literal["", "px"]
 LogFormat = Literal["text", "json"]
 
 
-class Report(Protocol):
+class Messages(Protocol):
     """Where a workflow sends its messages."""
 
     def note(self, text: str) -> None:

@@ -12,7 +12,7 @@ from polygon_scene import PolygonScene
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.model.weights import load_model
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import read_legend
 
 ROOT = Path(__file__).parents[1]
 SCENE = "Tile 3"

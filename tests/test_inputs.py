@@ -21,7 +21,7 @@ from rasterio.rpc import RPC
 from rasterio.transform import from_origin
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.weights import save_model
 from hyseg_models import build
 
@@ -178,7 +178,7 @@ def test_ground_control_points_are_those_of_the_map(tmp_path, image, legend, pre
             (before.row, before.col, before.x, before.y, before.z), rel=1e-12
         )
     # 6e-6 degrees at 47 north are 0.456 m, 4e-6 degrees of latitude 0.445 m.
-    assert open_scene(scene).resolution_m() == pytest.approx(np.sqrt(0.456 * 0.445), rel=0.02)
+    assert open_raster(scene).resolution_m() == pytest.approx(np.sqrt(0.456 * 0.445), rel=0.02)
 
 
 def test_rational_polynomials_are_those_of_the_map(tmp_path, image, legend, predict):
@@ -201,7 +201,7 @@ def test_rational_polynomials_are_those_of_the_map(tmp_path, image, legend, pred
         if value is not None:
             assert kept[key] == pytest.approx(value), key
     # 1e-5 degrees a pixel: 0.760 m across, 1.112 m down.
-    assert open_scene(scene).resolution_m() == pytest.approx(np.sqrt(0.760 * 1.112), rel=0.01)
+    assert open_raster(scene).resolution_m() == pytest.approx(np.sqrt(0.760 * 1.112), rel=0.01)
 
 
 # ---- over a network -------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_a_scene_whose_server_died_goes_on_when_it_is_back(tmp_path, write_raste
     save_model(model, build(card.config), card)
     out = tmp_path / "map.tif"
     program = (
-        "from hyseg_cli.geo import units; units.UNIT_PIXELS = 50_000; import torch; "
+        "from hyseg_cli.geo.tiling import units; units.UNIT_PIXELS = 50_000; import torch; "
         "torch.set_num_threads(1); from hyseg_cli.cli.group import cli; cli()"
     )
 

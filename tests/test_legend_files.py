@@ -5,8 +5,7 @@ import pytest
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.classes.styles import ClassStyle
 from hyseg_cli.geo.classes.symbology import to_qml
-from hyseg_cli.legend import Legend, LegendClass
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import Legend, LegendClass, read_legend
 
 EXPECTED = Legend(
     (

@@ -23,12 +23,12 @@ def clock(monkeypatch):
 
 def test_mapping_tells_megapixels_their_speed_and_the_time_left(clock, capsys):
     """40 Mpx were there before; 80 take 20 s, so 280 take 70 s."""
-    with Console() as report:
-        report.advance("mapping x.tif", 40_000_000, 400_000_000, unit="px")
+    with Console() as messages:
+        messages.advance("mapping x.tif", 40_000_000, 400_000_000, unit="px")
         clock[0] += 20
-        report.advance("mapping x.tif", 120_000_000, 400_000_000, unit="px")
+        messages.advance("mapping x.tif", 120_000_000, 400_000_000, unit="px")
         clock[0] += 80
-        report.advance("mapping x.tif", 400_000_000, 400_000_000, unit="px")
+        messages.advance("mapping x.tif", 400_000_000, 400_000_000, unit="px")
     assert capsys.readouterr().err.splitlines() == [
         "mapping x.tif: 120 of 400 Mpx, 4 Mpx/s, 70 s left",
         "mapping x.tif: 400 of 400 Mpx, 3.6 Mpx/s",
@@ -36,20 +36,20 @@ def test_mapping_tells_megapixels_their_speed_and_the_time_left(clock, capsys):
 
 
 def test_other_tasks_tell_their_numbers(clock, capsys):
-    with Console() as report:
-        report.advance("comparing", 0, 10)
+    with Console() as messages:
+        messages.advance("comparing", 0, 10)
         clock[0] += 600
-        report.advance("comparing", 5, 10)
+        messages.advance("comparing", 5, 10)
     assert capsys.readouterr().err == "comparing: 5 of 10, 10 min left\n"
 
 
 def test_a_log_of_json_is_an_object_on_each_line(clock, capsys):
-    with Console(log_format="json") as report:
-        report.note("a note")
-        report.warn("a name that is no text: \udce9")
-        report.advance("comparing", 0, 10)
+    with Console(log_format="json") as messages:
+        messages.note("a note")
+        messages.warn("a name that is no text: \udce9")
+        messages.advance("comparing", 0, 10)
         clock[0] += 20
-        report.advance("comparing", 10, 10)
+        messages.advance("comparing", 10, 10)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["level"] for line in lines] == ["info", "warning", "info"]
     assert lines[0]["message"] == "a note"
@@ -62,10 +62,10 @@ def test_a_bar_on_a_terminal_tells_the_speed(clock, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with Console() as report:
-        report.advance("mapping x.tif", 10_000_000, 40_000_000, unit="px")
+    with Console() as messages:
+        messages.advance("mapping x.tif", 10_000_000, 40_000_000, unit="px")
         clock[0] += 4
-        report.advance("mapping x.tif", 20_000_000, 40_000_000, unit="px")
+        messages.advance("mapping x.tif", 20_000_000, 40_000_000, unit="px")
     told = capsys.readouterr().err
     assert "mapping x.tif" in told
     assert "2.5 Mpx/s" in told

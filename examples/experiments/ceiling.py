@@ -27,8 +27,8 @@ from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.weights import Model, load_model
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
-from hyseg_cli.learn.training.modules import as_bytes
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.learn.training.stages import as_bytes
+from hyseg_cli.legend import read_legend
 from hyseg_models.blocks.neighbourhood import aggregate
 from hyseg_models.config.config import P2AConfig
 from hyseg_models.das.p2a import P2A

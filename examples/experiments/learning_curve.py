@@ -22,7 +22,7 @@ from polygon_scene import PolygonScene
 import hyseg_cli
 from hyseg_cli.learn.model.card import digest_of, read_card
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import read_legend
 
 PATH = click.Path(path_type=Path, exists=True)
 DRAWN_ON = (1, 5)

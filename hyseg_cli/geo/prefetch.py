@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 _Item = TypeVar("_Item")
 
 
-def ahead(items: Generator[_Item], depth: int) -> Generator[_Item]:
+def prefetch(items: Generator[_Item], depth: int) -> Generator[_Item]:
     """The same items, made in a thread of their own, at most `depth` before they are asked for.
 
     An exception in the thread is raised here. When the caller stops asking, the thread ends with

@@ -1,4 +1,7 @@
-"""The report of `hyseg evaluate`."""
+"""The report of `hyseg evaluate`.
+
+Where the marks of a chart stand: positions in percent of an axis, for inline SVG.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 
-from hyseg_cli.geo.raster.control import degrees
-from hyseg_cli.geo.raster.raster import Scene, to_map
+from hyseg_cli.geo.raster.raster import Raster, degrees, to_map
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.comparison import Comparison, Difference
 from hyseg_cli.learn.scores.evaluation import Evaluation
 from hyseg_cli.report import wording
 from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_photo
-from hyseg_cli.report.marks import Axis, Whisker
 from hyseg_cli.report.page import render
 from hyseg_cli.report.provenance import Provenance, Source, crs_name, describe_map, describe_model
 from hyseg_cli.settings.evaluate import EvaluateSettings
@@ -29,8 +30,56 @@ from hyseg_cli.workflows.evaluate.samples import SampleEvaluation, in_ha
 from hyseg_cli.workflows.outputs import write_text
 
 if TYPE_CHECKING:
-    # It loads torch, which nothing here needs.
     from hyseg_cli.workflows.evaluate.calibrate import Calibration
+from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def from_zero(cls, values: Iterable[float]) -> Axis:
+        """From zero to the largest of some values; NaN and infinity do not count."""
+        known = [value for value in values if math.isfinite(value)]
+        return cls(0.0, max(known, default=0.0) or 1.0)
+
+    @classmethod
+    def around_zero(cls, values: Iterable[float]) -> Axis:
+        """Zero in the middle and the farthest of some values at an end."""
+        reach = cls.from_zero(abs(value) for value in values).high
+        return cls(-reach, reach)
+
+    def at(self, value: float) -> float:
+        """Position in percent, kept on the axis; 0 for NaN."""
+        if math.isnan(value):
+            return 0.0
+        place = 100.0 * (value - self.low) / (self.high - self.low)
+        return round(min(max(place, 0.0), 100.0), 2)
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """A value with its interval on an axis, in percent."""
+
+    low: float
+    value: float
+    high: float
+    reference: float
+    """Something to hold it against: zero, or what the map says."""
+
+    @classmethod
+    def of(
+        cls, axis: Axis, low: float, value: float, high: float, reference: float = 0.0
+    ) -> Whisker | None:
+        """None if the value or its interval does not exist."""
+        if any(math.isnan(number) for number in (low, value, high)):
+            return None
+        return cls(axis.at(low), axis.at(value), axis.at(high), axis.at(reference))
+
 
 ERRORS = Palette(("the same class", "another class"), ((184, 191, 199), (200, 16, 46)))
 COUNTED = ("b0_error", "b1_error")
@@ -187,7 +236,7 @@ def _drawn_worst(place: WorstPlace, maps: tuple[str, ...], palette: Palette) -> 
     return Place(title, "; ".join(part for part in parts if part), drawn.layers)
 
 
-def _middle_of(scene: Scene | None, window: Window) -> str:
+def _middle_of(scene: Raster | None, window: Window) -> str:
     """The middle of a window in degrees and in the CRS of the scene; empty without a place."""
     if scene is None or scene.crs is None or not scene.is_georeferenced:
         return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hyseg_cli.geo.raster.ground import area_distortion
 from hyseg_cli.geo.raster.overviews import picture_size
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_levels, draw_photo
@@ -108,7 +108,7 @@ def _summary(rows: tuple[ClassRow, ...], done: FinishedMap, look: Look) -> Itera
 
 
 def _tiles(
-    rows: tuple[ClassRow, ...], done: FinishedMap, placed: Scene, *, has_ground: bool
+    rows: tuple[ClassRow, ...], done: FinishedMap, placed: Raster, *, has_ground: bool
 ) -> Iterator[Row]:
     if has_ground:
         yield "Mapped area", f"{sum(row.hectares for row in rows):,.2f} ha"
@@ -119,7 +119,7 @@ def _tiles(
         yield "Pixel", f"{resolution:.3g} m"
 
 
-def _size_note(placed: Scene, size: tuple[int, int]) -> str:
+def _size_note(placed: Raster, size: tuple[int, int]) -> str:
     shown = f"{placed.width:,} x {placed.height:,} pixels"
     return (
         shown
@@ -128,7 +128,7 @@ def _size_note(placed: Scene, size: tuple[int, int]) -> str:
     )
 
 
-def _sources(settings: PredictSettings, done: FinishedMap, placed: Scene) -> Iterator[Source]:
+def _sources(settings: PredictSettings, done: FinishedMap, placed: Raster) -> Iterator[Source]:
     scene, inspection = done.plan.scene, done.plan.inspection
     bands = zip(done.card.bands, inspection.contract.bands, strict=True)
     rows = [("File", done.job.scene)]

@@ -11,7 +11,7 @@ import pyproj
 from rasterio.crs import CRS
 
 from hyseg_cli import __version__
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 
 Row = tuple[str, str]
 
@@ -90,7 +90,7 @@ def describe_map(title: str, path: Path) -> Source:
     Raises:
         HysegError: If it cannot be opened.
     """
-    scene = open_scene(path)
+    scene = open_raster(path)
     rows = [("File", scene.path), ("Pixels", f"{scene.width:,} x {scene.height:,}")]
     if scene.is_georeferenced and scene.crs is not None:
         resolution = scene.resolution_m()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyproj
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.sampling.population import (
     Floats,
     Ints,
@@ -203,7 +203,7 @@ def in_pixels(rows: Ints, cols: Ints) -> Floats:
     return np.stack([rows, cols], axis=1).astype(np.float64)
 
 
-def on_ground(scene: Scene) -> Place:
+def on_ground(scene: Raster) -> Place:
     """Positions of pixels in metres: of the map's CRS, or in space where it is in degrees.
 
     Args:

@@ -17,9 +17,8 @@ import shapely
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.vector.features import BBOX
-from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY
+from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY, geometry_layer
 from hyseg_cli.geo.vector.layers import Layer
-from hyseg_cli.geo.vector.vector_layer import geometry_layer
 from hyseg_cli.geo.vector.writer import LayerWriter
 
 ID_FIELD = "sample_id"

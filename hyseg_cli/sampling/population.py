@@ -20,7 +20,7 @@ import pyproj
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import Scene, to_map
+from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.window import Window
 
 Ints = npt.NDArray[np.int64]
@@ -85,8 +85,8 @@ class PopulationReader:
 
     def __init__(
         self,
-        scene: Scene,
-        strata: Scene | None = None,
+        scene: Raster,
+        strata: Raster | None = None,
         *,
         strip_rows: int | None = None,
         named: frozenset[int] = frozenset(),
@@ -204,7 +204,7 @@ class PopulationReader:
             yield _Strip(row, mapped.ids, strata.ids, valid)
 
 
-def crs_of(scene: Scene) -> pyproj.CRS:
+def crs_of(scene: Raster) -> pyproj.CRS:
     """The CRS of a raster that has a place.
 
     Raises:
@@ -218,7 +218,7 @@ def crs_of(scene: Scene) -> pyproj.CRS:
     return pyproj.CRS.from_wkt(scene.crs.to_wkt())
 
 
-def pixel_centres(scene: Scene, rows: Ints, cols: Ints) -> tuple[Floats, Floats]:
+def pixel_centres(scene: Raster, rows: Ints, cols: Ints) -> tuple[Floats, Floats]:
     """Map coordinates x, y of the middles of pixels."""
     half = 0.5
     return to_map(scene.transform, cols.astype(np.float64) + half, rows.astype(np.float64) + half)
@@ -234,7 +234,7 @@ def _count_values(values: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
         yield from zip(found.tolist(), counts.tolist(), strict=True)
 
 
-def _require_few(strata: int, scene: Scene) -> None:
+def _require_few(strata: int, scene: Raster) -> None:
     if strata > MOST_STRATA:
         raise ModelMismatchError(
             f"{scene.path} has more than {MOST_STRATA} strata",

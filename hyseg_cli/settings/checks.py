@@ -1,7 +1,14 @@
-"""How settings tell what is wrong with them."""
+"""How settings tell what is wrong with them.
+
+Tiles that a model sees, for all workflows that run one over scenes.
+
+Amounts with their unit, as they are typed: 1.5px, 2m, 100m2, 0.5ha, 4GB.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import UsageProblemError
@@ -26,3 +33,43 @@ def check_report(path: Path | None) -> None:
     """Raise a UsageProblemError unless a report, if there is one, is a page."""
     if path is not None:
         check_suffix(path, (".html", ".htm"), "Reports end in .html.", "--report")
+
+
+def overlap_of(tile_size: int, asked: int | None) -> int:
+    """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
+    return tile_size // 4 // 32 * 32 if asked is None else asked
+
+
+_PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m|MB|GB)?")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number and its unit."""
+
+    value: float
+    unit: str
+    """px, m, m2, ha, MB or GB; a bare 0 is 0px."""
+
+    @classmethod
+    def parse(cls, text: str, units: tuple[str, ...], flag: str) -> Quantity:
+        """Read an amount.
+
+        Args:
+            text: What was typed.
+            units: Units that make sense here.
+            flag: The option, for the error.
+
+        Raises:
+            UsageProblemError: If it is no amount in one of these units.
+        """
+        match = _PATTERN.fullmatch(text.strip())
+        unit = (match[2] or "") if match else ""
+        if match and unit == "" and float(match[1]) == 0:
+            unit = units[0]
+        if match is None or unit not in units:
+            raise UsageProblemError(
+                f"{flag} {text} is not an amount in {' or '.join(units)}",
+                hint=f"Write the unit, such as {flag} 25{units[0]}.",
+            )
+        return cls(float(match[1]), unit)

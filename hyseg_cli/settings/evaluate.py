@@ -1,4 +1,7 @@
-"""Settings of `hyseg evaluate`."""
+"""Settings of `hyseg evaluate`.
+
+Settings of `hyseg evaluate --probabilities`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.settings.checks import check, check_report, check_suffix
-from hyseg_cli.settings.quantity import Quantity
-from hyseg_cli.settings.tiles import overlap_of
+from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix, overlap_of
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
 FORM_METRICS = (
@@ -180,3 +181,16 @@ class EvaluateSettings:
         if self.csv is not None:
             check_suffix(self.csv, (".csv",), "Tables end in .csv.", "--csv")
         check_report(self.report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings:
+    """`hyseg evaluate --probabilities`."""
+
+    probabilities: Path
+    """A band for each class, as `hyseg predict --probabilities` writes them."""
+    reference: Path
+    legend: Path | None = None
+    """Legend of the reference; None for the one that the probabilities carry."""
+    calibrate: Path | None = None
+    """Model file whose card gets the fitted temperature."""

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyseg_cli.settings.checks import check, check_suffix
-from hyseg_cli.settings.quantity import Quantity
-from hyseg_cli.settings.tiles import overlap_of
+from hyseg_cli.settings.checks import Quantity, check, check_suffix, overlap_of
 
 Bounds = tuple[float, float, float, float]
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.settings.checks import check, check_report, check_suffix
-from hyseg_cli.settings.quantity import Quantity
+from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
 
 EXPECTED_ACCURACY = 0.8
 """User's accuracy of a class of which nothing else is expected."""

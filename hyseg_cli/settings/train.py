@@ -64,6 +64,9 @@ class TrainSettings:
     sampling: Literal["area", "classes"] = "area"
     """Where chips are cut: anywhere, or half of them where a class is that was drawn first."""
     pretrained: bool = False
+    """Fetch pretrained weights of the backbones."""
+    backbone_weights: Path | None = None
+    """File with pretrained weights of the backbone."""
     val_every: int = 500
     """Steps between validations."""
     patience: int | None = None
@@ -89,6 +92,11 @@ class TrainSettings:
     dry_run: bool = False
     """Tell what would be trained, and stop."""
     overwrite: bool = False
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the backbone starts from weights that were learned before."""
+        return self.pretrained or self.backbone_weights is not None or self.start is not None
 
     @property
     def stage_steps(self) -> tuple[int, int]:
@@ -178,6 +186,11 @@ class TrainSettings:
                 "--blend is for a segmentation that goes on from a model",
                 "Give that model with --from, or leave out --blend.",
             )
+        check(
+            self.backbone_weights is None or not (self.pretrained or self.start is not None),
+            "--backbone-weights, --pretrained and --from exclude each other",
+            "Use one of them: each says where the backbone's weights come from.",
+        )
         check(
             self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
             "--stage prior trains a prior, so it needs steps for one and takes none over",

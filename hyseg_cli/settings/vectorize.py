@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyseg_cli.settings.checks import check, check_suffix
-from hyseg_cli.settings.quantity import Quantity
+from hyseg_cli.settings.checks import Quantity, check, check_suffix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ from hyseg_cli.geo.classes.styles import (
     named_ids,
 )
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.areas import distorted_areas
 from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.ground import distorted_areas
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
-from hyseg_cli.legend_files import read_legend
-from hyseg_cli.messages import Report
+from hyseg_cli.legend import read_legend
+from hyseg_cli.messages import Messages
 from hyseg_cli.sampling.allocation import allocate, count_for, default_minimum, expected_se
 from hyseg_cli.sampling.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.sampling.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
@@ -36,7 +36,7 @@ from hyseg_cli.sampling.population import (
     crs_of,
     pixel_centres,
 )
-from hyseg_cli.settings.quantity import Quantity
+from hyseg_cli.settings.checks import Quantity
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings, parse_expectation
 from hyseg_cli.workflows.outputs import require_free
 
@@ -92,7 +92,7 @@ class SampleResult:
         return "\n".join([*lines, *map(str, self.files)])
 
 
-def run(settings: SampleSettings, report: Report) -> SampleResult:
+def run(settings: SampleSettings, messages: Messages) -> SampleResult:
     """Draw a stratified random sample of a map's pixels and write it for labelling.
 
     The map is read twice, strip by strip. Points stand in pixel centres, in random order, with
@@ -103,17 +103,21 @@ def run(settings: SampleSettings, report: Report) -> SampleResult:
     """
     design_file = design_path(settings.out)
     _require_free(settings, design_file)
-    scene = open_scene(settings.map)
-    strata = None if settings.strata is None else open_scene(settings.strata)
+    scene = open_raster(settings.map)
+    strata = None if settings.strata is None else open_raster(settings.strata)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     names = styles if strata is None else class_styles(strata)
     with gdal_env(CACHE_MIB), PopulationReader(scene, strata, named=named_ids(styles)) as reader:
-        population = reader.count(lambda done: report.advance("counting", done, scene.height))
-        warn_of_areas(scene, report)
+        population = reader.count(lambda done: messages.advance("counting", done, scene.height))
+        warn_of_areas(scene, messages)
         expected = _expectations(settings.expect, population, names)
-        points = _share_out(settings, population, expected, report)
+        points = _share_out(settings, population, expected, messages)
         drawn = draw_pixels(
-            reader, population, points, seed=settings.seed, apart=_spacing(settings, scene, report)
+            reader,
+            population,
+            points,
+            seed=settings.seed,
+            apart=_spacing(settings, scene, messages),
         )
     design = _describe(settings, scene, population, names, expected, drawn)
     _write(settings.out, design_file, design, overwrite=settings.overwrite)
@@ -123,11 +127,11 @@ def run(settings: SampleSettings, report: Report) -> SampleResult:
     return SampleResult((settings.out, design_file), design, se)
 
 
-def warn_of_areas(scene: Scene, report: Report) -> None:
+def warn_of_areas(scene: Raster, messages: Messages) -> None:
     """Say so if the areas of a map's CRS are not those on the ground."""
     warning = distorted_areas(scene, "hectares, and weights of places,")
     if warning is not None:
-        report.warn(warning)
+        messages.warn(warning)
 
 
 def _require_free(settings: SampleSettings, design_file: Path) -> None:
@@ -159,7 +163,7 @@ def _share_out(
     settings: SampleSettings,
     population: Population,
     expected: Floats,
-    report: Report,
+    messages: Messages,
 ) -> list[int]:
     """Points of each stratum."""
     rule = settings.allocation
@@ -170,7 +174,7 @@ def _share_out(
         count = count_for(
             settings.target_se, rule, areas=areas, pixels=pixels, expected=expected, minimum=minimum
         )
-        report.note(
+        messages.note(
             f"{count} points for a standard error of {settings.target_se} of overall accuracy, "
             f"if accuracies are as expected (--expect, {EXPECTED_ACCURACY} unless given), "
             f"and at least {minimum} in each stratum"
@@ -179,10 +183,10 @@ def _share_out(
     return [int(n) for n in points]
 
 
-def _spacing(settings: SampleSettings, scene: Scene, report: Report) -> Spacing | None:
+def _spacing(settings: SampleSettings, scene: Raster, messages: Messages) -> Spacing | None:
     if settings.min_distance is None:
         return None
-    report.note(
+    messages.note(
         "points that keep a distance are not quite independent: their standard errors are "
         "approximate, and usually a little too large"
     )
@@ -192,7 +196,7 @@ def _spacing(settings: SampleSettings, scene: Scene, report: Report) -> Spacing 
 
 def _describe(
     settings: SampleSettings,
-    scene: Scene,
+    scene: Raster,
     population: Population,
     names: Mapping[int, ClassStyle],
     expected: Floats,

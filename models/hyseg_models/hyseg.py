@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_models.blocks.backbones import Backbone, build_backbone
+from hyseg_models.blocks.backbones import Backbone, build_backbone, is_plain_vit
 from hyseg_models.blocks.layers import in_single
+from hyseg_models.blocks.vit import PlainViT, TokenPyramid
 from hyseg_models.config.config import IGNORE_ID, HeadConfig, HySegConfig
 from hyseg_models.config.records import ConfigError
 from hyseg_models.das.adapter import PyramidAdapter
@@ -49,7 +50,8 @@ class HySeg(nn.Module):
 
     The prior is trained first, by its own objective (`prior_objective`), and stays frozen and
     in evaluation mode in `forward`; with it the backbone, where the prior is conditioned on the
-    host. With `head.kind = "none"` this is the bare host.
+    host. With `head.kind = "none"` this is the bare host. A backbone that the configuration calls
+    frozen keeps the weights that it starts with in both stages.
 
     Shapes: image (B, bands, H, W) normalised, with zeros where invalid; valid bool (B, 1, H, W),
     None if all is; origin int64 (B, 2), absolute row and column of the first pixel on the noise
@@ -60,13 +62,7 @@ class HySeg(nn.Module):
         super().__init__()
         self.config = config
         head, host = config.head, config.host
-        self.backbone = build_backbone(
-            host.backbone,
-            bands=config.bands,
-            strides=STRIDES,
-            pretrained=pretrained,
-            drop_path=host.drop_path,
-        )
+        self.backbone, self.neck = _build_encoder(config, pretrained=pretrained)
         self.prior: MeanStruct | None = None
         self.segmentor: HySeg | None = None
         self.pyramid: PriorPyramid | None = None
@@ -76,10 +72,13 @@ class HySeg(nn.Module):
             self._add_prior(pretrained=pretrained)
             self.pyramid = PriorPyramid(config.classes, config.prior.stride, head.pyramid)
             prior_channels = self.pyramid.out_channels
+        channels = self.backbone.channels if self.neck is None else self.neck.channels
         inside = host.name in HOSTS_WITH_CONTEXT_BLOCKS
         if head.kind == "das" and not inside:
-            self.adapter = PyramidAdapter(STRIDES, self.backbone.channels, head, prior_channels)
-        self.decoder = _build_decoder(config, self.backbone, prior_channels)
+            self.adapter = PyramidAdapter(STRIDES, channels, head, prior_channels)
+        self.decoder = _build_decoder(config, channels, prior_channels)
+        if host.frozen:
+            self.backbone.requires_grad_(requires_grad=False)
 
     def _add_prior(self, *, pretrained: bool) -> None:
         config = self.config
@@ -101,12 +100,17 @@ class HySeg(nn.Module):
         """Whether the prior is conditioned on the host's own features."""
         return self.prior is not None and self.config.prior.condition.kind == "host"
 
+    @property
+    def keeps_backbone(self) -> bool:
+        """Whether the segmentation is learned with the backbone as it is."""
+        return self.shares_backbone or self.config.host.frozen
+
     def train(self, mode: bool = True) -> HySeg:  # noqa: FBT001, FBT002 - torch's signature
         super().train(mode)
         for frozen in (self.prior, self.segmentor):
             if frozen is not None:
                 frozen.eval()
-        if self.shares_backbone:
+        if self.keeps_backbone:
             self.backbone.eval()
         return self
 
@@ -118,11 +122,14 @@ class HySeg(nn.Module):
         labels: Tensor | None = None,
         *,
         symmetry: int = 0,
+        features: Sequence[Tensor] | None = None,
     ) -> HySegOutput:
         """Segment a batch.
 
         `labels` (B, H, W) serve the oracle `head.prior = "gt"` alone; `symmetry` is what the
-        images were put through (`symmetry.turned`), so that the noise goes along.
+        images were put through (`symmetry.turned`), so that the noise goes along; `features` are
+        what the backbone makes of the images, if that is known: it is not run then. They are
+        those of images padded to multiples of 32.
         """
         height, width = image.shape[-2:]
         if min(height, width) < 2:
@@ -133,8 +140,9 @@ class HySeg(nn.Module):
         margin = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
         image = F.pad(image, margin, mode="replicate")
         valid = F.pad(valid, margin, value=False)
-        pyramid = self._encode(image)
-        prior, guides = self._guide(image, valid, origin, labels, pyramid, symmetry)
+        features = self._encode(image) if features is None else features
+        prior, guides = self._guide(image, valid, origin, labels, features, symmetry)
+        pyramid = features if self.neck is None else self.neck(image, features)
         if self.adapter is not None:
             pyramid = self.adapter(pyramid, guides)
         decoded = self.decoder(pyramid, guides, (image.shape[-2], image.shape[-1]))
@@ -154,20 +162,22 @@ class HySeg(nn.Module):
         progress: float = 1.0,
         generator: torch.Generator | None = None,
         part: tuple[int, int] = (0, 1),
+        features: Sequence[Tensor] | None = None,
     ) -> MeanFlowLoss:
         """The loss of stage 1 (`MeanStruct.objective`); H and W are multiples of 32."""
         prior = self._require_prior()
-        condition = self.condition(image, valid)
+        condition = self.condition(image, valid, features)
         return prior.objective(condition, labels, progress=progress, generator=generator, part=part)
 
     def condition(
-        self, image: Tensor, valid: Tensor, pyramid: Sequence[Tensor] | None = None
+        self, image: Tensor, valid: Tensor, features: Sequence[Tensor] | None = None
     ) -> Condition:
-        """What the prior is told of the images; `pyramid` saves a second run of the backbone."""
+        """What the prior is told of the images; `features` save a second run of the backbone."""
         prior = self._require_prior()
-        if self.shares_backbone and pyramid is None:
-            pyramid = self.backbone(image)
-        condition: Condition = prior.condition(image, valid, pyramid or ())
+        if self.shares_backbone and features is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.host.frozen):
+                features = self.backbone(image)
+        condition: Condition = prior.condition(image, valid, features or ())
         return condition
 
     @torch.no_grad()
@@ -176,7 +186,7 @@ class HySeg(nn.Module):
         image: Tensor,
         valid: Tensor,
         origin: Tensor | None,
-        pyramid: Sequence[Tensor] | None = None,
+        features: Sequence[Tensor] | None = None,
         symmetry: int = 0,
     ) -> Tensor:
         """Class probabilities of the prior (B, N, h, w); fresh noise at every call in training."""
@@ -185,17 +195,17 @@ class HySeg(nn.Module):
         if self.training:
             settings = replace(settings, noise="random")
         with in_single(image):
-            if pyramid is not None:
-                pyramid = [level.float() for level in pyramid]
-            condition = self.condition(image.float(), valid, pyramid)
+            if features is not None:
+                features = [level.float() for level in features]
+            condition = self.condition(image.float(), valid, features)
             drawn = prior.draw(condition, origin, settings, symmetry)
             return decode(prior.labels, drawn, self.temperature)
 
     def _encode(self, image: Tensor) -> list[Tensor]:
         # A shared backbone stays what the prior was trained on.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.shares_backbone):
-            pyramid: list[Tensor] = self.backbone(image)
-        return pyramid
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.keeps_backbone):
+            features: list[Tensor] = self.backbone(image)
+        return features
 
     def _require_prior(self) -> MeanStruct:
         if self.prior is None:
@@ -209,7 +219,7 @@ class HySeg(nn.Module):
         valid: Tensor,
         origin: Tensor | None,
         labels: Tensor | None,
-        pyramid: Sequence[Tensor],
+        features: Sequence[Tensor],
         symmetry: int,
     ) -> tuple[Tensor | None, dict[int, Guide]]:
         if self.pyramid is None:
@@ -220,7 +230,7 @@ class HySeg(nn.Module):
         elif self.segmentor is not None:
             probabilities = _segment(self.segmentor, image, valid, self.config.prior.stride)
         else:
-            probabilities = self.draw_prior(image, valid, origin, pyramid, symmetry)
+            probabilities = self.draw_prior(image, valid, origin, features, symmetry)
         if self.config.head.prior == "shuffled":
             probabilities = _of_another_image(probabilities)
         return probabilities, self.pyramid(probabilities, valid)
@@ -249,18 +259,36 @@ def _of_another_image(probabilities: Tensor) -> Tensor:
     return probabilities.roll(1, dims=0)
 
 
-def _build_decoder(config: HySegConfig, backbone: Backbone, prior_channels: int) -> nn.Module:
+def _build_encoder(
+    config: HySegConfig, *, pretrained: bool
+) -> tuple[Backbone, TokenPyramid | None]:
+    """The backbone and, behind a plain ViT, what makes a pyramid of its tokens."""
+    host, bands = config.host, config.bands
+    if is_plain_vit(host.backbone):
+        tokens = PlainViT(bands, host, pretrained=pretrained)
+        return tokens, TokenPyramid(bands, host, tokens)
+    pyramid = build_backbone(
+        host.backbone,
+        bands=bands,
+        strides=STRIDES,
+        pretrained=pretrained,
+        drop_path=host.drop_path,
+    )
+    return pyramid, None
+
+
+def _build_decoder(config: HySegConfig, channels: Sequence[int], prior_channels: int) -> nn.Module:
     head, host = config.head, config.host
     if host.name == "dcswin":
-        return DCSwinDecoder(backbone.channels, config.classes, dropout=host.dropout)
+        return DCSwinDecoder(channels, config.classes, dropout=host.dropout)
     if host.name == "d2ls":
-        return D2LSDecoder(backbone.channels, config.classes, host.dim)
+        return D2LSDecoder(channels, config.classes, host.dim)
     levels = head.levels if head.kind == "das" else ()
     if levels and head.dim != host.dim:
         message = f"head.dim {head.dim} must equal host.dim {host.dim} in a {host.name}"
         raise ConfigError(message)
     return UNetFormerDecoder(
-        backbone.channels,
+        channels,
         config.classes,
         host.dim,
         {stride: DAS(head, prior_channels) for stride in levels},

@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter
 from skimage import measure
 
-from hyseg_cli.learn.scores.topology import betti_numbers
+from hyseg_cli.learn.scores.structure import betti_numbers
 
 HERE = Path(__file__).parent
 CLASSES = 7

@@ -19,7 +19,7 @@ from hyseg_cli.geo.tiling import units
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TILES = ("--tile-size", "64", "--overlap", "32")
-SMALL_UNITS = "from hyseg_cli.geo import units; units.UNIT_PIXELS = 6000; "
+SMALL_UNITS = "from hyseg_cli.geo.tiling import units; units.UNIT_PIXELS = 6000; "
 RUN = "from hyseg_cli.cli.group import cli; cli()"
 SECONDS = 120.0
 """How long anything may take on a busy machine."""

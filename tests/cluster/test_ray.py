@@ -82,8 +82,8 @@ def test_storage_that_is_full_ends_in_one_error_and_the_run_goes_on(
     out = small_disk / "map.tif"
     filler = fill(small_disk, 40_000)
     no_forecast = (
-        "from hyseg_cli.workflows import mapping_plan; "
-        "mapping_plan.BYTES_PER_CLASS_PIXEL = 0.0; " + SMALL_UNITS
+        "from hyseg_cli.workflows.predict import plan; "
+        "plan.BYTES_PER_CLASS_PIXEL = 0.0; " + SMALL_UNITS
     )
     words = (scene, "--out", out, "-m", lively_model, *TILES)
     code, told = cluster.run(*words, setting=no_forecast)

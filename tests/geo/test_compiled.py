@@ -66,7 +66,7 @@ def test_kernels_run_in_the_interpreter_if_numba_is_told_so():
 def test_settings_of_numba_in_a_file_are_honoured(tmp_path):
     (tmp_path / ".numba_config.yaml").write_text("num_threads: 1\n")
     done = run(
-        "from hyseg_cli.geo.coverage import kernels; from numba import config; "
+        "from hyseg_cli.geo import compiled as kernels; from numba import config; "
         "assert config.NUMBA_NUM_THREADS == 1",
         tmp_path,
     )
@@ -78,12 +78,12 @@ def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
 import numpy as np
 from pathlib import Path
 from hyseg_cli.geo.compiled import _SavedKernels
-from hyseg_cli.geo.coverage.rehearsal import rehearse
+from hyseg_cli.geo.coverage.trace import rehearse
 
 rehearse(smooth=True, simplify=True, check=True)
 _SavedKernels.load_overload = None  # what is called now is there, or fails
 
-from hyseg_cli.geo.coverage.classes import ArrayRows, seams
+from hyseg_cli.geo.coverage.runs import ArrayRows, seams
 from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import find_regions

@@ -7,10 +7,10 @@ from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
-from hyseg_cli.learn.training.modules import as_bytes
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.learn.training.stages import as_bytes
+from hyseg_cli.legend import read_legend
 from hyseg_models import build, preset, segmentation_loss
 
 

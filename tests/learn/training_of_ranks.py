@@ -13,12 +13,12 @@ from hyseg_cli.learn.data.chips import Augmentation, TrainingChips, ValidationCh
 from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.pairs import find_pairs
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.training import fit
-from hyseg_cli.learn.training.modules import PriorStage
 from hyseg_cli.learn.training.processes import find_processes
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.learn.training.stages import PriorStage
+from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Silence
 from hyseg_models import build
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hyseg_cli.report.marks import Axis, Whisker
+from hyseg_cli.report.evaluation import Axis, Whisker
 
 NAN = float("nan")
 

@@ -5,13 +5,13 @@ import pytest
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.sampling.draw import Spacing, draw_pixels, in_pixels, on_ground
 from hyseg_cli.sampling.population import PopulationReader
 
 
 def reader_of(path, strata=None, **options):
-    return PopulationReader(open_scene(path), strata and open_scene(strata), **options)
+    return PopulationReader(open_raster(path), strata and open_raster(strata), **options)
 
 
 def count(reader):
@@ -119,7 +119,7 @@ def test_the_digest_is_of_the_classes_not_of_the_file(write_raster, classes):
 @pytest.mark.parametrize(("unit", "least"), [("px", 6.0), ("m", 3.0)])
 def test_points_keep_their_distance(write_raster, classes, unit, least):
     path = write_raster(classes)
-    place = in_pixels if unit == "px" else on_ground(open_scene(path))
+    place = in_pixels if unit == "px" else on_ground(open_raster(path))
     with reader_of(path) as reader:
         population = count(reader)
         drawn = draw_pixels(reader, population, [25, 10, 5], seed=2, apart=Spacing(least, place))
@@ -133,7 +133,7 @@ def test_distances_in_degrees_are_metres_on_the_ground(write_raster):
     path = write_raster(
         np.zeros((50, 50), np.uint8), crs="EPSG:4326", transform=from_origin(10, 60, 1e-3, 1e-3)
     )
-    positions = on_ground(open_scene(path))(np.array([0, 0, 10]), np.array([0, 10, 0]))
+    positions = on_ground(open_raster(path))(np.array([0, 0, 10]), np.array([0, 10, 0]))
     across, down = (np.linalg.norm(positions[i] - positions[0]) for i in (1, 2))
     # A hundredth of a degree: 1,115 m along the meridian, half as much along 60 degrees north.
     assert down == pytest.approx(1_114, rel=2e-3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hyseg_cli.sampling.mcnemar import McNemar
+from hyseg_cli.sampling.estimates import McNemar
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.workflows.predict import mapper
-from hyseg_cli.workflows.predict.forecast import peak_memory
+from hyseg_cli.workflows.predict.result import peak_memory
 
 
 class BandsAsProbabilities(Predictor):

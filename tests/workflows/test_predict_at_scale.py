@@ -23,14 +23,14 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.output import shelf
+from hyseg_cli.geo.output import work_folder as shelf
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.tiling import units
 
 # A shell may start the tests in the background, where Ctrl-C is ignored.
 SMALL_UNITS = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from hyseg_cli.geo import units; units.UNIT_PIXELS = 6000; "
+    "from hyseg_cli.geo.tiling import units; units.UNIT_PIXELS = 6000; "
     "from hyseg_cli.cli.group import cli; cli()"
 )
 TILES = ("--tile-size", 64, "--overlap", 32)

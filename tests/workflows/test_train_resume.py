@@ -15,7 +15,8 @@ from workflows.training import run, train_arguments
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.model.weights import load_model
-from hyseg_cli.learn.training import fit, modules
+from hyseg_cli.learn.training import fit
+from hyseg_cli.learn.training import stages as modules
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 
 STOPPING = """

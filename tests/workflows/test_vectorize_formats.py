@@ -15,7 +15,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
-from geo.arcs.coverages import blobs
+from geo.coverage.coverages import blobs
 from rasterio.transform import from_origin
 from workflows.vectorizing import read, run
 

@@ -40,13 +40,13 @@ def info(ctx: click.Context, /, *, as_json: bool, stac: bool, **options: Any) ->
         from hyseg_cli.workflows.info import run as workflow
 
     settings = InfoSettings(**options)
-    with console() as report:
+    with console() as messages:
         if stac:
             from hyseg_cli.workflows.info import model_stac as model_item
 
             print_result(json.dumps(model_item.run(settings), indent=2, allow_nan=False))
             return
-        result = workflow.run(settings, report)
+        result = workflow.run(settings, messages)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if settings.model is not None and getattr(result, "misfit", None) is not None:
         ctx.exit(DOES_NOT_FIT)

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from hyseg_cli.cli.option_types import Bounds, Part
 from hyseg_cli.cli.options import (
     FILE,
+    Bounds,
     HysegCommand,
+    Part,
     bands_option,
     console,
     default_of,
@@ -226,8 +227,8 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
         from hyseg_cli.report.prediction import write_prediction
 
         write_page = write_prediction
-    with console() as report:
-        result = workflow.run(settings, report, write_page)
+    with console() as messages:
+        result = workflow.run(settings, messages, write_page)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if result.failed:
         ctx.exit(SOME_FAILED)

@@ -73,6 +73,6 @@ def sample(*, as_json: bool, **options: Any) -> None:
         from hyseg_cli.workflows import sample as workflow
 
     settings = SampleSettings(**options)
-    with console() as report:
-        result = workflow.run(settings, report)
+    with console() as messages:
+        result = workflow.run(settings, messages)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_table())

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from hyseg_cli.cli.option_types import NumberList
 from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
+    NumberList,
     bands_option,
     console,
     default_of,
@@ -51,7 +51,7 @@ from hyseg_cli.startup import loading
     "--preset",
     default=default_of(TrainSettings, "preset"),
     show_default=True,
-    help="Network: default, light or cpu_smoke.",
+    help="Network: default, vit (frozen DINOv2), fast, light or cpu_smoke.",
 )
 @click.option(
     "--from",
@@ -166,7 +166,12 @@ from hyseg_cli.startup import loading
     show_default=True,
     help="Cut chips anywhere, or half of them where a class is, all classes equally often.",
 )
-@click.option("--pretrained", is_flag=True, help="Fetch ImageNet weights for the backbones.")
+@click.option("--pretrained", is_flag=True, help="Fetch pretrained weights of the backbones.")
+@click.option(
+    "--backbone-weights",
+    type=FILE,
+    help="Pretrained weights of the backbone from a safetensors file instead.",
+)
 @click.option(
     "--val-every",
     default=default_of(TrainSettings, "val_every"),
@@ -224,11 +229,11 @@ def train(**options: Any) -> None:
         from hyseg_cli.workflows.train.dry_run import plan
 
     settings = TrainSettings(**options)
-    with console() as report:
+    with console() as messages:
         if settings.dry_run:
-            print_result(plan(settings, report).to_text())
+            print_result(plan(settings, messages).to_text())
             return
-        result = workflow.run(settings, report)
+        result = workflow.run(settings, messages)
     if result is None:
         return
     if result.scores is not None:

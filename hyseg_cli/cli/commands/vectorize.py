@@ -102,8 +102,8 @@ def vectorize(*, as_json: bool, **options: Any) -> None:
     from hyseg_cli.workflows.vectorize import run as workflow
 
     settings = VectorizeSettings(**options)
-    with console() as report:
-        result = workflow.run(settings, report)
+    with console() as messages:
+        result = workflow.run(settings, messages)
     if as_json:
         print_result(json.dumps(result.to_dict()))
         return

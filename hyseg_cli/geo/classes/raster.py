@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import ModelMismatchError
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
@@ -53,7 +53,7 @@ class ClassRaster:
     """
 
     def __init__(
-        self, scene: Scene, *, onto: Scene | None = None, named: frozenset[int] = frozenset()
+        self, scene: Raster, *, onto: Raster | None = None, named: frozenset[int] = frozenset()
     ) -> None:
         require_classes(scene)
         self.scene = scene
@@ -86,10 +86,9 @@ class ClassRaster:
         if self._is_255_nodata:
             return NODATA_ID
         value = self.scene.nodata
-        is_only_sign = value is not None and self.scene.has_nodata_only
-        if not is_only_sign or self._dtype not in _AS_THEY_ARE or not _is_id(value):
+        if value is None or not self.scene.has_nodata_only or self._dtype not in _AS_THEY_ARE:
             return None
-        return int(value)
+        return int(value) if value % 1 == 0 and LEAST_ID <= value <= LARGEST_ID else None
 
     def read(self, window: Window) -> Classes:
         """The classes of a window inside the raster, or inside the grid that it is read on.
@@ -123,7 +122,7 @@ class ClassRaster:
         )
 
 
-def require_classes(scene: Scene) -> None:
+def require_classes(scene: Raster) -> None:
     """Refuse a raster that cannot hold classes, by what its header says.
 
     Raises:
@@ -141,15 +140,11 @@ def require_classes(scene: Scene) -> None:
         raise _no_class_raster(scene, "it holds confidence", hint=f"{_HINT}.")
 
 
-def holds_whole_numbers(scene: Scene) -> bool:
+def holds_whole_numbers(scene: Raster) -> bool:
     """Whether a raster has one band beside alpha, of a type of whole numbers."""
     bands = scene.data_bands
     return len(bands) == 1 and np.dtype(scene.dtypes[bands[0] - 1]).kind in "iu"
 
 
-def _is_id(value: float | None) -> bool:
-    return value is not None and value % 1 == 0 and LEAST_ID <= value <= LARGEST_ID
-
-
-def _no_class_raster(scene: Scene, problem: str, *, hint: str) -> ModelMismatchError:
+def _no_class_raster(scene: Raster, problem: str, *, hint: str) -> ModelMismatchError:
     return ModelMismatchError(f"{scene.path} is not a class raster: {problem}", hint=hint)

@@ -1,16 +1,63 @@
-"""What the numbers of a class raster mean: names and colours, wherever the raster keeps them."""
+"""What the numbers of a class raster mean: names and colours, wherever the raster keeps them.
+
+How a class raster shows itself: colours, names and the legend it carries.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
-from hyseg_cli.geo.raster.raster import Scene, open_dataset
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.legend import Color, Legend
+
+LEGEND_TAG = "HYSEG_LEGEND"
+"""TIFF tag that holds the legend as JSON."""
+
+
+def color_table(legend: Legend) -> dict[int, tuple[int, int, int, int]]:
+    """Red, green, blue and opacity of each pixel value."""
+    return {entry.id: (*entry.color, 255) for entry in legend.classes}
+
+
+def category_names(legend: Legend) -> list[str]:
+    """Names by pixel value, from 0 to the largest id; gaps are empty."""
+    names = dict(zip(legend.ids, legend.names, strict=True))
+    return [names.get(value, "") for value in range(max(legend.ids) + 1)]
+
+
+def category_element(legend: Legend) -> ET.Element:
+    """GDAL's `CategoryNames` element, for VRT files and side-cars."""
+    element = ET.Element("CategoryNames")
+    for name in category_names(legend):
+        ET.SubElement(element, "Category").text = name
+    return element
+
+
+def legend_of(scene: Raster) -> Legend:
+    """The legend that a map written by hyseg carries.
+
+    Raises:
+        HysegError: If it carries none.
+    """
+    text = scene.tags.get(LEGEND_TAG)
+    if text is None:
+        raise HysegError(
+            f"{scene.path} carries no legend",
+            hint="Give one with --legend legend.json.",
+        )
+    try:
+        return Legend.from_dict(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise HysegError(
+            f"{scene.path}: its tag {LEGEND_TAG} is damaged",
+            hint="Give a legend with --legend legend.json.",
+        ) from error
+
 
 GRAY: Color = (128, 128, 128)
 
@@ -22,7 +69,7 @@ class ClassStyle(NamedTuple):
     color: Color
 
 
-def class_styles(scene: Scene, legend: Legend | None = None) -> dict[int, ClassStyle]:
+def class_styles(scene: Raster, legend: Legend | None = None) -> dict[int, ClassStyle]:
     """Name and colour of each class id of a raster, as far as they can be found.
 
     Looked for in this order: a legend given, the legend of a map that hyseg wrote, category
@@ -82,7 +129,7 @@ def find_classes(
     )
 
 
-def palette(scene: Scene) -> Mapping[int, Color]:
+def palette(scene: Raster) -> Mapping[int, Color]:
     """The colour of each value of a raster's first band; empty if it has no palette."""
     with open_dataset(scene.path) as file:
         try:
@@ -92,7 +139,7 @@ def palette(scene: Scene) -> Mapping[int, Color]:
     return {value: color[:3] for value, color in table.items()}
 
 
-def _sidecar_entries(scene: Scene) -> dict[int, tuple[str, Color | None]]:
+def _sidecar_entries(scene: Raster) -> dict[int, tuple[str, Color | None]]:
     """Names, and colours where there are any, from `PATH.aux.xml`."""
     path = Path(scene.path + ".aux.xml")
     if not path.is_file():

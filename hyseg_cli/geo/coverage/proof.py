@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from hyseg_cli.geo.compiled import inlined_kernel, kernel
-from hyseg_cli.geo.coverage.classes import Seams
 from hyseg_cli.geo.coverage.lattice import Arcs
 from hyseg_cli.geo.coverage.rings import Rings
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Seams
 
 CELL = 16
 """Side in half pixels of the squares in which edges are compared."""

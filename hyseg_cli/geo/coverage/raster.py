@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.raster import ClassRaster
-from hyseg_cli.geo.coverage.classes import ClassRows, Rows, strips
+from hyseg_cli.geo.coverage.runs import ClassRows, Rows, strips
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.window import Window
 

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.geo.coverage.classes import Seams
 from hyseg_cli.geo.coverage.lattice import LOOP, Arcs, Headings
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s
+from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Seams
 
 Flags = npt.NDArray[np.bool_]
 

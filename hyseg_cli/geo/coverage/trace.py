@@ -1,22 +1,37 @@
-"""Pass 2: from strips of region numbers to polygons, each handed out once its last arc is known."""
+"""Pass 2: from strips of region numbers to polygons, each handed out once its last arc is known.
+
+A raster of a few pixels, traced to the end before the real one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.coverage.classes import STRIP_ROWS, ClassRows, seams, strips
 from hyseg_cli.geo.coverage.lattice import Arcs, Bytes, trace_strip
 from hyseg_cli.geo.coverage.proof import Proof
-from hyseg_cli.geo.coverage.regions import Regions
+from hyseg_cli.geo.coverage.regions import Regions, find_regions
 from hyseg_cli.geo.coverage.rings import OpenArcs, Rings
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller, Runs, paint_runs
+from hyseg_cli.geo.coverage.runs import (
+    STRIP_ROWS,
+    ArrayRows,
+    ClassRows,
+    Int32s,
+    Int64s,
+    Labeller,
+    Runs,
+    paint_runs,
+    seams,
+    strips,
+)
 from hyseg_cli.geo.coverage.simplify import simplify_arcs
-from hyseg_cli.geo.prefetch import ahead
+from hyseg_cli.geo.coverage.wkb import to_wkb
+from hyseg_cli.geo.prefetch import prefetch
 
 
 @dataclass(frozen=True)
@@ -97,9 +112,9 @@ def trace_polygons(
     emitted = np.zeros(len(regions) + 1, np.bool_)
     emitted[0] = True
     # Kernels run without the interpreter's lock: the next strip is traced beside this one's rings.
-    with closing(ahead(_arcs_of_strips(source, regions, generalisation, proof, strip_rows), 1)) as (
-        arcs_of_strips
-    ):
+    with closing(
+        prefetch(_arcs_of_strips(source, regions, generalisation, proof, strip_rows), 1)
+    ) as (arcs_of_strips):
         for arcs, last_row in arcs_of_strips:
             open_arcs.add(arcs)
             finished = regions.last_rows <= last_row
@@ -189,3 +204,16 @@ def _to_batch(rings: Rings) -> PolygonBatch:
     polygon_offsets = np.append(np.flatnonzero(is_exterior), len(is_exterior)).astype(np.int64)
     points = np.column_stack([rings.x, rings.y]).astype(np.float64) * 0.5
     return PolygonBatch(rings.regions[is_exterior], rings.offsets, polygon_offsets, points)
+
+
+def rehearse(*, smooth: bool, simplify: bool, check: bool) -> None:
+    """Load the compiled kernels that tracing takes, by tracing a little.
+
+    Each is read from the disk and linked when it is first called, for the most part without the
+    interpreter's lock. In a thread of its own that is done while libraries load.
+    """
+    source = ArrayRows(np.array([[0, 1], [2, 2]], np.uint8), no_class=0)
+    regions = find_regions(source, np.ones(source.height), Path())
+    proof = Proof(seams(source.height)) if check else None
+    for batch in trace_polygons(source, regions, Generalisation(smooth, float(simplify)), proof):
+        to_wkb(batch.points, batch.ring_offsets, batch.polygon_offsets, reverse=True)

@@ -20,11 +20,10 @@ from rasterio.crs import CRS
 
 from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.atomic import move
-from hyseg_cli.geo.classes.style import LEGEND_TAG, category_element, color_table
+from hyseg_cli.geo.classes.styles import LEGEND_TAG, category_element, color_table
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, unwritable
-from hyseg_cli.geo.raster.control import GroundControl
 from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import open_dataset
+from hyseg_cli.geo.raster.raster import GroundControl, open_dataset
 from hyseg_cli.geo.suffixes import stale_files
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID, Legend

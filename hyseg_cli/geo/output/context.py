@@ -20,7 +20,7 @@ from affine import Affine
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.output.cog import srs_element
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.window import Window
 
 GDAL_TYPES = {
@@ -41,7 +41,7 @@ GDAL_TYPES = {
 class Neighbourhood:
     """Scenes on one grid."""
 
-    scenes: tuple[Scene, ...]
+    scenes: tuple[Raster, ...]
     windows: tuple[Window, ...]
     """Where each lies in the whole."""
     transform: Affine
@@ -60,7 +60,7 @@ class Neighbourhood:
         return max(window.col_stop for window in self.windows)
 
 
-def find_neighbourhood(scenes: Sequence[Scene]) -> Neighbourhood:
+def find_neighbourhood(scenes: Sequence[Raster]) -> Neighbourhood:
     """Lay scenes out on the grid of the first.
 
     Raises:
@@ -138,7 +138,7 @@ def _add_sources(
             ET.SubElement(source, "UseMaskBand").text = "true"
 
 
-def _difference(one: Scene, other: Scene) -> str:
+def _difference(one: Raster, other: Raster) -> str:
     """What keeps two scenes from being parts of one grid; empty if nothing does."""
     if not (one.is_georeferenced and other.is_georeferenced):
         return "one has no place on earth"
@@ -155,7 +155,7 @@ def _difference(one: Scene, other: Scene) -> str:
     return ""
 
 
-def _corner(one: Scene, other: Scene) -> npt.NDArray[np.float64]:
+def _corner(one: Raster, other: Raster) -> npt.NDArray[np.float64]:
     """Row and column of one scene at which another begins."""
     col, row = ~one.transform @ (other.transform.c, other.transform.f)
     return np.array([row, col])

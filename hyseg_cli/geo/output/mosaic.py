@@ -18,7 +18,7 @@ from rasterio.warp import calculate_default_transform, transform_bounds
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.geo.raster.raster import Scene, one_line, open_dataset
+from hyseg_cli.geo.raster.raster import Raster, one_line, open_dataset
 from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
@@ -38,7 +38,7 @@ Resample = Literal["nearest", "mode"]
 class Layer:
     """The map of a scene."""
 
-    scene: Scene
+    scene: Raster
     """The map as a raster."""
     confidence: str | None
     """Its raster of levels, 255 for unknown; None if there is none."""
@@ -56,7 +56,7 @@ class Frame:
     """Pixels of the mosaic that each map may reach."""
 
 
-def find_frame(scenes: Sequence[Scene], crs: CRS | None, resolution: float | None) -> Frame:
+def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | None) -> Frame:
     """A grid that holds all maps.
 
     Args:
@@ -180,7 +180,7 @@ def _read(path: str, frame: Frame, window: Window, resampling: Resampling) -> np
     return found
 
 
-def _pixel_in(scene: Scene, crs: CRS) -> tuple[float, float]:
+def _pixel_in(scene: Raster, crs: CRS) -> tuple[float, float]:
     """Width and height of a pixel in units of a CRS, as well as one number for all tells them."""
     t = scene.transform
     if scene.crs == crs:
@@ -191,7 +191,7 @@ def _pixel_in(scene: Scene, crs: CRS) -> tuple[float, float]:
     return found.a, -found.e
 
 
-def _bounds_in(scene: Scene, crs: CRS) -> tuple[float, float, float, float]:
+def _bounds_in(scene: Raster, crs: CRS) -> tuple[float, float, float, float]:
     """Left, bottom, right and top of a scene in a CRS."""
     corners = [
         scene.transform @ (col, row) for col in (0, scene.width) for row in (0, scene.height)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from hyseg_cli.geo.raster.compass import length_text, round_length
+from hyseg_cli.geo.raster.ground import length_text, round_length
 from hyseg_cli.legend import Color
 
 PAPER, INK, QUIET = (255, 255, 255), (26, 31, 36), (84, 94, 104)

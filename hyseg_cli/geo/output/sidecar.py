@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.classes.style import category_element
+from hyseg_cli.geo.classes.styles import category_element
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend
 

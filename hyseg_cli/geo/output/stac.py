@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
-from hyseg_cli.geo.raster.footprint import footprint
-from hyseg_cli.geo.raster.raster import Scene, open_dataset
+from hyseg_cli.geo.raster.ground import footprint
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 
 STAC_VERSION = "1.1.0"
@@ -44,7 +44,7 @@ Json = dict[str, Any]
 def make_item(
     name: str,
     *,
-    scene: Scene | None,
+    scene: Raster | None,
     properties: Mapping[str, Any],
     assets: Mapping[str, Json],
     links: Sequence[Json] = (),
@@ -74,7 +74,7 @@ def make_item(
     return item if place is None else item | {"bbox": place[1]}
 
 
-def projection_fields(scene: Scene) -> Json:
+def projection_fields(scene: Raster) -> Json:
     """Size, transform and CRS of a raster."""
     fields: Json = {"proj:shape": [scene.height, scene.width]}
     if not scene.is_georeferenced or scene.crs is None:

@@ -1,6 +1,12 @@
-"""GDAL's settings while rasters are read or written."""
+"""GDAL's settings while rasters are read or written.
+
+Memory that is free, but not the system's.
+"""
 
 from __future__ import annotations
+
+import ctypes
+import sys
 
 import rasterio
 
@@ -16,3 +22,16 @@ def gdal_env(cache_mib: int, **options: str) -> rasterio.Env:
         options: Other options of GDAL.
     """
     return rasterio.Env(GDAL_CACHEMAX=cache_mib * MIB, **options)
+
+
+def give_back_freed() -> bool:
+    """Hand freed memory back to the system; whether there was any, False where it cannot be asked.
+
+    Readers, writers and networks take and free large arrays of ever other sizes, in several
+    threads. glibc keeps what lies between those in use, and over many strips that grows to more
+    than all that is in use.
+    """
+    if sys.platform != "linux":
+        return False
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+    return trim is not None and bool(trim(0))

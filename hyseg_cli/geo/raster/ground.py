@@ -1,12 +1,24 @@
-"""Areas and lengths on the ground: of pixels by closed formula, of borders edge by edge."""
+"""Areas and lengths on the ground: of pixels by closed formula, of borders edge by edge.
+
+Directions and round lengths: what a picture of a map needs beside its pixels.
+
+Where a raster lies on the earth, as GeoJSON has it.
+
+What is told of areas that are not those on the ground.
+"""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import shapely
 from affine import Affine
 
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,7 +30,7 @@ class GroundMeasure:
     pixel is one unit long.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Raster) -> None:
         self._transform: Affine = scene.transform
         self._height, self._width = scene.height, scene.width
         self._unit = 1.0
@@ -67,7 +79,7 @@ class GroundMeasure:
         return np.hypot(step[:, 0] * across, step[:, 1] * along)
 
 
-def area_distortion(scene: Scene) -> float:
+def area_distortion(scene: Raster) -> float:
     """How many times its area on the ground the CRS gives the middle pixel; 1 if not known."""
     side_m = scene.resolution_m()
     if side_m is None:
@@ -94,3 +106,121 @@ def _metres_per_radian(
     across_radius = semi_major / np.sqrt(1.0 - eccentricity2 * sine2)
     along = semi_major * (1.0 - eccentricity2) / (1.0 - eccentricity2 * sine2) ** 1.5
     return along, across_radius * np.cos(latitudes)
+
+
+_STEP = 0.5
+"""Pixels on each side of the middle over which a direction is measured."""
+
+
+def north_of(scene: Raster) -> tuple[float, float] | None:
+    """Where true north is in the middle of a raster.
+
+    Returns:
+        Pixels to the right and pixels down of a step to the north, of length one; None if the
+        raster has no place, or lies over a pole.
+    """
+    col, row = scene.width / 2, scene.height / 2
+    cols = np.array([col - _STEP, col + _STEP, col, col])
+    rows = np.array([row, row, row - _STEP, row + _STEP])
+    place = scene.to_degrees(cols, rows)
+    if place is None or not np.isfinite(place).all():
+        return None
+    lon, lat = place
+    # Over the antimeridian a degree of longitude is not the difference of two.
+    across = (np.array([lon[1] - lon[0], lon[3] - lon[2]]) + 180.0) % 360.0 - 180.0
+    slopes = np.array([across, [lat[1] - lat[0], lat[3] - lat[2]]])  # (lon, lat) x (col, row)
+    if abs(float(np.linalg.det(slopes))) < 1e-30:
+        return None
+    right, down = np.linalg.solve(slopes, [0.0, 1.0])
+    length = math.hypot(right, down)
+    return float(right / length), float(down / length)
+
+
+def round_length(limit: float) -> float:
+    """The longest of 1, 2 and 5 times a power of ten that is not above a limit > 0."""
+    power = 10.0 ** math.floor(math.log10(limit) + 1e-9)
+    factor = next(f for f in (5.0, 2.0, 1.0) if f * power <= limit * (1 + 1e-9))
+    return float(f"{factor * power:.12g}")
+
+
+def length_text(metres: float) -> str:
+    """A length in the unit in which it is told: `20 cm`, `500 m`, `2 km`."""
+    if metres >= 1000:
+        return f"{metres / 1000:g} km"
+    return f"{metres:g} m" if metres >= 1 else f"{metres * 100:g} cm"
+
+
+POINTS_OF_A_SIDE = 16
+"""Straight sides of a map are curves on the globe."""
+DECIMALS = 7
+"""Of degrees: a centimetre."""
+TURN = 360.0
+
+Geometry = dict[str, Any]
+Box = list[float]
+
+
+def footprint(scene: Raster) -> tuple[Geometry, Box] | None:
+    """The outline of a raster in longitude and latitude, and its box; None if it is not known.
+
+    As RFC 7946 wants it: right-handed, cut in two at the antimeridian, where the box begins further
+    east than it ends. An outline around a pole becomes the cap from its lowest latitude.
+    """
+    place = scene.to_degrees(*_outline(scene))
+    if place is None or not all(np.isfinite(part).all() for part in place):
+        return None
+    # Two neighbouring points are never half the globe apart: a leap is the antimeridian.
+    lon, lat = np.unwrap(place[0], period=TURN), place[1]
+    if abs(lon[-1] - lon[0]) > TURN / 2:
+        south, north = (lat.min(), 90.0) if lat.mean() > 0 else (-90.0, lat.max())
+        return _told(shapely.box(-180.0, south, 180.0, north)), _rounded([-180, south, 180, north])
+    lon = lon - TURN * np.floor((lon.min() + TURN / 2) / TURN)
+    area = shapely.Polygon(np.column_stack([lon, lat]))
+    west, south, east, north = area.bounds
+    if east <= TURN / 2:
+        return _told(area), _rounded([west, south, east, north])
+    halves = [area.intersection(shapely.box(x, -90, x + TURN, 90)) for x in (-180.0, 180.0)]
+    halves[1] = shapely.transform(halves[1], lambda points: points - [TURN, 0.0])
+    both = shapely.MultiPolygon(halves)
+    return _told(both), _rounded([west, south, east - TURN, north])
+
+
+def _outline(scene: Raster) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Columns and rows of points around a raster, closed."""
+    share = np.linspace(0.0, 1.0, POINTS_OF_A_SIDE)[:-1]
+    none, all_ = np.zeros_like(share), np.ones_like(share)
+    cols = np.concatenate([share, all_, 1.0 - share, none, [0.0]]) * scene.width
+    rows = np.concatenate([none, share, all_, 1.0 - share, [0.0]]) * scene.height
+    return cols, rows
+
+
+def _told(area: shapely.Geometry) -> Geometry:
+    # On a small map the sides are straight: what lies on them to the last digit is left out.
+    area = area.simplify(10.0**-DECIMALS)
+    rounded = shapely.transform(area, lambda points: np.round(points, DECIMALS))
+    told: Geometry = shapely.geometry.mapping(shapely.orient_polygons(rounded))
+    return told
+
+
+def _rounded(box: list[float]) -> Box:
+    return [round(float(side), DECIMALS) for side in box]
+
+
+MOST_DISTORTION = 0.02
+
+
+def distorted_areas(scene: Raster, concerned: str = "hectares") -> str | None:
+    """A warning if the areas of a raster's CRS are others than on the ground, else None.
+
+    Args:
+        scene: The raster.
+        concerned: What is counted in these areas.
+    """
+    factor = area_distortion(scene)
+    if abs(factor - 1.0) <= MOST_DISTORTION:
+        return None
+    return (
+        f"the CRS of {Path(scene.path).name} shows areas {factor:.2f} times as large as they "
+        f"are in the middle of the map: {concerned} are those of the CRS; "
+        "an equal-area CRS gives true ones"
+    )

@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.raster.collar import find_collar
-from hyseg_cli.geo.raster.raster import Scene, is_remote, one_line, open_dataset
+from hyseg_cli.geo.raster.raster import Raster, is_remote, one_line, open_dataset
 from hyseg_cli.geo.raster.reflect import inner_part, mirror_edges, read_reflected
 from hyseg_cli.geo.raster.validity import AS_DECLARED, Validity, valid_pixels
 from hyseg_cli.geo.window import Window
@@ -56,10 +56,10 @@ class SceneReader:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Raster,
         bands: tuple[int, ...],
         *,
-        onto: Scene | None = None,
+        onto: Raster | None = None,
         validity: Validity = AS_DECLARED,
     ) -> None:
         self.scene = scene
@@ -167,7 +167,7 @@ class SceneReader:
 
 
 def scene_validity(
-    scene: Scene, bands: tuple[int, ...], *, nodata: tuple[float, ...], find_collars: bool
+    scene: Raster, bands: tuple[int, ...], *, nodata: tuple[float, ...], find_collars: bool
 ) -> Validity:
     """The rule for a scene: the nodata values asked for, or else a collar, if any.
 

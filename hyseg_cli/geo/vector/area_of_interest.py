@@ -14,11 +14,11 @@ from rasterio.features import geometry_mask
 from rasterio.warp import transform_bounds
 
 from hyseg_cli.errors import ElsewhereError, UnusableFileError, UsageProblemError
-from hyseg_cli.geo.raster.raster import Scene, to_map
+from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.window import Window
 
 
-def window_of_bounds(scene: Scene, bounds: tuple[float, float, float, float], flag: str) -> Window:
+def window_of_bounds(scene: Raster, bounds: tuple[float, float, float, float], flag: str) -> Window:
     """The pixels of a scene that bounds touch.
 
     Args:
@@ -61,7 +61,7 @@ class AreaOfInterest:
         UnusableFileError: If it cannot be read.
     """
 
-    def __init__(self, path: Path, scene: Scene) -> None:
+    def __init__(self, path: Path, scene: Raster) -> None:
         self._transform: Affine = scene.transform
         self._shapes = _read_polygons(path, scene)
         self.digest = hashlib.sha256(b"".join(self._shapes.to_wkb())).hexdigest()[:16]
@@ -78,11 +78,11 @@ class AreaOfInterest:
         return inside
 
 
-def _read_polygons(path: Path, scene: Scene) -> Any:
+def _read_polygons(path: Path, scene: Raster) -> Any:
     """The polygons in the CRS of the scene, a GeoSeries."""
     import geopandas as gpd  # only who asks for an area waits for pandas
 
-    from hyseg_cli.geo.vector.vector_layer import geometry_layer
+    from hyseg_cli.geo.vector.formats import geometry_layer
 
     if not path.exists():
         raise UsageProblemError(f"--aoi {path}: no such file", hint="Check the path.")
@@ -116,7 +116,7 @@ def _read_polygons(path: Path, scene: Scene) -> Any:
     return placed
 
 
-def _surroundings(scene: Scene, crs: str) -> tuple[float, float, float, float]:
+def _surroundings(scene: Raster, crs: str) -> tuple[float, float, float, float]:
     """Left, bottom, right and top in a CRS of a scene and a tenth of its size around it."""
     cols, rows = np.array([-0.1, 1.1, 1.1, -0.1]), np.array([-0.1, -0.1, 1.1, 1.1])
     x, y = to_map(scene.transform, cols * scene.width, rows * scene.height)

@@ -13,10 +13,9 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.compiled import kernel
-from hyseg_cli.geo.coverage.classes import ClassRows, strips
 from hyseg_cli.geo.coverage.regions import Regions
-from hyseg_cli.geo.coverage.runs import Int32s, Int64s, Labeller
-from hyseg_cli.geo.raster.raster import Scene, open_dataset
+from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, strips
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 
 LEVELS = 254
 """Confidence 1; levels are whole numbers from 0, and 255 stands for unknown."""
@@ -46,7 +45,7 @@ class ConfidenceRows:
         HysegError: If it is missing or cannot be read.
     """
 
-    def __init__(self, path: Path, scene: Scene) -> None:
+    def __init__(self, path: Path, scene: Raster) -> None:
         self._path = path
         self._dataset = open_dataset(str(path))
         dataset = self._dataset

@@ -1,22 +1,253 @@
-"""Shapes with their attributes, as Arrow record batches ready to be written."""
+"""Shapes with their attributes, as Arrow record batches ready to be written.
+
+Polygons of a batch as well-known binary in map coordinates.
+
+Features of several regions: one for each class, or for regions that touch at corners.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from rasterio.crs import CRS
 
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.runs import Int32s, Int64s
+from hyseg_cli.geo.coverage.trace import PolygonBatch
+from hyseg_cli.geo.coverage.wkb import Bytes, to_wkb
+from hyseg_cli.geo.raster.ground import GroundMeasure
+from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.vector.confidence import RegionConfidence
 from hyseg_cli.geo.vector.formats import GEOMETRY
-from hyseg_cli.geo.vector.groups import Grouping
-from hyseg_cli.geo.vector.shapes import Floats, Shapes
+
+if TYPE_CHECKING:
+    import pyproj
+from hyseg_cli.geo.compiled import kernel
+from hyseg_cli.geo.coverage.regions import number_sets, unite_all
+from hyseg_cli.geo.coverage.runs import ClassRows, Labeller, strips
+from hyseg_cli.geo.coverage.wkb import MULTIPOLYGON, collection_header
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Some geometries, each with what is measured of it."""
+
+    features: Int32s
+    """Number of the feature that each is the geometry of."""
+    geometry: Bytes
+    """WKB of all, one behind the other."""
+    offsets: Int64s
+    """Where each begins, then where the last one ends."""
+    perimeters_m: Floats
+    """Length of all rings of each."""
+    bounds: Floats
+    """(n, 4): xmin, ymin, xmax, ymax of each."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class ShapeBuilder:
+    """Turns polygons in pixels into shapes in map coordinates.
+
+    Every point is transformed by itself, so points shared by neighbours stay bit-identical.
+
+    Args:
+        scene: The class raster.
+        dst_crs: CRS to transform to; None to stay in the raster's own.
+        decimals: Round coordinates to so many; None to keep them.
+    """
+
+    def __init__(self, scene: Raster, dst_crs: pyproj.CRS | None, decimals: int | None) -> None:
+        self._transform = scene.transform
+        self._measure = GroundMeasure(scene)
+        self._decimals = decimals
+        self._reproject: pyproj.Transformer | None = None
+        if dst_crs is not None and scene.crs is not None:
+            self._reproject = _transformer(scene.path, scene.crs, dst_crs)
+        determinant = self._transform.a * self._transform.e - self._transform.b * self._transform.d
+        # Rings run counterclockwise on a north-up map; a south-up one mirrors them.
+        self._mirrored = determinant > 0
+        self.vertices = 0
+        """Points of all rings so far; the repeated first one is not counted."""
+
+    def build(self, batch: PolygonBatch) -> Shapes:
+        """The shapes of some polygons; the features are their regions."""
+        points = np.column_stack(to_map(self._transform, batch.points[:, 0], batch.points[:, 1]))
+        perimeters = self._perimeters(points, batch)
+        if self._reproject is not None:
+            points = np.column_stack(self._reproject.transform(points[:, 0], points[:, 1]))
+            if not np.isfinite(points).all():
+                raise HysegError(
+                    "some points of the map have no place in the CRS asked for",
+                    hint="Choose a --dst-crs that covers the whole map.",
+                )
+        if self._decimals is not None:
+            points = np.round(points, self._decimals)
+        geometry, offsets = to_wkb(
+            np.ascontiguousarray(points), batch.ring_offsets, batch.polygon_offsets,
+            reverse=self._mirrored,
+        )  # fmt: skip
+        self.vertices += len(points)
+        first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
+        least = np.minimum.reduceat(points, first_points)
+        greatest = np.maximum.reduceat(points, first_points)
+        return Shapes(batch.regions, geometry, offsets, perimeters, np.hstack([least, greatest]))
+
+    def _perimeters(self, points: Floats, batch: PolygonBatch) -> Floats:
+        """Length of all rings of each polygon, in metres, before any reprojection."""
+        following = np.arange(1, len(points) + 1)
+        following[batch.ring_offsets[1:] - 1] = batch.ring_offsets[:-1]
+        lengths = self._measure.lengths_m(points, points[following])
+        first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
+        perimeters: Floats = np.add.reduceat(lengths, first_points)
+        return perimeters
+
+
+def _transformer(path: str, crs: CRS, dst_crs: pyproj.CRS) -> pyproj.Transformer:
+    import pyproj  # takes long to load
+
+    try:
+        source = pyproj.CRS.from_wkt(crs.to_wkt())
+        return pyproj.Transformer.from_crs(source, dst_crs, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise UsageProblemError(
+            f"{path} cannot be transformed to {dst_crs.name} ({error})",
+            hint="Its CRS may be a local one: write it as it is, as .gpkg.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which feature each region belongs to."""
+
+    feature_of_region: Int32s
+    """By region number; 0 for region 0."""
+    members: Int64s
+    """Regions of each feature."""
+
+
+def one_of_each(regions: Regions) -> Grouping:
+    """A feature for each region."""
+    size = len(regions) + 1
+    return Grouping(np.arange(size, dtype=np.int32), np.ones(size, np.int64))
+
+
+def by_class(regions: Regions) -> Grouping:
+    """A feature for each class."""
+    _, index = np.unique(regions.class_ids[1:], return_inverse=True)
+    return _grouping(np.concatenate([[0], index + 1]).astype(np.int32))
+
+
+def by_corners(source: ClassRows, regions: Regions) -> Grouping:
+    """A feature for regions of one class that touch, if only at corners; reads the raster."""
+    parents = np.arange(len(regions) + 1, dtype=np.int32)
+    labeller = Labeller(source.width, source.no_class, regions.tile)
+    for row, count in strips(source.height):
+        runs = labeller.label(source.read(row, count))
+        pairs = np.empty((2 * len(runs.starts), 2), np.int32)
+        found = find_corner_pairs(
+            runs.offsets, runs.starts, runs.stops, runs.classes, runs.labels,
+            regions.number_of_label, pairs,
+        )  # fmt: skip
+        unite_all(parents, pairs[:found])
+    features = np.zeros(len(parents), np.int32)
+    number_sets(parents, features)
+    return _grouping(features)
+
+
+def _grouping(feature_of_region: Int32s) -> Grouping:
+    return Grouping(feature_of_region, np.bincount(feature_of_region))
+
+
+@kernel
+def find_corner_pairs(
+    offsets: Int64s,
+    starts: Int32s,
+    stops: Int32s,
+    classes: Int32s,
+    labels: Int32s,
+    number_of_label: Int32s,
+    pairs: Int32s,
+) -> int:
+    """Fill `pairs` with regions of one class that meet at a corner; returns how many."""
+    found = 0
+    for row in range(1, len(offsets) - 1):
+        above, end = offsets[row - 1], offsets[row]
+        for run in range(end, offsets[row + 1]):
+            while above < end and stops[above] < starts[run]:
+                above += 1
+            touching = above
+            while touching < end and starts[touching] <= stops[run]:
+                is_corner = stops[touching] == starts[run] or starts[touching] == stops[run]
+                if is_corner and labels[run] > 0 and labels[touching] > 0:
+                    here, there = number_of_label[labels[run]], number_of_label[labels[touching]]
+                    if classes[run] == classes[touching] and here != there:
+                        pairs[found, 0], pairs[found, 1] = here, there
+                        found += 1
+                touching += 1
+    return found
+
+
+@dataclass
+class _Unfinished:
+    """A feature of which members are still to come."""
+
+    missing: int
+    polygons: list[bytes] = field(default_factory=list)
+    perimeter_m: float = 0.0
+    bounds: list[Floats] = field(default_factory=list)
+
+
+class Gatherer:
+    """Holds the polygons of each feature until all are there; mutable."""
+
+    def __init__(self, grouping: Grouping) -> None:
+        self._grouping = grouping
+        self._unfinished: dict[int, _Unfinished] = {}
+
+    def add(self, shapes: Shapes) -> Shapes:
+        """Take the shapes of some regions; returns multipolygons of the features now complete."""
+        finished: dict[int, _Unfinished] = {}
+        features = self._grouping.feature_of_region[shapes.features].tolist()
+        for i, feature in enumerate(features):
+            known = self._unfinished.get(feature)
+            if known is None:
+                known = _Unfinished(int(self._grouping.members[feature]))
+                self._unfinished[feature] = known
+            begin, end = shapes.offsets[i], shapes.offsets[i + 1]
+            known.polygons.append(shapes.geometry[begin:end].tobytes())
+            known.perimeter_m += shapes.perimeters_m[i]
+            known.bounds.append(shapes.bounds[i])
+            known.missing -= 1
+            if known.missing == 0:
+                finished[feature] = self._unfinished.pop(feature)
+        return _multipolygons(finished)
+
+
+def _multipolygons(finished: dict[int, _Unfinished]) -> Shapes:
+    parts, sizes = [], [0]
+    for feature in finished.values():
+        header = collection_header(MULTIPOLYGON, len(feature.polygons))
+        parts += [header, *feature.polygons]
+        sizes.append(len(header) + sum(map(len, feature.polygons)))
+    bounds = [np.vstack(feature.bounds) for feature in finished.values()]
+    return Shapes(
+        np.fromiter(finished, np.int32),
+        np.frombuffer(b"".join(parts), np.uint8),
+        np.cumsum(sizes).astype(np.int64),
+        np.array([feature.perimeter_m for feature in finished.values()]),
+        np.array([[*b[:, :2].min(axis=0), *b[:, 2:].max(axis=0)] for b in bounds]).reshape(-1, 4),
+    )
+
 
 BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 MAX_BATCH_BYTES = 1 << 28

@@ -1,4 +1,7 @@
-"""Vector files: each format with its driver, options, limits and the files it is made of."""
+"""Vector files: each format with its driver, options, limits and the files it is made of.
+
+Which layer of a vector file is meant.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from hyseg_cli.geo.suffixes import STAC_SUFFIX
 
 if TYPE_CHECKING:
     import pyarrow as pa
+import pyogrio
+
+from hyseg_cli.errors import UsageProblemError
 
 GEOMETRY = "geometry"
 """Column of the geometry."""
@@ -151,3 +157,29 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
             f"{folder}: the layer cannot be put there ({error})",
             hint="Check the folder's permissions; another program may have a file open.",
         ) from error
+
+
+def geometry_layer(path: Path, usual: str | None = None) -> str:
+    """The layer of that name, or the only one that has geometry; styles are layers without.
+
+    Args:
+        path: A vector file.
+        usual: Name of the layer that is taken if there are several.
+
+    Raises:
+        UsageProblemError: If several or none have geometry.
+        pyogrio.errors.DataSourceError: If the file cannot be read.
+    """
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if usual is not None and usual in layers:
+        return usual
+    if not layers:
+        raise UsageProblemError(
+            f"{path} has no layer with geometry", hint="Give a file of points or polygons."
+        )
+    if len(layers) > 1:
+        raise UsageProblemError(
+            f"{path} has {len(layers)} layers with geometry: {', '.join(layers)}",
+            hint="Save the one that is meant as a file of its own.",
+        )
+    return layers[0]

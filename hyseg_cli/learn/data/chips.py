@@ -17,8 +17,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.data.balance import Places
 from hyseg_cli.learn.data.chip import Chip, LabelledScene
+from hyseg_cli.learn.data.statistics import Places
 from hyseg_cli.legend import NODATA_ID
 
 MAX_CLASS_SHARE = 0.75

@@ -24,9 +24,9 @@ from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import palette
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.vector.vector_layer import geometry_layer
+from hyseg_cli.geo.vector.formats import geometry_layer
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, Legend
@@ -58,11 +58,11 @@ class RasterLabels:
             overlap the image.
     """
 
-    def __init__(self, paths: Sequence[Path], image: Scene, legend: Legend) -> None:
+    def __init__(self, paths: Sequence[Path], image: Raster, legend: Legend) -> None:
         self._legend = legend
         self._sources: list[tuple[ClassRaster | SceneReader, Channels | None]] = []
         for path in paths:
-            labels = open_scene(path)
+            labels = open_raster(path)
             has_place = labels.is_georeferenced and image.is_georeferenced
             if not has_place and (labels.height, labels.width) != (image.height, image.width):
                 raise HysegError(
@@ -96,7 +96,7 @@ class RasterLabels:
         return found
 
 
-def _palette_of(labels: Scene) -> Channels | None:
+def _palette_of(labels: Raster) -> Channels | None:
     """Colours (3, 256) of the values of a PNG that has a palette."""
     if Path(labels.path).suffix.lower() not in PICTURE_SUFFIXES:
         return None
@@ -125,7 +125,7 @@ class VectorLabels:
         HysegError: If a class is not in the legend or no polygon touches the image.
     """
 
-    def __init__(self, path: Path, image: Scene, legend: Legend, field: str) -> None:
+    def __init__(self, path: Path, image: Raster, legend: Legend, field: str) -> None:
         polygons = read_polygons(path, image, field)
         if len(polygons) == 0:
             raise _no_overlap(path, image)
@@ -156,7 +156,7 @@ class VectorLabels:
         return burnt
 
 
-def read_polygons(path: Path, image: Scene, field: str) -> gpd.GeoDataFrame:
+def read_polygons(path: Path, image: Raster, field: str) -> gpd.GeoDataFrame:
     """The polygons of a vector file that may touch an image, in its CRS.
 
     Raises:
@@ -231,13 +231,13 @@ def class_texts(values: gpd.GeoSeries) -> list[str | None]:
 
 def overlapping(image: Path, labels: Sequence[Path]) -> tuple[Path, ...]:
     """Those of some label rasters that lie where an image does."""
-    scene = open_scene(image)
+    scene = open_raster(image)
     if not scene.is_georeferenced:
         return ()
     found = []
     for path in labels:
         try:
-            label = open_scene(path)
+            label = open_raster(path)
         except UnusableFileError:
             continue  # it may label another image; those that need it will tell
         if label.is_georeferenced and overlap(scene, label):
@@ -245,20 +245,20 @@ def overlapping(image: Path, labels: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def overlap(one: Scene, other: Scene) -> bool:
+def overlap(one: Raster, other: Raster) -> bool:
     """Whether two georeferenced scenes meet, seen in the CRS of the second, the larger one."""
     own = gpd.GeoSeries([_footprint(one)], crs=one.crs).to_crs(other.crs)
     return bool(own.iloc[0].intersects(_footprint(other)))
 
 
-def _footprint(scene: Scene) -> shapely.Polygon:
+def _footprint(scene: Raster) -> shapely.Polygon:
     """Outline of a scene in its CRS, with points along the sides for bent projections."""
     t, width, height = scene.transform, scene.width, scene.height
     outline = shapely.Polygon([t @ (0, 0), t @ (width, 0), t @ (width, height), t @ (0, height)])
     return shapely.segmentize(outline, outline.length / 64)
 
 
-def _no_overlap(path: Path, image: Scene) -> UnusableFileError:
+def _no_overlap(path: Path, image: Raster) -> UnusableFileError:
     return UnusableFileError(
         f"{path} does not overlap the image {image.path}",
         hint="Check that both are of one place, and the CRS of each.",

@@ -13,9 +13,9 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.vector.vector_layer import geometry_layer
+from hyseg_cli.geo.vector.formats import geometry_layer
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import class_texts
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
@@ -41,7 +41,7 @@ def legend_of_labels(paths: Sequence[Path], class_field: str) -> Legend:
             colors |= {(int(r), int(g), int(b)) for r, g, b in values[:, :3]}
         else:
             styles = (
-                {} if path.suffix.lower() in PICTURE_SUFFIXES else class_styles(open_scene(path))
+                {} if path.suffix.lower() in PICTURE_SUFFIXES else class_styles(open_raster(path))
             )
             for value in values[:, 0].tolist():
                 style = styles.get(value)
@@ -85,7 +85,7 @@ def _distinct_values(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.int6
     if path.suffix.lower() in PICTURE_SUFFIXES and not is_deep(path):
         picture = read_picture(path)
         return np.unique(picture.reshape(len(picture), -1).T.astype(np.int64), axis=0)
-    scene = open_scene(path)
+    scene = open_raster(path)
     is_of_ids = len(scene.data_bands) == 1
     with ClassRaster(scene) if is_of_ids else SceneReader(scene, scene.data_bands) as source:
         found = [

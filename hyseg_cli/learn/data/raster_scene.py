@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.raster.bands import require_bands
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
@@ -36,7 +36,7 @@ class RasterScene:
         class_field: str,
     ) -> None:
         self.name = str(pair.image)
-        image = open_scene(pair.image)
+        image = open_raster(pair.image)
         self.height, self.width = image.height, image.width
         chosen = bands or image.data_bands
         require_bands(chosen, len(image.dtypes), self.name)

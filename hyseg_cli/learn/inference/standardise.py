@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import Radiometry
 
 
 class Standardise(nn.Module):

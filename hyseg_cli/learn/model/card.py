@@ -1,4 +1,9 @@
-"""The card of a model file: what the model is. The weights beside it are read by `weights`."""
+"""The card of a model file: what the model is. The weights beside it are read by `weights`.
+
+What is measured of the pixel values of the training, to make input of a network of them.
+
+The spread of pixel values in a few numbers.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,44 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.learn.model.locate import require_file
-from hyseg_cli.learn.model.radiometry import Radiometry
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySegConfig
+
+PERCENTILES = (0.5, 99.5)
+"""Of images that are not 8-bit: glints and dead pixels beyond them are cut off."""
+
+
+@dataclass(frozen=True)
+class Radiometry:
+    """What was measured of the values of each band over the training pixels."""
+
+    mean: tuple[float, ...]
+    """In units of the scenes, after the values were cut to the limits."""
+    std: tuple[float, ...]
+    limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Smallest and largest value of each band; None where all count, as of 8-bit images."""
+
+
+def radiometry_of_sample(sample: npt.NDArray[np.float32]) -> Radiometry:
+    """Limits at `PERCENTILES`, mean and deviation between them, of pixels (bands, n)."""
+    low, high = np.percentile(sample, PERCENTILES, axis=1)
+    cut = sample.astype(np.float64).clip(low[:, None], high[:, None])
+    return Radiometry(
+        tuple(cut.mean(axis=1).tolist()),
+        tuple(np.maximum(cut.std(axis=1), _LEAST_STD).tolist()),
+        (tuple(low.tolist()), tuple(high.tolist())),
+    )
+
+
+_LEAST_STD = 1e-6
+"""Of a band that has one value only."""
+
 
 FORMAT = "hyseg-model/1"
 MODEL_TAG = "HYSEG_MODEL"
@@ -199,3 +235,13 @@ def unusable(problem: str) -> ModelMismatchError:
         f"the model cannot be used: {problem}",
         hint="Use a model that this version of `hyseg train` wrote.",
     )
+
+
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Shares of the pixels that lie below the quantiles of a model card."""
+
+
+def quantiles(pixels: npt.NDArray[Any]) -> tuple[tuple[float, ...], ...]:
+    """Values below which the shares `LEVELS` of pixels (bands, n) lie, for each band."""
+    found = np.quantile(pixels.astype(np.float64), LEVELS, axis=1)
+    return tuple(tuple(band) for band in found.T.tolist())

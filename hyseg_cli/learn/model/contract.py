@@ -7,7 +7,7 @@ from typing import Literal
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.bands import require_bands
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard
 
@@ -32,7 +32,7 @@ class Contract:
 
 
 def match(
-    scene: Scene,
+    scene: Raster,
     card: ModelCard,
     bands: tuple[int, ...] = (),
     *,
@@ -74,7 +74,7 @@ def match(
     return Contract(chosen, alignment, warnings)
 
 
-def _asked_for(scene: Scene, card: ModelCard, bands: tuple[int, ...]) -> tuple[int, ...]:
+def _asked_for(scene: Raster, card: ModelCard, bands: tuple[int, ...]) -> tuple[int, ...]:
     require_bands(bands, len(scene.dtypes), scene.path)
     if len(bands) != len(card.bands):
         raise ModelMismatchError(
@@ -85,7 +85,7 @@ def _asked_for(scene: Scene, card: ModelCard, bands: tuple[int, ...]) -> tuple[i
     return bands
 
 
-def _find(scene: Scene, card: ModelCard) -> tuple[int, ...]:
+def _find(scene: Raster, card: ModelCard) -> tuple[int, ...]:
     for names in (scene.colors, scene.descriptions):
         lowered = [(name or "").lower() for name in names]
         if all(lowered.count(band.lower()) == 1 for band in card.bands):
@@ -105,7 +105,7 @@ def _find(scene: Scene, card: ModelCard) -> tuple[int, ...]:
 
 
 def _scale(
-    scene: Scene, card: ModelCard, gsd_m: float | Literal["auto", "native"]
+    scene: Raster, card: ModelCard, gsd_m: float | Literal["auto", "native"]
 ) -> tuple[int, tuple[str, ...]]:
     """Alignment of the scene's tiles, and what is to be said of it."""
     resolution = scene.resolution_m()
@@ -135,7 +135,7 @@ def _scale(
     return alignment, (differs + seen,)
 
 
-def _alignment(scene: Scene, resolution: float, target: float) -> int:
+def _alignment(scene: Raster, resolution: float, target: float) -> int:
     """Pixels of the scene that cover the ground of `ALIGNMENT` pixels of `target` metres.
 
     Raises:
@@ -152,7 +152,7 @@ def _alignment(scene: Scene, resolution: float, target: float) -> int:
     return alignment
 
 
-def _unscalable(scene: Scene, reason: str) -> ModelMismatchError:
+def _unscalable(scene: Raster, reason: str) -> ModelMismatchError:
     return ModelMismatchError(
         f"--gsd: {scene.path} {reason}", hint="Map it as it is: --gsd native."
     )

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from hyseg_cli.learn.scores.bootstrap import Interval, interval_of, resample_sums
 from hyseg_cli.learn.scores.boundaries import BAND_COUNTS, boundary_f1, boundary_iou
-from hyseg_cli.learn.scores.evaluation import Evaluation
+from hyseg_cli.learn.scores.evaluation import Evaluation, PatchTable
 from hyseg_cli.learn.scores.metrics import Floats, Margins, mean_of_known, ratio
-from hyseg_cli.learn.scores.tally import PatchTable
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,27 @@
-"""Crosswalk: classes of several legends that mean the same, matched by name."""
+"""Crosswalk: classes of several legends that mean the same, matched by name.
+
+Classes of maps and references as channels of the legend that they are compared in.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.classes.raster import ClassRaster
+from hyseg_cli.geo.classes.styles import class_styles
+from hyseg_cli.geo.raster.raster import Raster
+from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
+from hyseg_cli.learn.data.label_sources import LabelSource
+from hyseg_cli.learn.scores.evaluation import Patch, Strangers
 from hyseg_cli.legend import NODATA_ID, Legend, LegendClass
 
 Merging = Mapping[str, str | None]
@@ -145,3 +156,94 @@ def _table(
         if name is not None:
             found[channel] = channels.get(_key(name), NODATA_ID)
     return found
+
+
+@dataclass(frozen=True)
+class MapClasses:
+    """The classes of a map; every value must be in its legend."""
+
+    raster: ClassRaster
+    legend: Legend
+    """Of the map itself."""
+    table: Table
+
+    def read(self, window: Window) -> Channels:
+        """Channels (height, width) of a window inside the map, 255 where unknown."""
+        classes = self.raster.read(window)
+        name = self.raster.scene.path
+        return self.table[encode_labels(classes.ids[None], self.legend, name, classes.valid)]
+
+
+@dataclass
+class ReferenceClasses:
+    """The classes of a reference; mutable, as it counts what no map has.
+
+    Args:
+        labels: A raster of ids or of colours, or labels that are channels already.
+        legend: Of the reference itself.
+        crosswalk: What its classes become.
+    """
+
+    labels: ClassRaster | SceneReader | LabelSource
+    legend: Legend
+    crosswalk: Crosswalk
+    pixels: int = 0
+    """Pixels counted so far of classes that no map has."""
+    names: set[str] = field(default_factory=set)
+
+    def read(self, patch: Patch) -> Channels:
+        """Channels of `patch.read`, 255 where unknown; strangers are counted in `patch.window`."""
+        encoded = self._encode(patch.read)
+        is_strange = encoded.is_strange | self.crosswalk.strangers[encoded.channels]
+        count = int(np.count_nonzero(is_strange[patch.inner]))
+        if count:
+            self.pixels += count
+            strange = np.unique(encoded.channels[self.crosswalk.strangers[encoded.channels]])
+            self.names.update(encoded.strangers, (self.legend.names[i] for i in strange))
+        return self.crosswalk.reference[encoded.channels]
+
+    def _encode(self, window: Window) -> Encoded:
+        if isinstance(self.labels, ClassRaster):
+            classes = self.labels.read(window)
+            name = self.labels.scene.path
+            return encode_known(classes.ids[None], self.legend, name, classes.valid)
+        if isinstance(self.labels, SceneReader):
+            pixels = self.labels.read(window)
+            return encode_known(pixels.image, self.legend, self.labels.scene.path, pixels.valid)
+        channels = self.labels.read(window)
+        return Encoded(channels, np.zeros(channels.shape, np.bool_), ())
+
+    @property
+    def strangers(self) -> Strangers:
+        """What was counted so far."""
+        return Strangers(self.pixels, tuple(sorted(self.names)))
+
+
+def keep_common(rasters: Sequence[Channels]) -> None:
+    """Make pixels unknown in all rasters that are unknown in one."""
+    unknown: Mask = np.logical_or.reduce([raster == NODATA_ID for raster in rasters])
+    for raster in rasters:
+        raster[unknown] = NODATA_ID
+
+
+def named_legend(scene: Raster) -> Legend | None:
+    """The classes that a raster itself names, wherever it keeps them; None if it names none.
+
+    Raises:
+        HysegError: If its names cannot be told apart or are too many.
+    """
+    styles = class_styles(scene)
+    styles.pop(NODATA_ID, None)
+    if all(style.name == str(value) for value, style in styles.items()):
+        return None
+    if len(styles) >= NODATA_ID:
+        raise HysegError(
+            f"{scene.path} names {len(styles)} classes; at most 254 can be compared",
+            hint="Give a shorter legend with --legend or --reference-legend.",
+        )
+    return Legend(
+        tuple(
+            LegendClass(id=value, name=style.name, color=style.color)
+            for value, style in sorted(styles.items())
+        )
+    )

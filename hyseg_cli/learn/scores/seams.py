@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.tiling.blend import blend_weights
 from hyseg_cli.geo.tiling.grid import Span, TileGrid
 from hyseg_cli.geo.window import Window
@@ -26,7 +26,7 @@ def describe_tiles(grid: TileGrid, window: Window) -> str:
     return json.dumps({"rows": asdict(grid.rows), "cols": asdict(grid.cols), **asdict(window)})
 
 
-def tile_lines_of(scene: Scene) -> TileLines | None:
+def tile_lines_of(scene: Raster) -> TileLines | None:
     """Where tiles meet in a map of hyseg; None for other maps.
 
     Programs that cut, join or resample maps copy the tag, but it fits only what it was made for.

@@ -2,26 +2,82 @@
 
 The weights are the averaged ones in `on_validation_end` of callbacks that stand before
 `Averaging`; state is saved by callbacks that stand after it.
+
+Signals that ask a run to stop: it ends its step and keeps its state first.
 """
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor
 
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import HysegError, InterruptedRunError
 from hyseg_cli.learn.data.chips import TrainingChips
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
-from hyseg_cli.learn.training.interruption import Interruption
 from hyseg_cli.learn.training.stages import Stage
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
+
+
+class Interruption:
+    """Notes the first Ctrl-C or SIGTERM; a second one ends the run wherever it is.
+
+    Works in the main thread alone; elsewhere signals stay with whoever has them.
+
+    Args:
+        task: What is going on, for the message.
+        hint: How to go on later.
+    """
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, task: str, hint: str) -> None:
+        self.received: signal.Signals | None = None
+        self._task = task
+        self._hint = hint
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.getsignal(number) for number in self.signals}
+
+    def __enter__(self) -> Self:
+        self.listen()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._is_main:
+            for number, before in self._before.items():
+                signal.signal(number, before)
+
+    def listen(self) -> None:
+        """Take the signals, also from a library that has taken them since."""
+        if self._is_main:
+            for number in self.signals:
+                signal.signal(number, self._note)
+
+    def error(self, where: str) -> InterruptedRunError:
+        """What to raise when the state is kept, or cannot be."""
+        received = self.received or signal.SIGTERM
+        return InterruptedRunError(
+            received, f"Stopped by {received.name} {where} of {self._task}", hint=self._hint
+        )
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise self.error("in the middle")
+        self.received = signal.Signals(number)
 
 
 class Averaging(WeightAveraging):
@@ -153,8 +209,8 @@ class Keeping(Callback):
 class Progress(Callback):
     """Passes steps and validation scores on to the report."""
 
-    def __init__(self, report: Report, name: str, keeping: Keeping) -> None:
-        self.report = report
+    def __init__(self, messages: Messages, name: str, keeping: Keeping) -> None:
+        self.messages = messages
         self.name = name
         self.keeping = keeping
         self.validated_at = 0
@@ -166,12 +222,12 @@ class Progress(Callback):
     ) -> None:
         if isinstance(stage, Stage) and stage.parts != self._parts:
             self._parts = stage.parts
-            self.report.warn(
+            self.messages.warn(
                 f"out of memory: from step {trainer.global_step} on each batch is computed in "
                 f"{stage.parts} parts, which takes longer but learns the same"
             )
         self._losses.append(outputs["loss"].detach())
-        self.report.advance(f"training the {self.name}", trainer.global_step, trainer.max_steps)
+        self.messages.advance(f"training the {self.name}", trainer.global_step, trainer.max_steps)
 
     def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
         self.validated_at = trainer.global_step
@@ -186,4 +242,4 @@ class Progress(Callback):
             self._losses.clear()
         if self.keeping.step not in (None, self.validated_at):
             told.append(f"best {self.keeping.score:.3f} at step {self.keeping.step}")
-        self.report.note(f"{self.name}, step {self.validated_at}: {', '.join(told)}")
+        self.messages.note(f"{self.name}, step {self.validated_at}: {', '.join(told)}")

@@ -18,14 +18,20 @@ from lightning.pytorch.strategies import DDPStrategy
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.training.batches import ALONE, training_loader, validation_loader
-from hyseg_cli.learn.training.callbacks import Averaging, Keeping, Progress, Saving, StopAtNonsense
+from hyseg_cli.learn.training.callbacks import (
+    Averaging,
+    Interruption,
+    Keeping,
+    Progress,
+    Saving,
+    StopAtNonsense,
+)
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
-from hyseg_cli.learn.training.interruption import Interruption
 from hyseg_cli.learn.training.processes import Processes
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.learn.training.validation_pictures import Gallery
 from hyseg_cli.legend import Legend
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -71,7 +77,7 @@ def fit(
     *,
     name: str,
     options: FitOptions,
-    report: Report,
+    messages: Messages,
 ) -> int:
     """Train a stage; afterwards it holds averaged weights and, with a validation, their scores.
 
@@ -86,10 +92,10 @@ def fit(
     keeping = Keeping(folder / BEST, options.stops_after)
     done = _steps_done(folder / LAST) if options.resume else 0
     if done:
-        report.note(f"the {name} goes on after step {done}")
+        messages.note(f"the {name} goes on after step {done}")
         chips.first = done * options.batch_size
         keeping.find()
-    progress = Progress(report, name, keeping)
+    progress = Progress(messages, name, keeping)
     gallery = [] if validation is None else [Gallery(validation, legend, folder / "pictures")]
     loader = training_loader(chips, options.batch_size, options.workers, options.processes)
     held_out = None

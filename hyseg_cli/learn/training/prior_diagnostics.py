@@ -11,7 +11,7 @@ from torch import Tensor
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
-from hyseg_cli.learn.training.modules import as_bytes, pooled_labels, prior_of
+from hyseg_cli.learn.training.stages import as_bytes, pooled_labels, prior_of
 from hyseg_models import HySeg
 from hyseg_models.prior.condition import Condition
 from hyseg_models.prior.diagnostics import reliability

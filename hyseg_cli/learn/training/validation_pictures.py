@@ -15,8 +15,7 @@ from torch.utils.data import default_collate
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import Sample, ValidationChips
-from hyseg_cli.learn.training.modules import as_bytes
-from hyseg_cli.learn.training.stages import Stage
+from hyseg_cli.learn.training.stages import Stage, as_bytes
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 from hyseg_models import IGNORE_ID
 

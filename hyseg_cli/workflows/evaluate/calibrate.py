@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.classes.raster import ClassRaster
-from hyseg_cli.geo.classes.style import legend_of
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.classes.styles import legend_of
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import encode_labels
@@ -28,10 +28,9 @@ from hyseg_cli.learn.scores.calibration import (
     Temperature,
     fit_temperature,
 )
-from hyseg_cli.legend import NODATA_ID, Legend
-from hyseg_cli.legend_files import read_legend
-from hyseg_cli.messages import Report
-from hyseg_cli.settings.calibrate import CalibrateSettings
+from hyseg_cli.legend import NODATA_ID, Legend, read_legend
+from hyseg_cli.messages import Messages
+from hyseg_cli.settings.evaluate import CalibrateSettings
 
 STRIP_ROWS = 256
 STRIP_PIXELS = 2**22
@@ -85,7 +84,7 @@ class Calibration:
         return "\n".join(lines)
 
 
-def run(settings: CalibrateSettings, report: Report) -> Calibration:
+def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
     """Hold probabilities against a reference, and fit one temperature to them.
 
     Both rasters are read once, in strips, on the grid of the probabilities. With
@@ -97,7 +96,7 @@ def run(settings: CalibrateSettings, report: Report) -> Calibration:
             not made by the model.
         HysegError: One of its kinds, if a file cannot be used or nothing is labelled.
     """
-    shares, reference = open_scene(settings.probabilities), open_scene(settings.reference)
+    shares, reference = open_raster(settings.probabilities), open_raster(settings.reference)
     legend = read_legend(settings.legend) if settings.legend else legend_of(shares)
     bands = _bands_of(shares, legend)
     model = None if settings.calibrate is None else _own_model(settings.calibrate)
@@ -108,7 +107,7 @@ def run(settings: CalibrateSettings, report: Report) -> Calibration:
     for row, levels, truth, usable in _strips(shares, bands, reference, legend):
         counts.update(levels[:, usable], truth[usable])
         sample.update(row, levels, truth, usable)
-        report.advance("reading probabilities", row + len(truth), shares.height)
+        messages.advance("reading probabilities", row + len(truth), shares.height)
     if counts.pixels == 0:
         raise HysegError(
             f"{shares.path} and {reference.path} have no labelled pixel in common",
@@ -116,7 +115,7 @@ def run(settings: CalibrateSettings, report: Report) -> Calibration:
         )
     reliability, temperature = counts.reliability(), fit_temperature(*sample.take())
     if reliability.saturated > MOST_SATURATED:
-        report.warn(
+        messages.warn(
             f"{reliability.saturated:.0%} of the pixels have a probability that 8 bits do not "
             "tell from 1: the temperature is closer to 1 than it should be"
         )
@@ -138,7 +137,7 @@ def _own_model(chosen: Path) -> Path:
 
 
 def _strips(
-    shares: Scene, bands: tuple[int, ...], reference: Scene, legend: Legend
+    shares: Raster, bands: tuple[int, ...], reference: Raster, legend: Legend
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]]:
     """First row, levels (classes, h, w), true channels (h, w) and where both are known."""
     onto = shares if shares.is_georeferenced else None
@@ -157,7 +156,7 @@ def _strips(
             yield row, levels, truth, usable
 
 
-def _bands_of(shares: Scene, legend: Legend) -> tuple[int, ...]:
+def _bands_of(shares: Raster, legend: Legend) -> tuple[int, ...]:
     """The band of each class, by its description, or in order where bands have none."""
     named = {name: i for i, name in enumerate(shares.descriptions, 1) if name}
     is_named = set(legend.names) <= set(named)
@@ -176,7 +175,7 @@ def _bands_of(shares: Scene, legend: Legend) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _require_maker(model: Path, shares: Scene) -> None:
+def _require_maker(model: Path, shares: Raster) -> None:
     """A temperature fitted to the probabilities of one model means nothing to another."""
     digest, maker = digest_of(model), shares.tags.get(MODEL_TAG)
     if maker != digest:
@@ -187,7 +186,7 @@ def _require_maker(model: Path, shares: Scene) -> None:
         )
 
 
-def _require_one_place(shares: Scene, reference: Scene) -> None:
+def _require_one_place(shares: Raster, reference: Raster) -> None:
     same_size = (shares.height, shares.width) == (reference.height, reference.width)
     if len(reference.data_bands) != 1 or shares.is_georeferenced != reference.is_georeferenced or (
         not shares.is_georeferenced and not same_size

@@ -8,18 +8,21 @@ from pathlib import Path
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.raster import ClassRaster, require_classes
-from hyseg_cli.geo.classes.style import LEGEND_TAG, legend_of
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.classes.styles import LEGEND_TAG, legend_of
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.data.label_sources import LabelSource, VectorLabels, overlap
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
-from hyseg_cli.learn.scores.class_sources import MapClasses, ReferenceClasses, named_legend
-from hyseg_cli.learn.scores.crosswalk import match_legends
+from hyseg_cli.learn.scores.crosswalk import (
+    MapClasses,
+    ReferenceClasses,
+    match_legends,
+    named_legend,
+)
 from hyseg_cli.learn.scores.evaluation import Protocol
 from hyseg_cli.learn.scores.seams import TileLines, tile_lines_of
-from hyseg_cli.legend import Legend
-from hyseg_cli.legend_files import read_legend
+from hyseg_cli.legend import Legend, read_legend
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.protocol import merging_of, protocol_of
 
@@ -28,7 +31,7 @@ from hyseg_cli.workflows.evaluate.protocol import merging_of, protocol_of
 class EvaluatedMaps:
     """What is compared: maps on the grid of the first, and their reference."""
 
-    scene: Scene
+    scene: Raster
     """The first map."""
     sources: tuple[MapClasses, ...]
     lines: tuple[TileLines | None, ...]
@@ -46,7 +49,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     if settings.reference is None:
         message = "settings of maps name a reference"
         raise TypeError(message)
-    scenes = [open_scene(path) for path in settings.maps]
+    scenes = [open_raster(path) for path in settings.maps]
     first = scenes[0]
     for scene in scenes:
         require_classes(scene)
@@ -72,14 +75,14 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
 
 
 def _open_reference(
-    settings: EvaluateSettings, path: Path, scene: Scene, map_legend: Legend, stack: ExitStack
+    settings: EvaluateSettings, path: Path, scene: Raster, map_legend: Legend, stack: ExitStack
 ) -> tuple[ClassRaster | SceneReader | LabelSource, Legend]:
     """The reference on the grid of a map, and the classes it has."""
     given = read_legend(settings.reference_legend) if settings.reference_legend else None
     if path.suffix.lower() in VECTOR_SUFFIXES:
         legend = given or legend_of_labels([path], settings.class_field)
         return VectorLabels(path, scene, legend, settings.class_field), legend
-    reference = open_scene(path)
+    reference = open_raster(path)
     if len(reference.data_bands) not in (1, 3):
         raise HysegError(
             f"{path} has {len(reference.data_bands)} bands, neither one of class ids nor three "
@@ -95,7 +98,7 @@ def _open_reference(
     return stack.enter_context(reader), legend
 
 
-def own_legend(scene: Scene) -> Legend | None:
+def own_legend(scene: Raster) -> Legend | None:
     """The legend that a raster carries, or the names that its side-car gives.
 
     Raises:
@@ -104,11 +107,11 @@ def own_legend(scene: Scene) -> Legend | None:
     return legend_of(scene) if LEGEND_TAG in scene.tags else named_legend(scene)
 
 
-def _grid_for(first: Scene, other: Scene) -> Scene | None:
+def _grid_for(first: Raster, other: Raster) -> Raster | None:
     return first if other is not first and first.is_georeferenced else None
 
 
-def _require_same_place(scene: Scene, other: Scene) -> None:
+def _require_same_place(scene: Raster, other: Raster) -> None:
     same_size = (scene.height, scene.width) == (other.height, other.width)
     if scene.is_georeferenced != other.is_georeferenced or (
         not scene.is_georeferenced and not same_size

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
-from hyseg_cli.geo.raster.raster import Scene, open_scene
+from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import Pixels
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
@@ -21,22 +21,25 @@ from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
-from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
-from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.stitch import Classify, map_strips
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.contract import match
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
-from hyseg_cli.learn.scores.class_sources import ReferenceClasses
-from hyseg_cli.learn.scores.crosswalk import match_legends
-from hyseg_cli.learn.scores.evaluation import Evaluation, Protocol, Strangers
+from hyseg_cli.learn.scores.crosswalk import ReferenceClasses, match_legends
+from hyseg_cli.learn.scores.evaluation import (
+    Evaluation,
+    PatchCount,
+    Protocol,
+    Strangers,
+    Tally,
+    count_patch,
+)
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
 from hyseg_cli.learn.scores.seams import TileLines
-from hyseg_cli.learn.scores.tally import PatchCount, Tally, count_patch
-from hyseg_cli.legend import Legend
-from hyseg_cli.legend_files import read_legend
-from hyseg_cli.messages import Report
+from hyseg_cli.legend import Legend, read_legend
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import own_legend
 from hyseg_cli.workflows.evaluate.pictures import Gallery
@@ -48,13 +51,13 @@ COLORS = ("red", "green", "blue")
 
 
 def evaluate_model(
-    settings: EvaluateSettings, report: Report, gallery: Gallery | None = None
+    settings: EvaluateSettings, messages: Messages, gallery: Gallery | None = None
 ) -> Evaluation:
     """Map every labelled scene with a model and count all of them together.
 
     Args:
         settings: What to measure, and how.
-        report: Where messages go.
+        messages: Where messages go.
         gallery: Gets pictures of the scenes; None to keep none.
 
     Raises:
@@ -63,12 +66,12 @@ def evaluate_model(
     path = find_model(settings.model)
     model = load_model(path)
     classify = Predictor(model, choose_device(settings.device), seed=settings.seed)
-    labelled = _find(settings, model.card.legend, report)
+    labelled = _find(settings, model.card.legend, messages)
     crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
     strangers, names = Strangers(), []
-    for index, (pair, scene) in enumerate(_open(labelled, model, settings, report)):
+    for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
         origin = (0, 0) if place is None else place.noise_origin
         drawn = _draw(scene, origin, classify, settings)
@@ -82,8 +85,8 @@ def evaluate_model(
         strangers = strangers.joined(reference.strangers)
         names.append(scene.name)
         seen.add(drawn.probe)
-        report.advance("mapping and comparing", index + 1, len(labelled.pairs))
-    warn_of(strangers, report)
+        messages.advance("mapping and comparing", index + 1, len(labelled.pairs))
+    warn_of(strangers, messages)
     return Evaluation.of(
         tally,
         crosswalk.legend,
@@ -121,7 +124,7 @@ def _count(
 def _show(
     gallery: Gallery,
     scene: LabelledScene,
-    place: Scene | None,
+    place: Raster | None,
     rasters: tuple[Channels, Channels],
     protocol: Protocol,
     card: ModelCard,
@@ -189,7 +192,7 @@ class _Labelled:
     """Classes that the means leave out."""
 
 
-def _find(settings: EvaluateSettings, of_model: Legend, report: Report) -> _Labelled:
+def _find(settings: EvaluateSettings, of_model: Legend, messages: Messages) -> _Labelled:
     """The benchmark, or the user's own images and labels."""
     if settings.benchmark is not None and settings.root is not None:
         benchmark = BENCHMARKS[settings.benchmark]
@@ -204,7 +207,7 @@ def _find(settings: EvaluateSettings, of_model: Legend, report: Report) -> _Labe
         raise TypeError(message)
     pairs = find_pairs(settings.images, settings.labels)
     if alone := images_without(pairs, settings.images):
-        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
+        messages.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
     return _Labelled(str(settings.labels), pairs, _legend_of_labels(settings, pairs[0], of_model))
 
 
@@ -217,20 +220,20 @@ def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Leg
         return legend_of_labels([label], settings.class_field)
     if label.suffix.lower() in PICTURE_SUFFIXES:
         return of_model
-    return own_legend(open_scene(label)) or of_model
+    return own_legend(open_raster(label)) or of_model
 
 
 def _open(
-    labelled: _Labelled, model: Model, settings: EvaluateSettings, report: Report
+    labelled: _Labelled, model: Model, settings: EvaluateSettings, messages: Messages
 ) -> Iterator[tuple[ScenePair, LabelledScene]]:
     """The scenes one after the other; those that cannot be opened are told and left out."""
     used, first_problem = 0, None
     for pair in labelled.pairs:
         try:
-            scene = _open_one(pair, labelled.legend, model.card, settings, report)
+            scene = _open_one(pair, labelled.legend, model.card, settings, messages)
         except UnusableFileError as error:
             first_problem = first_problem or error
-            report.warn(f"left out: {error.message}")
+            messages.warn(f"left out: {error.message}")
             continue
         used += 1
         yield pair, scene
@@ -239,13 +242,13 @@ def _open(
 
 
 def _open_one(
-    pair: ScenePair, legend: Legend, card: ModelCard, settings: EvaluateSettings, report: Report
+    pair: ScenePair, legend: Legend, card: ModelCard, settings: EvaluateSettings, messages: Messages
 ) -> LabelledScene:
     bands: tuple[int, ...] | None = settings.bands or None
     if pair.image.suffix.lower() not in PICTURE_SUFFIXES:
-        contract = match(open_scene(pair.image), card, settings.bands)
+        contract = match(open_raster(pair.image), card, settings.bands)
         for warning in contract.warnings:
-            report.warn(warning)
+            messages.warn(warning)
         bands = contract.bands
     scene = open_pair(pair, legend, bands, settings.class_field)
     if (scene.bands, scene.dtype) != (len(card.bands), card.dtype):
@@ -257,11 +260,11 @@ def _open_one(
     return scene
 
 
-def _place_of(pair: ScenePair) -> Scene | None:
+def _place_of(pair: ScenePair) -> Raster | None:
     """Where an image lies; pictures have no place."""
     if pair.image.suffix.lower() in PICTURE_SUFFIXES:
         return None
-    return open_scene(pair.image)
+    return open_raster(pair.image)
 
 
 def _draw(

@@ -10,9 +10,9 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.scores.patches import Patch
+from hyseg_cli.learn.scores.evaluation import Patch
 from hyseg_cli.legend import NODATA_ID
 
 Channels = npt.NDArray[np.uint8]
@@ -36,7 +36,7 @@ class Picture:
 
     name: str
     """The scene."""
-    scene: Scene | None
+    scene: Raster | None
     """Where it lies; None if it has no place."""
     window: Window
     """The part, in pixels of the scene."""
@@ -95,7 +95,7 @@ class Gallery:
         width: int,
         *,
         maps: int = 1,
-        scene: Scene | None = None,
+        scene: Raster | None = None,
         has_photo: bool = False,
     ) -> None:
         """Start with the next scene, to which all patches belong that are added from now on."""

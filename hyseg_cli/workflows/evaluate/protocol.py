@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.crosswalk import Merging, read_merging
-from hyseg_cli.learn.scores.evaluation import Protocol, Strangers
-from hyseg_cli.learn.scores.patches import PatchGrid
+from hyseg_cli.learn.scores.evaluation import PatchGrid, Protocol, Strangers
 from hyseg_cli.legend import Legend
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 
 
@@ -27,7 +26,7 @@ def patches_of(height: int, width: int, protocol: Protocol) -> PatchGrid:
 def protocol_of(
     settings: EvaluateSettings,
     legend: Legend,
-    scene: Scene | None,
+    scene: Raster | None,
     unscored: tuple[str, ...] = (),
 ) -> Protocol:
     """How to measure: widths in pixels of the map, classes as channels.
@@ -57,7 +56,7 @@ def protocol_of(
     )
 
 
-def _disc(settings: EvaluateSettings, scene: Scene | None) -> Disc:
+def _disc(settings: EvaluateSettings, scene: Raster | None) -> Disc:
     width = settings.boundary_width
     if width.unit == "px" or scene is None:
         return Disc(width.value)
@@ -71,11 +70,11 @@ def _disc(settings: EvaluateSettings, scene: Scene | None) -> Disc:
     return Disc(width.value / resolution)
 
 
-def warn_of(strangers: Strangers, report: Report) -> None:
+def warn_of(strangers: Strangers, messages: Messages) -> None:
     """Tell of pixels that were left out because no map has their class."""
     if strangers.pixels:
         names = ", ".join(strangers.names[:8]) + (", ..." if len(strangers.names) > 8 else "")
-        report.warn(
+        messages.warn(
             f"{strangers.pixels:,} pixels of the reference are not compared: the map has no class "
             f"{names}; --map-classes can rename or merge classes"
         )

@@ -8,11 +8,10 @@ from contextlib import ExitStack
 from hyseg_cli.errors import CheckFailedError
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.learn.scores.bootstrap import FEW_BLOCKS
-from hyseg_cli.learn.scores.class_sources import keep_common
 from hyseg_cli.learn.scores.comparison import Comparison
-from hyseg_cli.learn.scores.evaluation import Evaluation
-from hyseg_cli.learn.scores.tally import Tally, count_patch
-from hyseg_cli.messages import Report
+from hyseg_cli.learn.scores.crosswalk import keep_common
+from hyseg_cli.learn.scores.evaluation import Evaluation, Tally, count_patch
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluate.pictures import Gallery
@@ -24,13 +23,13 @@ CACHE_MIB = 256
 
 
 def run(
-    settings: EvaluateSettings, report: Report, gallery: Gallery | None = None
+    settings: EvaluateSettings, messages: Messages, gallery: Gallery | None = None
 ) -> Evaluation | Comparison:
     """Measure one map, two maps against each other, or a model.
 
     Args:
         settings: What to measure, and how.
-        report: Where messages go.
+        messages: Where messages go.
         gallery: Gets pictures of what is compared; None to keep none.
 
     Raises:
@@ -44,12 +43,12 @@ def run(
         # Only this way needs torch, which takes seconds and 300 MiB to load.
         from hyseg_cli.workflows.evaluate.model import evaluate_model
 
-        return evaluate_model(settings, report, gallery)
+        return evaluate_model(settings, messages, gallery)
     with ExitStack() as stack:
         stack.enter_context(gdal_env(CACHE_MIB))
         maps = open_maps(settings, stack)
-        tallies = _count(maps, report, gallery)
-    warn_of(maps.reference.strangers, report)
+        tallies = _count(maps, messages, gallery)
+    warn_of(maps.reference.strangers, messages)
     evaluations = [
         Evaluation.of(
             tally,
@@ -66,14 +65,14 @@ def run(
         return evaluations[0]
     comparison = Comparison.of(*evaluations)
     if comparison.blocks < FEW_BLOCKS:
-        report.warn(
+        messages.warn(
             f"the intervals rest on {comparison.blocks} patches only and may be too narrow; "
             "a smaller --patch-size gives more, if errors do not reach across them"
         )
     return comparison
 
 
-def _count(maps: EvaluatedMaps, report: Report, gallery: Gallery | None) -> list[Tally]:
+def _count(maps: EvaluatedMaps, messages: Messages, gallery: Gallery | None) -> list[Tally]:
     """Read all patches once; with several maps, only pixels that all of them know count."""
     protocol, classes = maps.protocol, len(maps.reference.crosswalk.legend)
     tallies = [Tally(classes) for _ in maps.sources]
@@ -89,7 +88,7 @@ def _count(maps: EvaluatedMaps, report: Report, gallery: Gallery | None) -> list
             tally.add(count_patch(patch, known, channels, classes, disc=protocol.disc, lines=lines))
         if gallery is not None:
             gallery.add(patch, known, found)
-        report.advance("comparing", done, len(patches))
+        messages.advance("comparing", done, len(patches))
     return tallies
 
 

@@ -12,8 +12,8 @@ import pyproj
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.classes.styles import ClassStyle, name_of
-from hyseg_cli.geo.raster.raster import Scene
-from hyseg_cli.messages import Report
+from hyseg_cli.geo.raster.raster import Raster
+from hyseg_cli.messages import Messages
 from hyseg_cli.sampling.design import SampleDesign, design_path, read_design
 from hyseg_cli.sampling.estimates import Stratum
 from hyseg_cli.sampling.points import ID_FIELD, Floats, LabelledPoints, reproject
@@ -121,7 +121,7 @@ class SampleUnits:
 
     @staticmethod
     def places(
-        design: SampleDesign, points: LabelledPoints, crs: pyproj.CRS, report: Report
+        design: SampleDesign, points: LabelledPoints, crs: pyproj.CRS, messages: Messages
     ) -> tuple[Floats, Floats]:
         """Where the points were drawn, which is what counts if someone has moved them.
 
@@ -129,7 +129,7 @@ class SampleUnits:
             design: The design.
             points: Those that came back, in `crs`.
             crs: CRS of the map.
-            report: Told how many were moved.
+            messages: Told how many were moved.
         """
         drawn = [design.points.get(i) for i in _ids(points).tolist()]
         own = pyproj.CRS.from_wkt(design.crs)
@@ -139,14 +139,14 @@ class SampleUnits:
         )
         moved = int((np.abs(now - then).max(axis=1, initial=0.0) > design.pixel_size / 2).sum())
         if moved:
-            report.warn(
+            messages.warn(
                 f"{moved} points stand more than half a pixel from where they were drawn; "
                 "the pixels that were drawn count"
             )
         return reproject(then[:, 0], then[:, 1], own, crs)
 
 
-def pixels_of(scene: Scene, x: Floats, y: Floats) -> tuple[Ints, Ints]:
+def pixels_of(scene: Raster, x: Floats, y: Floats) -> tuple[Ints, Ints]:
     """Rows and columns of the pixels that places lie in; they may be off the map."""
     inverse = ~scene.transform
     # What lies at infinity, out of reach of the projection, is off every map.

@@ -1,4 +1,7 @@
-"""`hyseg evaluate --samples`: accuracy and area from points that were labelled."""
+"""`hyseg evaluate --samples`: accuracy and area from points that were labelled.
+
+`hyseg evaluate A B --samples`: two maps at the same labelled points.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import open_scene
-from hyseg_cli.legend_files import read_legend
-from hyseg_cli.messages import Report
+from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.legend import read_legend
+from hyseg_cli.messages import Messages
 from hyseg_cli.sampling.design import SampleDesign
-from hyseg_cli.sampling.estimates import Z_95, Estimate, Estimates, count_labels, estimate
+from hyseg_cli.sampling.estimates import Z_95, Estimate, Estimates, McNemar, count_labels, estimate
 from hyseg_cli.sampling.points import read_points
 from hyseg_cli.sampling.population import Ints, Population, PopulationReader
 from hyseg_cli.settings.sample import SampleEvaluationSettings
@@ -99,7 +103,7 @@ class SampleEvaluation:
         return "\n".join(lines)
 
 
-def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
+def run(settings: SampleEvaluationSettings, messages: Messages) -> SampleEvaluation:
     """Estimate a map's accuracy and the area of its classes from labelled sample points.
 
     The design comes from the file that `hyseg sample` wrote. If the points were drawn from
@@ -112,27 +116,27 @@ def run(settings: SampleEvaluationSettings, report: Report) -> SampleEvaluation:
     """
     if settings.report is not None:
         require_free(settings.report, overwrite=settings.overwrite, flag="--report")
-    return examine(settings, settings.map, report)[0]
+    return examine(settings, settings.map, messages)[0]
 
 
 def examine(
-    settings: SampleEvaluationSettings, path: Path, report: Report
+    settings: SampleEvaluationSettings, path: Path, messages: Messages
 ) -> tuple[SampleEvaluation, dict[int, bool]]:
     """The estimates of one map, and whether it is right at each point that can be used.
 
     Raises:
         HysegError: As `run`.
     """
-    scene = open_scene(path)
+    scene = open_raster(path)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
     with gdal_env(CACHE_MIB), PopulationReader(scene, named=named_ids(styles)) as reader:
         points = read_points(settings.samples, settings.field, reader.crs)
-        warn_of_areas(scene, report)
-        population = reader.count(lambda done: report.advance("reading", done, scene.height))
+        warn_of_areas(scene, messages)
+        population = reader.count(lambda done: messages.advance("reading", done, scene.height))
         x, y = points.x, points.y
         if isinstance(design, SampleDesign):
-            x, y = SampleUnits.places(design, points, reader.crs, report)
+            x, y = SampleUnits.places(design, points, reader.crs, messages)
         mapped, has_class = reader.classes_at(*pixels_of(scene, x, y))
     if isinstance(design, SampleDesign):
         units = SampleUnits.of_design(design, points, population)
@@ -141,11 +145,11 @@ def examine(
     legend = list(dict.fromkeys([*styles, *population.strata]))
     reference = reference_classes(points.labels, legend, styles)
     is_usable, left_out = sort_out(points, units, reference, has_class=has_class)
-    _warn_of_losses(left_out, int(is_usable.sum()), report)
+    _warn_of_losses(left_out, int(is_usable.sum()), messages)
     found = _Labels(units.stratum[is_usable], mapped[is_usable], reference[is_usable])
     is_right = (found.mapped == found.reference).tolist()
     right = dict(zip(np.flatnonzero(is_usable).tolist(), is_right, strict=True))
-    return _evaluate(found, units, population, legend, styles, left_out, report), right
+    return _evaluate(found, units, population, legend, styles, left_out, messages), right
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def _evaluate(
     legend: list[int],
     styles: Mapping[int, ClassStyle],
     left_out: Mapping[str, int],
-    report: Report,
+    messages: Messages,
 ) -> SampleEvaluation:
     """Estimates for the classes that occur in the map or at the points."""
     occurring = {*population.strata, *labels.mapped.tolist(), *labels.reference.tolist()}
@@ -182,7 +186,7 @@ def _evaluate(
     )
     estimates = estimate(table, units.strata)
     names = tuple(name_of(class_id, styles) for class_id in shown)
-    _warn_of_certainty(names, estimates, report)
+    _warn_of_certainty(names, estimates, messages)
     areas = dict(zip(population.strata, population.areas_m2.tolist(), strict=True))
     mapped_ha = tuple(areas.get(class_id, 0.0) / M2_PER_HA for class_id in shown)
     return SampleEvaluation(
@@ -190,18 +194,18 @@ def _evaluate(
     )
 
 
-def _warn_of_losses(left_out: Mapping[str, int], used: int, report: Report) -> None:
+def _warn_of_losses(left_out: Mapping[str, int], used: int, messages: Messages) -> None:
     total = used + sum(left_out.values())
     for reason, n in left_out.items():
-        report.warn(f"{n} of {total} points are left out: {reason}")
+        messages.warn(f"{n} of {total} points are left out: {reason}")
     if left_out:
-        report.warn(
+        messages.warn(
             "the estimates hold for the whole map only if the points left out are a random part "
             "of all: those that were hard to label seldom are"
         )
 
 
-def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, report: Report) -> None:
+def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, messages: Messages) -> None:
     """A share of 0 or 1 has no spread in its sample, which is not to say that it is certain."""
     certain = [
         name
@@ -209,7 +213,7 @@ def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, report: Rep
         if 0 in (of_class.users_accuracy.se, of_class.producers_accuracy.se)
     ]
     if certain:
-        report.warn(
+        messages.warn(
             f"no point of {', '.join(certain)} disagrees, or none agrees: a margin of 0 only says "
             "that the sample is too small to show one"
         )
@@ -237,3 +241,71 @@ def _cell(found: Estimate, digits: int) -> str:
     if math.isnan(found.value):
         return "n/a"
     return f"{found.value:.{digits}f} ± {Z_95 * found.se:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class SampleComparison:
+    """The estimates of both maps, and whether they differ."""
+
+    names: tuple[str, str]
+    """The files."""
+    evaluations: tuple[SampleEvaluation, SampleEvaluation]
+    test: McNemar
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON."""
+        return {
+            "maps": [
+                {"map": name, **found.to_dict()}
+                for name, found in zip(self.names, self.evaluations, strict=True)
+            ],
+            "mcnemar": {
+                "both_right": self.test.both,
+                "only_first_right": self.test.only_first,
+                "only_second_right": self.test.only_second,
+                "neither_right": self.test.neither,
+                "p_value": self.test.p_value,
+            },
+        }
+
+    def to_table(self) -> str:
+        """Both tables, and what sets the maps apart."""
+        parts = [
+            f"{name}\n{found.to_table()}"
+            for name, found in zip(self.names, self.evaluations, strict=True)
+        ]
+        test = self.test
+        parts.append(
+            f"only {self.names[0]} is right at {test.only_first} points, only {self.names[1]} at "
+            f"{test.only_second}, both at {test.both}, neither at {test.neither}: "
+            f"McNemar p = {test.p_value:.4f} (points count alike, whatever area they stand for)"
+        )
+        return "\n\n".join(parts)
+
+
+def compare_maps(
+    settings: SampleEvaluationSettings, other: Path, messages: Messages
+) -> SampleComparison:
+    """Evaluate two maps at the same points and test whether they differ by more than chance.
+
+    Args:
+        settings: The points, and the first map.
+        other: The second map.
+        messages: Where messages go.
+
+    Raises:
+        HysegError: As for one map, or if no point can be used for both.
+    """
+    first, first_right = examine(settings, settings.map, messages)
+    second, second_right = examine(settings, other, messages)
+    shared = sorted(first_right.keys() & second_right.keys())
+    if not shared:
+        raise HysegError(
+            f"no labelled point lies in both {settings.map} and {other}",
+            hint="Compare maps of the same place.",
+        )
+    test = McNemar.of(
+        np.array([first_right[point] for point in shared]),
+        np.array([second_right[point] for point in shared]),
+    )
+    return SampleComparison((str(settings.map), str(other)), (first, second), test)

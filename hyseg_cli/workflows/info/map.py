@@ -1,4 +1,7 @@
-"""`hyseg info` of a map: its classes with their pixels and areas, and where it comes from."""
+"""`hyseg info` of a map: its classes with their pixels and areas, and where it comes from.
+
+Legends in a terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,23 @@ from typing import Any
 
 from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.classes.raster import holds_whole_numbers
-from hyseg_cli.geo.classes.style import LEGEND_TAG
-from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, class_styles, named_ids
+from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles, named_ids
 from hyseg_cli.geo.raster.facts import RasterFacts
-from hyseg_cli.legend import format_color
-from hyseg_cli.messages import Report
-from hyseg_cli.workflows.info.legend_text import legend_line
+from hyseg_cli.legend import Color, format_color
+from hyseg_cli.messages import Messages
 from hyseg_cli.workflows.info.scene import raster_lines, row
+
+
+def swatch(color: Color) -> str:
+    """Two characters in a colour, for terminals; two spaces where colours are taken out."""
+    red, green, blue = color
+    return f"\x1b[48;2;{red};{green};{blue}m  \x1b[0m"
+
+
+def legend_line(class_id: int, name: str, color: Color) -> str:
+    """A class on a line: number, swatch, colour, name."""
+    return f"{class_id:>5}  {swatch(color)} {format_color(color)}  {name}"
+
 
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",
@@ -95,7 +108,7 @@ def is_shares(facts: RasterFacts) -> bool:
     return LEGEND_TAG in facts.scene.tags and any(scale != 1.0 for scale in facts.scales)
 
 
-def describe_map(facts: RasterFacts, report: Report) -> MapInfo:
+def describe_map(facts: RasterFacts, messages: Messages) -> MapInfo:
     """Count the classes of a map; all of it is read.
 
     Classes of a legend that hyseg wrote are listed even if they do not occur.
@@ -107,7 +120,7 @@ def describe_map(facts: RasterFacts, report: Report) -> MapInfo:
     styles = class_styles(scene)
     counted, empty = count_classes(
         scene,
-        lambda rows: report.advance("counting classes", rows, scene.height),
+        lambda rows: messages.advance("counting classes", rows, scene.height),
         named=named_ids(styles),
     )
     own = styles if LEGEND_TAG in scene.tags else {}

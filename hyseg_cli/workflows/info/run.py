@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyseg_cli.geo.raster.facts import read_facts
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.card import ModelCard, read_card
 from hyseg_cli.learn.model.locate import SUFFIX, find_model, is_path, is_safetensors
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.startup import loading
-from hyseg_cli.workflows.info.legend_text import legend_line
-from hyseg_cli.workflows.info.map import MapInfo, describe_map, is_map, is_shares
+from hyseg_cli.workflows.info.map import MapInfo, describe_map, is_map, is_shares, legend_line
 from hyseg_cli.workflows.info.scene import SceneInfo, describe_scene
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class ModelInfo:
         return "configuration\n" + "\n".join(_flat_lines(self.card.config.to_dict(), "  "))
 
 
-def run(settings: InfoSettings, report: Report) -> ModelInfo | SceneInfo | MapInfo:
+def run(settings: InfoSettings, messages: Messages) -> ModelInfo | SceneInfo | MapInfo:
     """Look into a file and tell what it is.
 
     A scene that does not fit the model is no error; the result tells it.
@@ -104,9 +103,9 @@ def run(settings: InfoSettings, report: Report) -> ModelInfo | SceneInfo | MapIn
     model = model_meant(settings.path)
     if model is not None:
         return describe_model(model)
-    facts = read_facts(open_scene(settings.path or ""))
+    facts = read_facts(open_raster(settings.path or ""))
     if is_map(facts):
-        return describe_map(facts, report)
+        return describe_map(facts, messages)
     if is_shares(facts):
         return SceneInfo(facts, None, kind="probabilities")
     return describe_scene(facts, settings)

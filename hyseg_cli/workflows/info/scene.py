@@ -15,9 +15,8 @@ from hyseg_cli.learn.model.card import ModelCard, digest_of, read_card
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.inspection import inspect_scene
 from hyseg_cli.workflows.predict.jobs import Job
-from hyseg_cli.workflows.predict.plan import Plan, make_plan
+from hyseg_cli.workflows.predict.plan import Plan, inspect_scene, make_plan
 
 UNSAID = "nothing says which pixels are empty"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.output.context import find_neighbourhood, vrt_of
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, unwritable
-from hyseg_cli.geo.raster.raster import Scene, open_scene
-from hyseg_cli.messages import Report
+from hyseg_cli.geo.raster.raster import Raster, open_raster
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
 
@@ -23,7 +23,7 @@ SHIFT_TO_TELL = 0.01
 
 @contextmanager
 def seen_together(
-    jobs: tuple[Job, ...], settings: PredictSettings, report: Report
+    jobs: tuple[Job, ...], settings: PredictSettings, messages: Messages
 ) -> Iterator[tuple[Job, ...]]:
     """The same scenes as windows of a VRT over all of them, if that was asked for.
 
@@ -47,18 +47,18 @@ def seen_together(
     with tempfile.TemporaryDirectory(
         prefix=prefix, dir=place and place.absolute(), ignore_cleanup_errors=True
     ) as folder:
-        yield _laid_out(jobs, Path(folder) / VRT_NAME, settings, report)
+        yield _laid_out(jobs, Path(folder) / VRT_NAME, settings, messages)
 
 
 def _laid_out(
-    jobs: tuple[Job, ...], vrt: Path, settings: PredictSettings, report: Report
+    jobs: tuple[Job, ...], vrt: Path, settings: PredictSettings, messages: Messages
 ) -> tuple[Job, ...]:
     opened = {job.scene: scene for job in jobs if (scene := _open(job, settings)) is not None}
     if not opened:
         return jobs
     neighbourhood = find_neighbourhood(list(opened.values()))
     if neighbourhood.shift > SHIFT_TO_TELL:
-        report.warn(
+        messages.warn(
             f"the scenes are shifted against each other by up to {neighbourhood.shift:.3f} of a "
             "pixel; each is seen at the nearest whole pixel of the first one's grid"
         )
@@ -72,9 +72,9 @@ def _laid_out(
     )
 
 
-def _open(job: Job, settings: PredictSettings) -> Scene | None:
+def _open(job: Job, settings: PredictSettings) -> Raster | None:
     try:
-        return open_scene(job.scene)
+        return open_raster(job.scene)
     except HysegError:
         if settings.on_error == "stop":
             raise

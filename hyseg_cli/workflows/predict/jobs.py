@@ -10,7 +10,7 @@ from pathlib import Path
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.object_storage import PREFIX, exists, is_remote
-from hyseg_cli.geo.raster.raster import Scene, is_utf8
+from hyseg_cli.geo.raster.raster import Raster, is_utf8
 from hyseg_cli.geo.suffixes import STAC_SUFFIX, STYLE_SUFFIXES
 from hyseg_cli.geo.window import Window
 from hyseg_cli.settings.checks import check, check_report, check_suffix
@@ -37,7 +37,7 @@ class Job:
     """A VRT of which the scene is a window, if it is seen with its neighbours."""
     window: Window | None = None
     """This window; None for a scene that is seen alone."""
-    itself: Scene | None = None
+    itself: Raster | None = None
     """The scene that the window stands for: the map lies where it lies."""
     with_style: bool = False
     """Whether styles are wanted beside the map."""

@@ -11,18 +11,16 @@ from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.learn.inference.augmentation import VIEWS
-from hyseg_cli.learn.inference.device import choose_device, tiles_at_once
-from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.inspection import Part, inspect_scene
 from hyseg_cli.workflows.predict.jobs import Job
 from hyseg_cli.workflows.predict.mapping import Advance, map_units
-from hyseg_cli.workflows.predict.plan import Plan, make_plan
+from hyseg_cli.workflows.predict.plan import Part, Plan, inspect_scene, make_plan
 
 
 @dataclass(frozen=True)

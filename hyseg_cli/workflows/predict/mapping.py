@@ -14,23 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.class_tally import Tally
-from hyseg_cli.geo.classes.folded_counts import exchange
+from hyseg_cli.geo.classes.counts import Tally, exchange
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_units, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.fingerprint import files_of_raster
-from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.facts import files_of_raster
+from hyseg_cli.geo.raster.gdal import gdal_env, give_back_freed
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.heap import give_back_freed
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.tiling.strips import read_strips
 from hyseg_cli.geo.tiling.units import Stretch, Unit, stretches
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
-from hyseg_cli.workflows.predict.beside import files_beside
-from hyseg_cli.workflows.predict.map_item import map_item
+from hyseg_cli.workflows.predict.outputs import files_beside, map_item
 from hyseg_cli.workflows.predict.plan import Plan
 
 if TYPE_CHECKING:

@@ -11,17 +11,17 @@ from rasterio.errors import CRSError
 
 from hyseg_cli import __version__
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.classes.style import legend_of
+from hyseg_cli.geo.classes.styles import legend_of
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, vrt_xml, write_cog
 from hyseg_cli.geo.output.context import find_neighbourhood
 from hyseg_cli.geo.output.mosaic import Frame, Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free, write_text
 from hyseg_cli.workflows.predict.jobs import Job
@@ -52,21 +52,23 @@ def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:
     _crs(settings)
 
 
-def make_mosaic(jobs: Sequence[Job], settings: PredictSettings, out: Path, report: Report) -> None:
+def make_mosaic(
+    jobs: Sequence[Job], settings: PredictSettings, out: Path, messages: Messages
+) -> None:
     """Join maps.
 
     Args:
         jobs: Scenes whose maps are there.
         settings: What was asked for.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
-        report: Told of the progress.
+        messages: Told of the progress.
 
     Raises:
         HysegError: If the maps do not go together, or the system refuses.
     """
     layers = [
         Layer(
-            open_scene(job.out.absolute()), None if job.confidence is None else str(job.confidence)
+            open_raster(job.out.absolute()), None if job.confidence is None else str(job.confidence)
         )
         for job in jobs
     ]
@@ -97,7 +99,7 @@ def make_mosaic(jobs: Sequence[Job], settings: PredictSettings, out: Path, repor
         legend=legend,
         tags=tags,
     )
-    _write_tiff(WorkFolder(out), frame, layers, spec, settings, report)
+    _write_tiff(WorkFolder(out), frame, layers, spec, settings, messages)
 
 
 def _write_vrt(out: Path, layers: list[Layer], legend: Legend, tags: dict[str, str]) -> None:
@@ -130,7 +132,7 @@ def _write_tiff(
     layers: list[Layer],
     spec: MapSpec,
     settings: PredictSettings,
-    report: Report,
+    messages: Messages,
 ) -> None:
     with work.scratch():
         blocks = list(blocks_of(frame))
@@ -145,7 +147,7 @@ def _write_tiff(
             pixels += np.bincount(ids.ravel(), minlength=NODATA_ID + 1)
             sources.append(Source(shard_path(work, unit), unit.window))
             done += unit.pixels
-            report.advance(f"joining {work.out.name}", done, total, unit="px")
+            messages.advance(f"joining {work.out.name}", done, total, unit="px")
         cog = write_cog(work, "mosaic.tif", spec, sources)
         sidecar = work.out.with_name(work.out.name + SIDECAR_SUFFIX)
         put_in_place(cog, work.out, {sidecar: sidecar_of_classes(spec.legend, pixels, None)})

@@ -1,7 +1,16 @@
-"""What mapping one scene means, decided before any work is done."""
+"""What mapping one scene means, decided before any work is done.
+
+What mapping takes of a process's memory.
+
+A scene looked at with the eyes of a model, before it is mapped.
+
+What a map tells of how it was made, in its TIFF tags.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,25 +22,192 @@ from affine import Affine
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.output.cog import MapSpec
-from hyseg_cli.geo.raster.fingerprint import fingerprint_of_raster
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.output.shards import BLOCK
+from hyseg_cli.geo.raster.facts import fingerprint_of_raster
+from hyseg_cli.geo.raster.ground import distorted_areas
+from hyseg_cli.geo.raster.raster import Raster, open_raster
+from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
+from hyseg_cli.geo.raster.validity import Validity
 from hyseg_cli.geo.tiling import units as cut
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
+from hyseg_cli.geo.tiling.strips import rows_of_blocks
 from hyseg_cli.geo.tiling.units import Unit, cut_units
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.card import MODEL_TAG, ModelCard
+from hyseg_cli.learn.model.contract import Contract, match
+from hyseg_cli.learn.model.locate import SUFFIX, find_model
+from hyseg_cli.learn.model.shift import Shift, measure_shift
 from hyseg_cli.learn.scores.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.inspection import Inspection
 from hyseg_cli.workflows.predict.jobs import Job
-from hyseg_cli.workflows.predict.map_tags import map_tags
-from hyseg_cli.workflows.predict.mapping_memory import (
-    bytes_for_rows,
-    bytes_of_resampling,
-    bytes_per_column,
-)
+
+LIBRARY_BYTES = 1.3e9
+"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
+
+
+def bytes_for_rows(memory: int) -> float:
+    """What rows in work may take of the memory: half of it at most, a fifth at least."""
+    return max(memory / 5, min(memory / 2, memory - LIBRARY_BYTES))
+
+
+def bytes_per_column(
+    scene: Raster, bands: tuple[int, ...], grid: TileGrid, classes: int, outputs: int
+) -> int:
+    """Memory that one column of the rows in work takes.
+
+    Two strips with the blocks below them, what is being read and its masks, the sums of the tiles
+    with what is made of them, and the rows that wait to be written.
+    """
+    itemsize = max(_itemsize(scene.dtypes[band - 1]) for band in bands)
+    blocks = rows_of_blocks(scene.block[0], grid.rows.length) - 1
+    # The third is what is being read.
+    strips = (3 * grid.rows.length + 3 * blocks) * (len(bands) * itemsize + 1)
+    masks = grid.rows.length * (len(bands) + 1)
+    sums = 4 * classes * grid.rows.length
+    # The channels, and the levels if there are any.
+    finishing = grid.rows.step * (1 + (classes if outputs > 1 else 0))
+    rows = outputs * (grid.rows.step + BLOCK)
+    return int(strips + masks + sums + finishing + rows)
+
+
+def bytes_of_resampling(grid: TileGrid, bands: int, classes: int, tiles: int) -> int:
+    """Memory of a batch of tiles that are resampled for the network, and of its answer."""
+    pixels = tiles * grid.rows.length * grid.cols.length
+    return 4 * pixels * (2 * bands + classes + 1)
+
+
+def _itemsize(dtype: str) -> int:
+    # Wider unsigned integers are handed to the network as float32.
+    return {"uint8": 1, "int8": 1, "int16": 2, "float64": 8}.get(dtype, 4)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A scene in a raster that holds others, too."""
+
+    scene: Raster
+    window: Window
+    """Where it lies in the raster."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a scene and of how a model reads it."""
+
+    scene: Raster
+    """The raster that is read."""
+    itself: Raster
+    """What is to be mapped: this raster, or a part of it."""
+    contract: Contract
+    validity: Validity
+    shift: Shift | None
+    """How far its values are from the training's; None if that is not known."""
+    distortion: str | None
+    """What is to be said of areas in its CRS."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may cost accuracy."""
+        found = (self.shift and self.shift.warning, self.distortion)
+        return self.contract.warnings + tuple(warning for warning in found if warning)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided and could be decided otherwise."""
+        collar = self.validity.collar
+        if collar is None:
+            return ()
+        share = f"{100 * collar.share:.1f} % of {self.itself.path}"
+        return (f"{share} are a collar without data; --collar none maps it, too",)
+
+
+def inspect_scene(
+    path: str, card: ModelCard, settings: PredictSettings, part: Part | None = None
+) -> Inspection:
+    """Look at a scene.
+
+    Args:
+        path: The raster.
+        card: What the model says of itself.
+        settings: What was asked for.
+        part: The scene in question, if the raster holds others, too.
+
+    Raises:
+        HysegError: If it cannot be read or does not fit the model.
+    """
+    scene = open_raster(path)
+    contract = match(scene, card, settings.bands, gsd_m=settings.gsd_m)
+    validity = _validity(scene, contract, settings)
+    if part is not None:
+        collar = _validity(part.scene, contract, settings).collar
+        origin = part.window.row, part.window.col
+        validity = replace(validity, collar=collar and replace(collar, origin=origin))
+    with SceneReader(scene, contract.bands, validity=validity) as reader:
+        shift = measure_shift(reader, card)
+    itself = scene if part is None else part.scene
+    return Inspection(scene, itself, contract, validity, shift, distorted_areas(scene))
+
+
+def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> Validity:
+    find_collars = settings.collar == "auto"
+    return scene_validity(
+        scene, contract.bands, nodata=settings.src_nodata, find_collars=find_collars
+    )
+
+
+COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
+"""Tags of a scene that hold for its map, too: what a pixel stands for, when it was taken."""
+
+
+def map_tags(
+    inspection: Inspection,
+    itself: Raster,
+    card: ModelCard,
+    digest: str,
+    job: Job,
+    settings: PredictSettings,
+) -> dict[str, str]:
+    """Provenance of a map; nothing in it changes from one run to the next.
+
+    Args:
+        inspection: What the network read, the scene with its neighbours if they were asked for.
+        itself: The scene alone.
+        card: The model's card.
+        digest: Hash of the model.
+        job: The scene's name and its outputs.
+        settings: What was asked for.
+    """
+    used = {
+        "bands": inspection.contract.bands,
+        "tile_size": settings.tile_size,
+        "overlap": settings.overlap_px,
+        "seed": settings.seed,
+        "noise": settings.noise,
+        "tta": settings.tta,
+        "gsd": settings.gsd,
+        "collar": settings.collar,
+        # JSON has no NaN.
+        "src_nodata": [v if math.isfinite(v) else str(v) for v in settings.src_nodata],
+        "context": settings.context,
+        "bounds": settings.bounds,
+        "aoi": None if settings.aoi is None else settings.aoi.name,
+    }
+    tags = {
+        "HYSEG_VERSION": __version__,
+        "HYSEG_MODEL_NAME": find_model(settings.model).name.removesuffix(SUFFIX),
+        MODEL_TAG: digest,
+        "HYSEG_SETTINGS": json.dumps(used),
+        "HYSEG_INPUT": Path(job.scene).name,
+        "HYSEG_INPUT_SIZE": f"{itself.width} x {itself.height}",
+        "HYSEG_DATA": card.data.name,
+        "HYSEG_LICENCE": card.data.licence,
+        "HYSEG_ATTRIBUTION": card.data.attribution,
+        "TIFFTAG_SOFTWARE": f"hyseg {__version__}",
+    }
+    return tags | {key: itself.tags[key] for key in COPIED if key in itself.tags}
+
 
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
@@ -77,7 +253,7 @@ class Plan:
     """Memory for the rows in work."""
 
     @property
-    def scene(self) -> Scene:
+    def scene(self) -> Raster:
         """What is read; a scene that is seen with its neighbours is a window of it."""
         return self.inspection.scene
 
@@ -191,7 +367,7 @@ def make_plan(
 
 
 def _window(
-    scene: Scene, area: AreaOfInterest | None, job: Job, settings: PredictSettings
+    scene: Raster, area: AreaOfInterest | None, job: Job, settings: PredictSettings
 ) -> Window:
     """The pixels that all of context, bounds and area leave."""
     found = job.window or Window(0, 0, scene.height, scene.width)

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING
 import rasterio
 
 from hyseg_cli.errors import ElsewhereError, HysegError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.startup import loading
 from hyseg_cli.workflows.predict.context import seen_together
 from hyseg_cli.workflows.predict.delivery import stage
-from hyseg_cli.workflows.predict.forecast import forecast
 from hyseg_cli.workflows.predict.jobs import Job, is_single, list_jobs, make_folders
 from hyseg_cli.workflows.predict.mosaic import make_mosaic, require_mosaic_free
 from hyseg_cli.workflows.predict.outputs import WritePage
-from hyseg_cli.workflows.predict.result import PredictResult, SceneResult
-from hyseg_cli.workflows.predict.scene_manifest import remembered
+from hyseg_cli.workflows.predict.result import PredictResult, SceneResult, forecast, remembered
 from hyseg_cli.workflows.predict.scene_run import (
     clear_finished,
     in_work,
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    settings: PredictSettings, report: Report, write_page: WritePage | None = None
+    settings: PredictSettings, messages: Messages, write_page: WritePage | None = None
 ) -> PredictResult:
     """Map scenes.
 
@@ -44,7 +42,7 @@ def run(
 
     Args:
         settings: What to map, and how.
-        report: Where messages go.
+        messages: Where messages go.
         write_page: Writes `settings.report` of a scene; pages know workflows, not they pages.
 
     Raises:
@@ -60,9 +58,9 @@ def run(
     if not settings.dry_run:
         make_folders(settings)
         require_mosaic_free(jobs, settings)
-    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, report) as placed:
+    with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, messages) as placed:
         _require_inputs(jobs[0], settings)
-        ended = remembered(map_all(placed, settings, report, write_page), settings.manifest)
+        ended = remembered(map_all(placed, settings, messages, write_page), settings.manifest)
         results = {result.job.out: result for result in ended}
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
     if not here:
@@ -70,7 +68,7 @@ def run(
             f"what --bounds or --aoi names lies beside all of {len(results)} scenes",
             hint="Give coordinates in the CRS of the scenes; `hyseg info SCENE` shows it.",
         )
-    _join(here, settings, report)
+    _join(here, settings, messages)
     return PredictResult(tuple(results[job.out] for job in jobs))
 
 
@@ -82,35 +80,35 @@ def _require_inputs(first: Job, settings: PredictSettings) -> None:
     """
     read_card(find_model(settings.model))
     if is_single(settings) and not settings.skip_existing:
-        open_scene(first.scene)
+        open_raster(first.scene)
 
 
-def _join(jobs: tuple[Job, ...], settings: PredictSettings, report: Report) -> None:
+def _join(jobs: tuple[Job, ...], settings: PredictSettings, messages: Messages) -> None:
     """Make the mosaic that was asked for, of the maps that are there."""
     there = [job for job in jobs if job.out.exists()]
     if settings.mosaic is None or settings.dry_run or not there:
         return
     if len(there) < len(jobs):
-        report.warn(f"{settings.mosaic} lacks {len(jobs) - len(there)} of {len(jobs)} scenes")
-    make_mosaic(there, settings, settings.mosaic, report)
+        messages.warn(f"{settings.mosaic} lacks {len(jobs) - len(there)} of {len(jobs)} scenes")
+    make_mosaic(there, settings, settings.mosaic, messages)
 
 
 def _map_together(
     jobs: tuple[Job, ...],
     settings: PredictSettings,
-    report: Report,
+    messages: Messages,
     write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     with loading():
         from hyseg_cli.workflows.predict.queue import map_queue
 
-    return map_queue(jobs, settings, report, write_page)
+    return map_queue(jobs, settings, messages, write_page)
 
 
 def _map_one_by_one(
     jobs: tuple[Job, ...],
     settings: PredictSettings,
-    report: Report,
+    messages: Messages,
     write_page: WritePage | None,
 ) -> Iterator[SceneResult]:
     with loading():
@@ -119,11 +117,11 @@ def _map_one_by_one(
     mapper = Mapper.load(settings)
     for job in jobs:
         try:
-            yield _map_scene(job, mapper, settings, report, write_page)
+            yield _map_scene(job, mapper, settings, messages, write_page)
         except HysegError as error:
             if is_single(settings) or settings.on_error == "stop":
                 raise
-            report.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
+            messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
             yield SceneResult(job, "failed", error=error)
 
 
@@ -131,15 +129,15 @@ def _map_scene(
     job: Job,
     mapper: Mapper,
     settings: PredictSettings,
-    report: Report,
+    messages: Messages,
     write_page: WritePage | None,
 ) -> SceneResult:
-    found = look_at(job, mapper.planner, settings, report)
+    found = look_at(job, mapper.planner, settings, messages)
     if isinstance(found, SceneResult):
         return found
     if settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
-    with in_work(job, found, mapper.planner, report, write_page) as scene:
+    with in_work(job, found, mapper.planner, messages, write_page) as scene:
         if scene.missing:
             mapper.map_units(found, scene.work, scene.missing, scene.advance)
         return scene.finish()

@@ -10,9 +10,9 @@ from zlib import crc32
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
 from hyseg_cli.geo.output.shards import missing_units
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.fingerprint import files_of_raster
+from hyseg_cli.geo.raster.facts import files_of_raster
 from hyseg_cli.geo.tiling.units import Unit, share_of
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict.delivery import deliver, require_absent
@@ -34,7 +34,7 @@ class SceneRun:
         plan: How it is mapped.
         work: Its folder, locked and settled.
         settings: What was asked for.
-        report: Told of the progress.
+        messages: Told of the progress.
         publish: Makes the documents of the scene.
     """
 
@@ -44,7 +44,7 @@ class SceneRun:
         plan: Plan,
         work: WorkFolder,
         settings: PredictSettings,
-        report: Report,
+        messages: Messages,
         publish: Publish,
     ) -> None:
         units = plan.units
@@ -57,7 +57,7 @@ class SceneRun:
         self.missing: tuple[Unit, ...] = () if settings.merge else missing_units(work, units)
         """Units to compute."""
         self._is_part = settings.shard is not None
-        self._report = report
+        self._messages = messages
         self._publish = publish
         self._total = sum(unit.pixels for unit in units)
         self._done = self._total - sum(unit.pixels for unit in self.missing)
@@ -75,7 +75,7 @@ class SceneRun:
         """So many more pixels are done."""
         self._done += pixels
         task = f"mapping {self.plan.out.name}"
-        self._report.advance(task, self._done, self._total, unit="px")
+        self._messages.advance(task, self._done, self._total, unit="px")
 
     def finish(self) -> SceneResult:
         """Make the outputs, when all units are computed; a part of a scene makes none.
@@ -92,7 +92,7 @@ class SceneRun:
 
 
 def look_at(
-    job: Job, planner: Planner, settings: PredictSettings, report: Report
+    job: Job, planner: Planner, settings: PredictSettings, messages: Messages
 ) -> Plan | SceneResult:
     """How a scene is mapped, or what became of it if there is nothing to do.
 
@@ -108,19 +108,19 @@ def look_at(
     except ElsewhereError:
         if is_single(settings):
             raise
-        report.note(f"{job.scene} has nothing of the place that was asked for")
+        messages.note(f"{job.scene} has nothing of the place that was asked for")
         return SceneResult(job, "elsewhere")
     refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     for note in plan.inspection.notes:
-        report.note(note)
+        messages.note(note)
     for warning in plan.inspection.warnings:
-        report.warn(warning)
+        messages.warn(warning)
     return plan
 
 
 @contextmanager
 def in_work(
-    job: Job, plan: Plan, planner: Planner, report: Report, write_page: WritePage | None
+    job: Job, plan: Plan, planner: Planner, messages: Messages, write_page: WritePage | None
 ) -> Iterator[SceneRun]:
     """Keep others off the outputs of a scene, and settle what is computed.
 
@@ -128,7 +128,7 @@ def in_work(
         job: The scene.
         plan: How it is mapped.
         planner: Who planned it.
-        report: Where messages go.
+        messages: Where messages go.
         write_page: Writes the page of a scene.
 
     Raises:
@@ -137,14 +137,14 @@ def in_work(
     """
     work, settings = job.work, planner.settings
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
-    with work.locked(part), _state_kept(plan, work, part, report):
-        _settle(plan, work, settings, report)
+    with work.locked(part), _state_kept(plan, work, part, messages):
+        _settle(plan, work, settings, messages)
         run = SceneRun(
             job,
             plan,
             work,
             settings,
-            report,
+            messages,
             lambda tally, rasters: write_documents(
                 FinishedMap(job, plan, planner.card, tally, rasters), settings, write_page
             ),
@@ -153,7 +153,7 @@ def in_work(
         yield run
 
 
-def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Report) -> None:
+def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: Messages) -> None:
     settled = plan.settled
     if settings.merge:
         # A machine without a GPU may merge what others computed on theirs.
@@ -163,18 +163,20 @@ def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, report: Rep
         work.clear_temporary()
     done = len(plan.units) - len(missing_units(work, plan.units))
     if goes_on and done and settings.shard is None:
-        report.note(f"going on: {done} of {len(plan.units)} parts of {plan.out.name} are there")
+        messages.note(f"going on: {done} of {len(plan.units)} parts of {plan.out.name} are there")
 
 
 @contextmanager
-def _state_kept(plan: Plan, work: WorkFolder, part: str | None, report: Report) -> Iterator[None]:
+def _state_kept(
+    plan: Plan, work: WorkFolder, part: str | None, messages: Messages
+) -> Iterator[None]:
     """Tell what a run that ends early leaves; leave nothing if nothing is done."""
     try:
         yield
     except BaseException:
         done = len(plan.units) - len(missing_units(work, plan.units))
         if done:
-            report.note(
+            messages.note(
                 f"{done} of {len(plan.units)} parts of {plan.out.name} are done and kept in "
                 f"{work.place}; the same command goes on from there"
             )

@@ -11,8 +11,7 @@ import torch
 
 from hyseg_cli import __version__
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
-from hyseg_cli.learn.model.card import ModelCard, TrainingData
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import ModelCard, Radiometry, TrainingData
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.train import TrainSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.network import start_network
@@ -52,11 +52,11 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(settings: TrainSettings, report: Report) -> Plan:
+def plan(settings: TrainSettings, messages: Messages) -> Plan:
     """Open everything that a training needs, and stop before it starts; errors as in `run`."""
     require_free(settings.out, overwrite=settings.overwrite)
-    scenes = open_training_scenes(settings, report)
-    network = start_network(settings, scenes, report).network
+    scenes = open_training_scenes(settings, messages)
+    network = start_network(settings, scenes, messages).network
     return Plan(settings, scenes, network, estimate_memory(network, settings))
 
 

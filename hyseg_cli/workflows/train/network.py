@@ -10,11 +10,16 @@ from torch import Tensor, nn
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
-from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.backbone import (
+    Provenance,
+    colours_of,
+    load_backbone,
+    provenance_of_hub,
+)
+from hyseg_cli.learn.model.card import Radiometry, read_card
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.learn.model.radiometry import Radiometry
 from hyseg_cli.learn.model.weights import load_model
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
@@ -53,9 +58,11 @@ class Start:
     """Copies of the weights that it has from the model that it goes on from, by name."""
     is_complete: bool = False
     """Whether that model knew all of the classes."""
+    provenance: Provenance | None = None
+    """Of the pretrained weights of the backbone."""
 
 
-def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> Start:
+def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
     """The network that is trained: new, or with the weights of a model.
 
     Raises:
@@ -63,9 +70,9 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
         ModelMismatchError: If a model or prior to start from does not fit.
     """
     if settings.start is not None:
-        return _go_on_from(settings, scenes, report)
+        return _go_on_from(settings, scenes, messages)
     try:
-        config = _sized(preset(settings.preset), scenes)
+        config = _sized(preset(settings.preset), settings, scenes)
         network = build(config, pretrained=settings.pretrained)
     except ConfigError as error:
         raise UsageProblemError(f"--preset: {error}", hint="Choose one of these.") from error
@@ -73,6 +80,7 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
         raise UsageProblemError(
             str(error), hint="Go online once, or train from random weights without --pretrained."
         ) from error
+    provenance = _provenance(network, settings)
     if settings.stage == "prior" and network.prior is None:
         raise UsageProblemError(
             f"--preset {settings.preset} has no prior to train",
@@ -85,23 +93,40 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, report: Repor
             f"--preset {settings.preset} uses another model as its prior",
             hint="Train that one first and give it with --prior MODEL.",
         )
-    return Start(network)
+    return Start(network, provenance=provenance)
 
 
-def _sized(config: HySegConfig, scenes: TrainingScenes) -> HySegConfig:
-    return replace(config, bands=scenes.training[0].bands, classes=len(scenes.legend))
+def _sized(config: HySegConfig, settings: TrainSettings, scenes: TrainingScenes) -> HySegConfig:
+    bands = scenes.training[0].bands
+    host = replace(config.host, seen=colours_of(band_names(settings, bands)))
+    return replace(config, bands=bands, classes=len(scenes.legend), host=host)
 
 
-def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report) -> Start:
+def _provenance(network: HySeg, settings: TrainSettings) -> Provenance | None:
+    """Fill the backbone from a file, if there is one; what is known of its weights."""
+    if settings.backbone_weights is not None:
+        bands = band_names(settings, network.config.bands)
+        return load_backbone(network, settings.backbone_weights, bands)
+    if settings.pretrained:
+        return provenance_of_hub(network.config.host.backbone)
+    if network.config.host.frozen and settings.prior is None:
+        raise UsageProblemError(
+            f"--preset {settings.preset} keeps its backbone as it is, so that needs weights",
+            hint="Give --backbone-weights FILE, or fetch them with --pretrained.",
+        )
+    return None
+
+
+def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
     """A network of the donor's kind, with its weights for the classes and bands of that name."""
     path = find_model(settings.start)
     donor = load_model(path)
-    network = build(_sized(donor.card.config, scenes))
+    network = build(_sized(donor.card.config, settings, scenes))
     classes = _origins(scenes.legend.names, donor.card.legend.names)
     bands = band_names(settings, network.config.bands)
     done = transfer_weights(donor.network, network, classes, _origins(bands, donor.card.bands))
     new = [name for name, at in zip(scenes.legend.names, classes, strict=True) if at is None]
-    report.note(
+    messages.note(
         f"from {path.name}: {len(done.whole)} tensors taken over, {len(done.mapped)} by class or "
         f"band, {len(done.fresh)} started anew; new classes: {', '.join(new) or 'none'}"
     )
@@ -111,13 +136,18 @@ def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, report: Report)
     return Start(network, {name: weights[name].clone() for name in names}, not new)
 
 
-def radiometry_for(settings: TrainSettings, scenes: TrainingScenes) -> Radiometry:
+def radiometry_for(
+    settings: TrainSettings, scenes: TrainingScenes, provenance: Provenance | None = None
+) -> Radiometry:
     """How pixel values become network input.
 
-    A network that goes on from a model with the same bands keeps that model's: its weights are
-    made for it, and a few images, which may be bright or dark, say little of others.
+    Pretrained weights get what they were made for. A network that goes on from a model with the
+    same bands keeps that model's: its weights are made for it, and a few images, which may be
+    bright or dark, say little of others.
     """
     found = scenes.survey.radiometry
+    if provenance is not None:
+        return provenance.radiometry(found, band_names(settings, scenes.training[0].bands))
     if settings.start is None:
         return found
     donor = read_card(find_model(settings.start))

@@ -13,25 +13,23 @@ import numpy as np
 from torch.utils.data import Subset
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.learn.data.balance import class_weights
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, Sample, TrainingChips, ValidationChips
-from hyseg_cli.learn.data.statistics import Survey
-from hyseg_cli.learn.inference.device import choose_device
+from hyseg_cli.learn.data.statistics import Survey, class_weights
+from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.learn.training.batches import validation_loader
 from hyseg_cli.learn.training.fit import FitOptions, fit, measure
-from hyseg_cli.learn.training.modules import PriorStage, SegmentationStage, fit_temperature
 from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior
 from hyseg_cli.learn.training.processes import Processes, find_processes
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_cli.learn.training.stages import Stage
+from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage, fit_temperature
 from hyseg_cli.learn.training.weight_blending import Interpolation
 from hyseg_cli.legend import Legend
-from hyseg_cli.messages import Report, Silence
+from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of
@@ -69,7 +67,7 @@ class _Run:
     """What the steps of a training share."""
 
     settings: TrainSettings
-    report: Report
+    messages: Messages
     data: TrainingScenes
     start: Start
     standardise: Standardise
@@ -105,7 +103,7 @@ class _Run:
         )
 
 
-def run(settings: TrainSettings, report: Report) -> TrainResult | None:
+def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     """Train both stages, or the one that is asked for, and write the model file.
 
     A run folder beside it, `NAME.run`, holds the logs, the model as it stood after stage 1, and
@@ -117,21 +115,24 @@ def run(settings: TrainSettings, report: Report) -> TrainResult | None:
     processes = find_processes(settings.devices)
     processes.share_of(settings.batch_size)
     if not processes.is_first:
-        report = Silence()
+        messages = Silence()
     require_free(settings.out, overwrite=settings.overwrite)
     if settings.tensorboard:
         _require_tensorboard()
     pl.seed_everything(settings.seed, verbose=False)
-    scenes = open_training_scenes(settings, report)
-    _warn_of_absent_classes(scenes.legend, scenes.survey, report)
-    start = start_network(settings, scenes, report)
+    scenes = open_training_scenes(settings, messages)
+    _warn_of_absent_classes(scenes.legend, scenes.survey, messages)
+    start = start_network(settings, scenes, messages)
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()
-    radiometry = radiometry_for(settings, scenes)
+    radiometry = radiometry_for(settings, scenes, start.provenance)
     standardise = Standardise(radiometry)
-    training = _Run(settings, report, scenes, start, standardise, folder, processes)
-    card = _first_stage(training, describe(settings, start.network.config, scenes, radiometry))
+    training = _Run(settings, messages, scenes, start, standardise, folder, processes)
+    card = describe(settings, start.network.config, scenes, radiometry)
+    if start.provenance is not None:
+        card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
+    card = _first_stage(training, card)
     scores = None
     if settings.stage != "prior":
         card, scores = _second_stage(training, card)
@@ -160,14 +161,14 @@ def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
 def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | None]:
     """Train the segmentation; the card with its scores on the validation scenes, if any."""
     settings, network, scenes = training.settings, training.network, training.data
-    if not settings.pretrained and settings.start is None:
+    if not settings.has_start:
         share_encoder(network)
     stage = SegmentationStage(
         network,
         training.standardise,
         _recipe(settings),
         frozen=network.backbone if settings.freeze == "backbone" else None,
-        weights=_weights(settings, scenes, training.report),
+        weights=_weights(settings, scenes, training.messages),
     )
     step = _fit(training, stage, name="segmentation")
     if training.start.known:
@@ -199,9 +200,9 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
         go(HALF_WAY)
         wanted = max(scores, key=lambda share: scores[share]["segmentation"].mean_iou)
         text = ", ".join(f"{s:g}: {scores[s]['segmentation'].mean_iou:.3f}" for s in sorted(scores))
-        training.report.note(f"mean IoU by the share of the new weights: {text}")
+        training.messages.note(f"mean IoU by the share of the new weights: {text}")
     go(wanted)
-    training.report.note(f"the weights are {wanted:.0%} of the way to those that were taught")
+    training.messages.note(f"the weights are {wanted:.0%} of the way to those that were taught")
     return wanted
 
 
@@ -214,19 +215,19 @@ def _require_tensorboard() -> None:
         )
 
 
-def _warn_of_absent_classes(legend: Legend, found: Survey, report: Report) -> None:
+def _warn_of_absent_classes(legend: Legend, found: Survey, messages: Messages) -> None:
     absent = [name for name, count in zip(legend.names, found.labelled, strict=True) if count == 0]
     if absent:
-        report.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
+        messages.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
 
 
 def _weights(
-    settings: TrainSettings, scenes: TrainingScenes, report: Report
+    settings: TrainSettings, scenes: TrainingScenes, messages: Messages
 ) -> tuple[float, ...] | None:
     weights = class_weights(scenes.survey.labelled, settings.class_weights)
     if weights is not None:
         pairs = zip(scenes.legend.names, weights, strict=True)
-        report.note("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in pairs))
+        messages.note("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in pairs))
     return weights
 
 
@@ -240,16 +241,16 @@ def _train_prior(training: _Run) -> dict[str, float]:
     chips = _validation_chips(training.data.validation or training.data.training, settings)
     some = _labelled_batches(chips, settings.batch_size)
     if not some:
-        training.report.warn("no validation pixel is labelled: the prior is not measured")
+        training.messages.warn("no validation pixel is labelled: the prior is not measured")
         return {}
     if settings.prior is None:
         network.temperature.fill_(fit_temperature(network, standardise, some))
     found = diagnose_prior(network, standardise, some)
-    training.report.note(
+    training.messages.note(
         "prior: " + ", ".join(f"{name} {value:.3f}" for name, value in found.to_dict().items())
     )
     for warning in found.warnings():
-        training.report.warn(warning)
+        training.messages.warn(warning)
     return found.to_dict()
 
 
@@ -266,11 +267,10 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
     rate = settings.prior_rate if prior else settings.rate
     if settings.start is not None:
         rate *= FINE_TUNING_RATE
-    has_start = settings.pretrained or settings.start is not None
     return Recipe(
         steps=settings.stage_steps[0 if prior else 1],
         learning_rate=rate,
-        encoder_rate=rate * (0.1 if has_start else 1.0),
+        encoder_rate=rate * (0.1 if settings.has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
         keeps_statistics=settings.start is not None,
         seed=settings.seed + (not prior),
@@ -288,12 +288,18 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         augmentation=Augmentation(scale=(settings.min_scale, settings.max_scale)),
         places=data.places if settings.sampling == "classes" else None,
     )
-    validation, report = training.validation, training.report
+    validation, messages = training.validation, training.messages
     step = fit(
-        stage, chips, validation, data.legend, name=name, options=training.options, report=report
+        stage,
+        chips,
+        validation,
+        data.legend,
+        name=name,
+        options=training.options,
+        messages=messages,
     )
     if validation is not None:
-        report.note(f"the {name} is taken from step {step}, the best on the validation scenes")
+        messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return step
 
 

@@ -10,16 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.learn.data.balance import Places
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.labelled_scene import open_pair, require_one_kind
 from hyseg_cli.learn.data.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.data.split import RelabelledScene, split_scene
-from hyseg_cli.learn.data.statistics import SceneCounts, Survey, count_scene, sample_share, survey
-from hyseg_cli.legend import NODATA_ID, Legend
-from hyseg_cli.legend_files import read_legend
-from hyseg_cli.messages import Report
+from hyseg_cli.learn.data.statistics import (
+    Places,
+    SceneCounts,
+    Survey,
+    count_scene,
+    sample_share,
+    survey,
+)
+from hyseg_cli.legend import NODATA_ID, Legend, read_legend
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 
 Named = tuple[str, LabelledScene]
@@ -41,7 +46,7 @@ class TrainingScenes:
     """Where each class occurs in them."""
 
 
-def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingScenes:
+def open_training_scenes(settings: TrainSettings, messages: Messages) -> TrainingScenes:
     """Find, open and split the scenes that the settings name.
 
     Raises:
@@ -51,20 +56,20 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
     if settings.benchmark is not None and settings.root is not None:
         benchmark = BENCHMARKS[settings.benchmark]
         legend, coding = benchmark.legend, benchmark.coding
-        training = _open(benchmark.find(settings.root, "train"), coding, settings, report)
-        validation = _open(benchmark.find(settings.root, "val"), coding, settings, report)
+        training = _open(benchmark.find(settings.root, "train"), coding, settings, messages)
+        validation = _open(benchmark.find(settings.root, "val"), coding, settings, messages)
     else:
-        legend, training, validation = _open_own(settings, report)
+        legend, training, validation = _open_own(settings, messages)
     share = sample_share([scene for _, scene in training])
-    training, counts = _read_once(training, len(legend), share, report)
-    validation, _ = _read_once(validation, len(legend), 0.0, report)
+    training, counts = _read_once(training, len(legend), share, messages)
+    validation, _ = _read_once(validation, len(legend), 0.0, messages)
     if not training:
         raise UsageProblemError(
             "no scene is left to train on", hint="Keep at least one out of the validation."
         )
     require_one_kind([scene for _, scene in (*training, *validation)])
     if settings.benchmark is None and settings.legend is None:
-        legend, table = _classes_with_pixels(legend, counts, report)
+        legend, table = _classes_with_pixels(legend, counts, messages)
         training, validation = _relabelled(training, table), _relabelled(validation, table)
         counts = [scene.of_classes(table[: len(scene.labelled)] != NODATA_ID) for scene in counts]
     scenes = TrainingScenes(
@@ -76,14 +81,16 @@ def open_training_scenes(settings: TrainSettings, report: Report) -> TrainingSce
         survey(counts, is_8_bit=training[0][1].dtype == "uint8"),
         Places.of([scene.occurrence for scene in counts]),
     )
-    report.note(
+    messages.note(
         f"{len(training)} images of {len(scenes.training_names)} scenes to train on, "
         f"{len(validation)} of {len(scenes.validation_names)} to validate"
     )
     return scenes
 
 
-def _open_own(settings: TrainSettings, report: Report) -> tuple[Legend, list[Named], list[Named]]:
+def _open_own(
+    settings: TrainSettings, messages: Messages
+) -> tuple[Legend, list[Named], list[Named]]:
     """Legend, training and validation part of images and labels that the user has."""
     if settings.images is None or settings.labels is None:
         message = "settings without images and labels name a benchmark"
@@ -91,19 +98,19 @@ def _open_own(settings: TrainSettings, report: Report) -> tuple[Legend, list[Nam
     pairs = find_pairs(settings.images, settings.labels)
     alone = images_without(pairs, settings.images)
     if alone:
-        report.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
-    legend = _require_two(_legend(settings, pairs, report))
-    named = _open(pairs, legend, settings, report)
+        messages.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
+    legend = _require_two(_legend(settings, pairs, messages))
+    named = _open(pairs, legend, settings, messages)
     if settings.val_images is None or settings.val_labels is None:
         return legend, *_split(named, settings)
     other = find_pairs(settings.val_images, settings.val_labels)
     measured_on = {pair.image.resolve() for pair in other}
     rest = [entry for entry in named if Path(entry[1].name).resolve() not in measured_on]
-    return legend, rest, _open(other, legend, settings, report)
+    return legend, rest, _open(other, legend, settings, messages)
 
 
 def _classes_with_pixels(
-    legend: Legend, counts: Sequence[SceneCounts], report: Report
+    legend: Legend, counts: Sequence[SceneCounts], messages: Messages
 ) -> tuple[Legend, npt.NDArray[np.uint8]]:
     """Of a legend made from the labels the classes that can be learned, and their new channels."""
     present = np.sum([scene.labelled for scene in counts], axis=0) > 0
@@ -113,7 +120,7 @@ def _classes_with_pixels(
     kept = [entry for entry, is_kept in zip(legend.classes, present, strict=True) if is_kept]
     absent = [entry.name for entry in legend.classes if entry not in kept]
     if absent:
-        report.warn(
+        messages.warn(
             f"left out of the classes: {', '.join(absent)}, without a pixel in a training scene; "
             "elsewhere they count as unlabelled"
         )
@@ -138,14 +145,14 @@ def _names(named: Sequence[Named]) -> tuple[str, ...]:
     return tuple(sorted({name for name, _ in named}))
 
 
-def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], report: Report) -> Legend:
+def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messages) -> Legend:
     if settings.legend is not None:
         return read_legend(settings.legend).require_for_maps()
     from hyseg_cli.learn.data.legends import legend_of_labels  # GDAL only where it is needed
 
     paths = sorted({path for pair in pairs for path in pair.labels})
     legend = legend_of_labels(paths, settings.class_field).require_for_maps()
-    report.note(
+    messages.note(
         "classes of the labels: "
         + ", ".join(f"{entry.id} {entry.name}" for entry in legend.classes)
     )
@@ -153,7 +160,7 @@ def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], report: Report)
 
 
 def _open(
-    pairs: Sequence[ScenePair], legend: Legend, settings: TrainSettings, report: Report
+    pairs: Sequence[ScenePair], legend: Legend, settings: TrainSettings, messages: Messages
 ) -> list[Named]:
     """The scenes that can be opened; what cannot be is told and left out."""
     usable, first_problem = [], None
@@ -162,7 +169,7 @@ def _open(
             scene = open_pair(pair, legend, settings.bands or None, settings.class_field)
         except UnusableFileError as error:
             first_problem = first_problem or error
-            report.warn(f"left out: {error.message}")
+            messages.warn(f"left out: {error.message}")
             continue
         usable.append((pair.scene, scene))
     if not usable and first_problem is not None:
@@ -171,7 +178,7 @@ def _open(
 
 
 def _read_once(
-    named: list[Named], classes: int, share: float, report: Report
+    named: list[Named], classes: int, share: float, messages: Messages
 ) -> tuple[list[Named], list[SceneCounts]]:
     """The scenes whose every pixel and label can be read, and what is counted of each.
 
@@ -185,10 +192,10 @@ def _read_once(
             counts.append(count_scene(scene, classes, share))
         except UnusableFileError as error:
             first_problem = first_problem or error
-            report.warn(f"left out: {error.message}")
+            messages.warn(f"left out: {error.message}")
             continue
         usable.append((name, scene))
-        report.advance("reading the scenes", done, len(named))
+        messages.advance("reading the scenes", done, len(named))
     if not usable and first_problem is not None:
         raise first_problem
     return usable, counts

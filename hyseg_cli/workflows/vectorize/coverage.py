@@ -1,10 +1,15 @@
-"""A class raster on its way to a coverage: opened, cleaned, traced, written, put in place."""
+"""A class raster on its way to a coverage: opened, cleaned, traced, written, put in place.
+
+A STAC Item for the polygons of `hyseg vectorize`.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +19,27 @@ from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
+from hyseg_cli.geo.output.stac import (
+    FILE,
+    PROJECTION,
+    crs_fields,
+    file_fields,
+    format_time,
+    link_to,
+    make_item,
+    time_taken,
+)
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import Raster, open_raster
+from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.vector.features import Summary
+from hyseg_cli.geo.vector.formats import FORMATS
 from hyseg_cli.geo.vector.writer import LayerWriter
-from hyseg_cli.legend_files import read_legend
-from hyseg_cli.messages import Report
+from hyseg_cli.legend import read_legend
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.vectorize import VectorizeSettings
+from hyseg_cli.workflows.outputs import write_text
 from hyseg_cli.workflows.vectorize.polygons import PolygonJob
 
 CACHE_MIB = 64
@@ -63,10 +81,10 @@ class VectorizeResult:
 
 
 def vectorize_map(
-    settings: VectorizeSettings, report: Report, writer: LayerWriter
+    settings: VectorizeSettings, messages: Messages, writer: LayerWriter
 ) -> VectorizeResult:
     """Turn a class raster into a coverage of polygons, strip by strip; see `vectorize.run`."""
-    scene = open_scene(settings.map)
+    scene = open_raster(settings.map)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     with (
         gdal_env(CACHE_MIB),
@@ -75,7 +93,7 @@ def vectorize_map(
         WorkFolder(settings.out).scratch() as work,
         WorkFolder(settings.sieve_out).scratch() if settings.sieve_out else nullcontext() as sieved,
     ):
-        job = PolygonJob(settings, scene, styles, report, writer, work)
+        job = PolygonJob(settings, scene, styles, messages, writer, work)
         source, regions, merged = job.find_regions(rows)
         if len(regions) == 0:
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
@@ -86,7 +104,52 @@ def vectorize_map(
             move(sieved / settings.sieve_out.name, settings.sieve_out)
         result = VectorizeResult(files, summary, styles, merged, proof)
         if settings.stac:
-            from hyseg_cli.workflows.vectorize.polygon_item import write_polygon_item
-
             files.append(write_polygon_item(scene, settings, result))
         return result
+
+
+def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: VectorizeResult) -> Path:
+    """Write an Item beside polygons that are in place, and return where.
+
+    Args:
+        scene: The map; the Item lies where it lies, and when.
+        settings: What was asked for.
+        result: What was written.
+
+    Raises:
+        HysegError: If it cannot be written.
+    """
+    out = settings.out.with_name(settings.out.name + STAC_SUFFIX)
+    form = FORMATS[settings.out.suffix.lower()]
+    crs = form.crs or settings.dst_crs or (scene.crs and scene.crs.to_wkt())
+    assets = {
+        "polygons" if len(result.files) == 1 else path.stem: {
+            "href": link_to(path, out.parent),
+            "type": form.media,
+            "roles": ["data"],
+            **file_fields(path),
+        }
+        for path in result.files
+    }
+    now, taken = datetime.now(UTC), time_taken(scene.path)
+    description = f"Land-cover polygons of {settings.map.name}."
+    if taken is None:
+        description += " The map does not tell when its scene was taken: datetime is now."
+    told = result.to_dict()
+    item = make_item(
+        settings.out.stem,
+        scene=scene,
+        properties={
+            "datetime": format_time(taken or now),
+            "created": format_time(now),
+            "description": description,
+            "hyseg:polygons": told["polygons"],
+            "hyseg:classes": told["classes"],
+            **({} if crs is None else crs_fields(crs)),
+        },
+        assets=assets,
+        links=[{"rel": "derived_from", "href": link_to(settings.map, out.parent)}],
+        extensions=(FILE,) if crs is None else (PROJECTION, FILE),
+    )
+    write_text(out, json.dumps(item, indent=2, allow_nan=False) + "\n")
+    return out

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.classes.styles import ClassStyle, find_classes
-from hyseg_cli.geo.coverage.classes import NEVER, ClassRows
 from hyseg_cli.geo.coverage.merge import MergedRows, merge_small
 from hyseg_cli.geo.coverage.regions import Floats, Regions
-from hyseg_cli.settings.quantity import Quantity
+from hyseg_cli.geo.coverage.runs import NEVER, ClassRows
+from hyseg_cli.settings.checks import Quantity
 from hyseg_cli.settings.vectorize import VectorizeSettings
 
 M2_PER_HA = 10_000.0

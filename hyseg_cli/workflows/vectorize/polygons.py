@@ -1,4 +1,9 @@
-"""From a class raster to files of polygons, as the settings of `hyseg vectorize` say."""
+"""From a class raster to files of polygons, as the settings of `hyseg vectorize` say.
+
+The CRS that polygons are written in.
+
+pyproj takes as long to load as a small map takes to trace, so only those who need it wait for it.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +21,32 @@ import pyarrow as pa
 from hyseg_cli.errors import CheckFailedError, HysegError, UsageProblemError
 from hyseg_cli.geo.classes.styles import GRAY, ClassStyle, find_classes
 from hyseg_cli.geo.classes.symbology import add_geopackage_style
-from hyseg_cli.geo.coverage.classes import ClassRows, Rows, seams
 from hyseg_cli.geo.coverage.merge import NodataAsClass
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.runs import ClassRows, Rows, seams
 from hyseg_cli.geo.coverage.trace import (
     Generalisation,
     PolygonBatch,
     expected_points,
     trace_polygons,
 )
-from hyseg_cli.geo.prefetch import ahead
+from hyseg_cli.geo.prefetch import prefetch
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import Scene
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.vector.confidence import ConfidenceRows, RegionConfidence, measure_confidence
-from hyseg_cli.geo.vector.features import RecordBuilder, Summary, attributes_of
+from hyseg_cli.geo.vector.features import (
+    Gatherer,
+    Grouping,
+    RecordBuilder,
+    ShapeBuilder,
+    Shapes,
+    Summary,
+    attributes_of,
+    by_class,
+    by_corners,
+    one_of_each,
+)
 from hyseg_cli.geo.vector.formats import (
     FORMATS,
     SHAPEFILE_LIMIT,
@@ -40,17 +56,63 @@ from hyseg_cli.geo.vector.formats import (
     shapefile_bytes,
     shapefile_parts,
 )
-from hyseg_cli.geo.vector.groups import Gatherer, Grouping, by_class, by_corners, one_of_each
 from hyseg_cli.geo.vector.layers import Layer
-from hyseg_cli.geo.vector.shapes import ShapeBuilder, Shapes
 from hyseg_cli.geo.vector.writer import LayerWriter
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.workflows.vectorize.minimum_unit import merge_below_unit
-from hyseg_cli.workflows.vectorize.polygon_crs import as_projjson, as_wkt, crs_to_transform_to
 
 if TYPE_CHECKING:
     import pyproj
+
+
+def crs_to_transform_to(
+    scene: Raster, form: VectorFormat, asked_for: str | None
+) -> pyproj.CRS | None:
+    """The CRS that polygons of a map have to be transformed to, None if they keep the map's.
+
+    Args:
+        scene: The map.
+        form: The format of the layer, which may prescribe one.
+        asked_for: What --dst-crs says.
+
+    Raises:
+        UsageProblemError: If the map has no CRS to transform from, or there is no such CRS.
+    """
+    wanted = form.crs or asked_for
+    if wanted is None:
+        return None
+    if scene.crs is None:
+        raise UsageProblemError(
+            f"{scene.path} has no CRS to transform from",
+            hint="Write a .gpkg without --dst-crs, or georeference the map.",
+        )
+    import pyproj
+
+    try:
+        return pyproj.CRS.from_user_input(wanted)
+    except pyproj.exceptions.CRSError as error:
+        raise UsageProblemError(
+            f"{wanted!r} is no CRS",
+            hint="Give a code such as EPSG:4326.",
+        ) from error
+
+
+def as_wkt(scene: Raster, dst_crs: pyproj.CRS | None) -> str | None:
+    """The CRS of a layer, None for a map without place."""
+    if dst_crs is not None:
+        return str(dst_crs.to_wkt())
+    return None if scene.crs is None else str(scene.crs.to_wkt(version="WKT2_2019"))
+
+
+def as_projjson(wkt: str | None) -> str | None:
+    """The same as PROJJSON."""
+    if wkt is None:
+        return None
+    import pyproj
+
+    return str(pyproj.CRS.from_wkt(wkt).to_json())
+
 
 MOST_POINTS_OF_A_RUN = 8
 """A run of pixels has two ends, each with a corner above and below, seen from two sides."""
@@ -64,13 +126,13 @@ def numbered(out: Path, number: int) -> Path:
 class _Counted:
     """A raster whose reading is reported."""
 
-    def __init__(self, source: ClassRows, report: Report, task: str) -> None:
+    def __init__(self, source: ClassRows, messages: Messages, task: str) -> None:
         self.height, self.width, self.no_class = source.height, source.width, source.no_class
-        self._source, self._report, self._task = source, report, task
+        self._source, self._messages, self._task = source, messages, task
 
     def read(self, row: int, count: int) -> Rows:
         rows = self._source.read(row, count)
-        self._report.advance(self._task, row + count, self.height)
+        self._messages.advance(self._task, row + count, self.height)
         return rows
 
 
@@ -79,9 +141,9 @@ class PolygonJob:
     """One raster on its way to polygons."""
 
     settings: VectorizeSettings
-    scene: Scene
+    scene: Raster
     styles: Mapping[int, ClassStyle]
-    report: Report
+    messages: Messages
     writer: LayerWriter
     work: Path
     """Folder for what is not finished."""
@@ -175,7 +237,7 @@ class PolygonJob:
         out, finished = self.settings.out, self.work / "layer"
         finished.mkdir()
         names = []
-        with closing(ahead(batches, 4)) as records:
+        with closing(prefetch(batches, 4)) as records:
             parts = shapefile_parts(records) if self.settings.split_files else iter([records])
             for number, part in enumerate(parts, 1):
                 name = (numbered(out, number) if self.settings.split_files else out).name
@@ -245,7 +307,7 @@ class PolygonJob:
         return np.isin(regions.class_ids, chosen)
 
     def _counted(self, source: ClassRows, task: str) -> ClassRows:
-        return _Counted(source, self.report, task)
+        return _Counted(source, self.messages, task)
 
     def _generalisation(self) -> Generalisation:
         quantity = self.settings.tolerance

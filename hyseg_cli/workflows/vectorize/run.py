@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hyseg_cli.errors import OutputExistsError
 from hyseg_cli.geo.vector.formats import files_of_layer
 from hyseg_cli.geo.vector.writer import LayerWriter
-from hyseg_cli.messages import Report
+from hyseg_cli.messages import Messages
 from hyseg_cli.settings.vectorize import VectorizeSettings
 from hyseg_cli.startup import loading
 from hyseg_cli.workflows.outputs import require_free
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hyseg_cli.workflows.vectorize.coverage import VectorizeResult
 
 
-def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
+def run(settings: VectorizeSettings, messages: Messages) -> VectorizeResult:
     """Turn a class raster into a coverage of polygons, strip by strip.
 
     Raises:
@@ -28,7 +28,7 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
     # The writer's process loads its libraries while this one loads its own.
     with LayerWriter() as writer, ThreadPoolExecutor(max_workers=1) as beside:
         with loading():
-            from hyseg_cli.geo.coverage.rehearsal import rehearse
+            from hyseg_cli.geo.coverage.trace import rehearse
 
             rehearsal = beside.submit(
                 rehearse,
@@ -39,7 +39,7 @@ def run(settings: VectorizeSettings, report: Report) -> VectorizeResult:
             from hyseg_cli.workflows.vectorize.coverage import vectorize_map
 
         # Kernels that are not there yet are waited for where they are called.
-        result = vectorize_map(settings, report, writer)
+        result = vectorize_map(settings, messages, writer)
         rehearsal.result()  # an error in it would be one in the map, too; but none gets lost
         return result
 

@@ -1,8 +1,9 @@
-"""Feature pyramids: any timm backbone, or LSKNet, which timm lacks."""
+"""Feature pyramids: any timm backbone, or LSKNet, which timm lacks; and tokens of plain ViTs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import timm
 import torch
@@ -19,7 +20,8 @@ class WeightsUnavailableError(RuntimeError):
 class Backbone(nn.Module):
     """Image (B, bands, H, W) -> one map (B, channels[i], H/strides[i], W/strides[i]) per stride.
 
-    H and W are multiples of the coarsest stride; strides ascend.
+    H and W are multiples of 32; strides ascend. A plain ViT has a single map, at the stride of its
+    tokens.
     """
 
     strides: tuple[int, ...]
@@ -48,6 +50,9 @@ def build_backbone(
         ConfigError: If there is no such model, or it has no map at some stride.
         WeightsUnavailableError: If the weights could not be fetched.
     """
+    if is_plain_vit(name):
+        message = f"backbone {name!r} is a plain ViT, which only a host has: one map at one stride"
+        raise ConfigError(message)
     if name in LSKNET_SIZES:
         return LSKPyramid(name, bands, strides, pretrained=pretrained, drop_path=drop_path)
     return TimmPyramid(name, bands, strides, pretrained=pretrained, drop_path=drop_path)
@@ -120,6 +125,13 @@ def _level_of(stride: int, reductions: list[int], name: str) -> int:
     return reductions.index(stride)
 
 
+def is_plain_vit(name: str) -> bool:
+    """Whether a timm model has one resolution from its first block to its last."""
+    is_known = name not in LSKNET_SIZES and timm.is_model(name.partition(".")[0])
+    return is_known and len(set(_reductions(name))) == 1
+
+
+@cache
 def _reductions(name: str) -> list[int]:
     with torch.device("meta"):
         model = timm.create_model(name.partition(".")[0], features_only=True)
@@ -130,15 +142,18 @@ def _reductions(name: str) -> list[int]:
 def _create(
     name: str, *, bands: int, levels: list[int], pretrained: bool, options: dict[str, object]
 ) -> nn.Module:
+    options = {"features_only": True, "out_indices": levels, "in_chans": bands, **options}
+    return create_timm(name, pretrained=pretrained, options=options)
+
+
+def create_timm(name: str, *, pretrained: bool, options: Mapping[str, object]) -> nn.Module:
+    """A timm model.
+
+    Raises:
+        WeightsUnavailableError: If its pretrained weights could not be fetched.
+    """
     try:
-        model: nn.Module = timm.create_model(
-            name,
-            features_only=True,
-            out_indices=levels,
-            in_chans=bands,
-            pretrained=pretrained,
-            **options,
-        )
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
             raise

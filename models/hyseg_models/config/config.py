@@ -84,7 +84,21 @@ class HostConfig:
 
     name: Literal["unetformer", "dcswin", "lsknet", "d2ls"] = "unetformer"
     backbone: str = "resnet18"
-    """timm model name with feature maps at strides 4, 8, 16 and 32, or lsknet_t or lsknet_s."""
+    """timm model name with feature maps at strides 4, 8, 16 and 32, or of a plain vision
+    transformer, or lsknet_t or lsknet_s."""
+    frozen: bool = False
+    """Whether the backbone keeps the weights that it starts with, in both stages."""
+    depths: tuple[int, ...] = (6, 12)
+    """Blocks of a plain ViT, counted from 1, after which its tokens are taken."""
+    token_px: int = 16
+    """Image pixels along the side of a token: images are resampled for a plain ViT until a patch
+    covers so many."""
+    seen: tuple[int, ...] = (0, 1, 2)
+    """Bands that a plain ViT sees as red, green and blue; the others reach its stem alone."""
+    stem: int = 32
+    """Channels at stride 4 of the convolutional stem beside a plain ViT; 0 for none."""
+    stem_drop: float = 0.2
+    """Share of the training chips on which that stem is silent."""
     dim: int = 64
     """Channels of the decoder; 256 is usual for D2LS, DCSwin has those of its backbone."""
     dropout: float = 0.1
@@ -93,6 +107,21 @@ class HostConfig:
     """Largest rate of stochastic depth in the backbone, for transformers."""
     decoder_extras: bool = False
     """UNetFormer only: down-connections, channel gates and a shuffle of the published code."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.depths) > 0
+            and min(self.depths) >= 1
+            and list(self.depths) == sorted(set(self.depths)),
+            "host.depths: at least one block, counted from 1, ascending",
+        )
+        require(self.token_px in (8, 16, 32), "host.token_px: must be 8, 16 or 32")
+        require(
+            len(self.seen) == 3 and min(self.seen) >= 0,
+            "host.seen: three bands, counted from 0",
+        )
+        require(self.stem >= 0, "host.stem: must not be negative")
+        require(0 <= self.stem_drop < 1, "host.stem_drop: must lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,32 @@ _SIZES: dict[str, tuple[str, Changes]] = {
         {"prior.stride": 8, "prior.net.mult": [1, 2, 4, 4], "prior.net.attn_ds": [2]},
     ),
     "mid": ("light", {"prior.net.base": 64}),
+    # Tokens of a frozen transformer, for the host and for a light prior; keys and values of the
+    # attention at stride 8 are pooled, as 4,096 tokens would cost more than the decoder.
+    "vit": (
+        "light",
+        {
+            "host.backbone": "vit_small_patch14_dinov2",
+            "host.frozen": True,
+            "prior.condition.kind": "host",
+            "prior.condition.strides": [16],
+            "prior.condition.detail": 16,
+            "prior.net.mult": [1, 2, 4],
+            "head.attention.max_full": 1024,
+        },
+    ),
+    # Half as wide as `light` wherever it costs time; the backbone is made for processors.
+    "fast": (
+        "light",
+        {
+            "host.backbone": "tf_efficientnet_lite0",
+            "prior.condition.kind": "stem",
+            "prior.condition.width": 16,
+            "prior.net.base": 16,
+            "prior.net.mult": [1, 2, 4],
+            "head.attention.max_full": 1024,
+        },
+    ),
     "shared": ("default", {"prior.condition.kind": "host"}),
     "light-shared": ("light", {"prior.condition.kind": "host"}),
     "cpu_smoke": (

@@ -21,6 +21,9 @@ class ConditionConfig:
     """Pyramid levels in use, as pixels per cell."""
     width: int = 64
     """Channels of the condition map."""
+    detail: int = 0
+    """Channels of strided convolutions on the image itself besides, of use where the host's
+    features are coarser than the prior; 0 for none."""
     levels: Literal["all", "input"] = "all"
     """`all` adds the matching scale at every level of the prior network too."""
 

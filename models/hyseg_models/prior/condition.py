@@ -80,6 +80,12 @@ class ConditionEncoder(nn.Module):
             norm2d(config.net.norm, options.width),
             nn.SiLU(),
         )
+        self.detail: nn.Module | None = None
+        if options.detail:
+            self.detail = nn.Sequential(
+                _stem(bands, options.detail, config.stride, config.net.norm),
+                nn.Conv2d(options.detail, options.width, 1),
+            )
         if options.levels == "all":
             for level, multiple in enumerate(config.net.mult):
                 stride = config.stride * 2**level
@@ -98,6 +104,8 @@ class ConditionEncoder(nn.Module):
         total = torch.zeros((), device=image.device)
         for lateral, level in zip(self.lateral, features, strict=True):
             total = total + _resize(lateral(level), size_of(share))
+        if self.detail is not None:
+            total = total + self.detail(image)
         levels = {
             int(stride): project(features[self.strides.index(int(stride))])
             for stride, project in self.inner.items()

@@ -20,10 +20,10 @@ from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.classes.raster import LARGEST_ID, LEAST_ID, ClassRaster
 from hyseg_cli.geo.coverage.raster import RasterRows
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import RasterLabels
-from hyseg_cli.learn.scores.class_sources import MapClasses
+from hyseg_cli.learn.scores.crosswalk import MapClasses
 from hyseg_cli.legend import Legend, LegendClass
 from hyseg_cli.sampling.population import PopulationReader
 
@@ -62,7 +62,7 @@ def vrt_of(path):
 
 def traced(path):
     """Class ids as vectorising reads them, 0 for none."""
-    scene = open_scene(path)
+    scene = open_raster(path)
     with ClassRaster(scene) as raster, RasterRows(raster) as rows:
         parts = [rows.read(row, min(16, scene.height - row)) for row in range(0, scene.height, 16)]
         ids = np.concatenate(parts).astype(np.int64)
@@ -70,24 +70,24 @@ def traced(path):
 
 
 def counted(path):
-    found, empty = count_classes(open_scene(path), lambda _: None)
+    found, empty = count_classes(open_raster(path), lambda _: None)
     return {value: pixels for value, (pixels, _) in found.items()} | {NOTHING: empty}
 
 
 def sampled(path):
-    with PopulationReader(open_scene(path)) as reader:
+    with PopulationReader(open_raster(path)) as reader:
         population = reader.count(lambda _: None)
     return dict(zip(population.strata, population.pixels.tolist(), strict=True))
 
 
 def evaluated(path):
-    with ClassRaster(open_scene(path)) as raster:
+    with ClassRaster(open_raster(path)) as raster:
         table = np.arange(256).astype(np.uint8)
         return MapClasses(raster, LEGEND, table).read(Window(0, 0, *CLASSES.shape))
 
 
 def labelled(path, image):
-    return RasterLabels([path], open_scene(image), LEGEND).read(Window(0, 0, *CLASSES.shape))
+    return RasterLabels([path], open_raster(image), LEGEND).read(Window(0, 0, *CLASSES.shape))
 
 
 def least(dtype):
@@ -126,10 +126,10 @@ def test_255_is_a_class_where_a_legend_names_it_or_another_value_is_nodata(write
     values = np.where(CLASSES == NOTHING, 255, CLASSES).astype(np.uint8)
     silent = write_raster(values[None], "silent.tif", **PLACE)
     whole = Window(0, 0, *CLASSES.shape)
-    with ClassRaster(open_scene(silent), named=frozenset({1, 255})) as raster:
+    with ClassRaster(open_raster(silent), named=frozenset({1, 255})) as raster:
         assert raster.read(whole).valid.all()
     other = write_raster(values[None], "other.tif", nodata=0, **PLACE)
-    with ClassRaster(open_scene(other)) as raster:
+    with ClassRaster(open_raster(other)) as raster:
         assert raster.read(whole).valid.all()
 
 
@@ -138,7 +138,7 @@ def test_255_is_a_class_where_a_legend_names_it_or_another_value_is_nodata(write
 def test_a_number_is_a_class_exactly_if_it_is_whole_and_in_range(write_raster, value):
     path = write_raster(np.array([[[1.0, value]]]), "map.tif", **PLACE)
     is_id = np.isinf(value) or (LEAST_ID <= value <= LARGEST_ID and value == int(value))
-    with ClassRaster(open_scene(path)) as raster:
+    with ClassRaster(open_raster(path)) as raster:
         if is_id:
             classes = raster.read(Window(0, 0, 1, 2))
             assert classes.valid[0, 1] == np.isfinite(value)

@@ -9,7 +9,7 @@ from affine import Affine
 from hyseg_cli.geo.classes import counts as class_counts
 from hyseg_cli.geo.classes.counts import count_classes
 from hyseg_cli.geo.raster.ground import GroundMeasure
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 
 
 @pytest.mark.parametrize("strip", [1, 700, 2**23])
@@ -28,7 +28,7 @@ def test_counts_are_those_of_the_whole_array(
     values = np.random.default_rng(0).choice(np.array([0, 3, 7, 120], dtype), (61, 83))
     if dtype == np.int16:
         values[values == 7] = -700
-    scene = open_scene(write_raster(values, crs=crs, transform=transform, nodata=0))
+    scene = open_raster(write_raster(values, crs=crs, transform=transform, nodata=0))
     seen = []
     found, empty = count_classes(scene, seen.append)
     row_areas = GroundMeasure(scene).row_areas_m2()

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hyseg_cli.geo.classes.folded_counts import count_rows, exchange
+from hyseg_cli.geo.classes.counts import count_rows, exchange
 
 MAPS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
 

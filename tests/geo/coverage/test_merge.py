@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from geo.arcs.coverages import assert_coverage, blobs, regions_of, trace
+from geo.coverage.coverages import assert_coverage, blobs, regions_of, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from geo.arcs.coverages import blobs, regions_of
+from geo.coverage.coverages import blobs, regions_of
 
 from hyseg_cli.geo.coverage import trace as polygons
-from hyseg_cli.geo.coverage.classes import seams
 from hyseg_cli.geo.coverage.lattice import Arcs
 from hyseg_cli.geo.coverage.proof import Proof
+from hyseg_cli.geo.coverage.runs import seams
 from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 
 

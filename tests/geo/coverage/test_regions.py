@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
-from geo.arcs.coverages import regions_of
+from geo.coverage.coverages import regions_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.coverage.classes import ArrayRows, strips
-from hyseg_cli.geo.coverage.regions import find_regions
-from hyseg_cli.geo.coverage.runs import Labeller, paint_runs
-from hyseg_cli.geo.coverage.store import Table
+from hyseg_cli.geo.coverage.regions import Table, find_regions
+from hyseg_cli.geo.coverage.runs import ArrayRows, Labeller, paint_runs, strips
 
 rasters = hnp.arrays(
     np.uint8,

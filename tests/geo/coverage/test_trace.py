@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import shapely
-from geo.arcs.coverages import assert_coverage, assert_proved, blobs, burn, regions_of, trace
+from geo.coverage.coverages import assert_coverage, assert_proved, blobs, burn, regions_of, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

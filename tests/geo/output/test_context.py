@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.output.context import find_neighbourhood, vrt_of
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 
 RNG = np.random.default_rng(0)
 PLACE = from_origin(500_000, 5_400_000, 0.5, 0.5)
@@ -23,7 +23,7 @@ PLACE = from_origin(500_000, 5_400_000, 0.5, 0.5)
 def seen_as_one(tmp_path, paths):
     """All bands of the whole, and which pixels hold data."""
     path = tmp_path / "whole.vrt"
-    path.write_text(vrt_of(find_neighbourhood([open_scene(path) for path in paths])))
+    path.write_text(vrt_of(find_neighbourhood([open_raster(path) for path in paths])))
     with rasterio.open(path) as whole:
         return whole.read(), whole.dataset_mask() > 0
 
@@ -91,7 +91,7 @@ def test_a_shift_is_told_and_snapped_to_the_nearest_pixel(write_raster):
         write_raster(image, f"{i}.tif", transform=PLACE @ Affine.translation(*shift))
         for i, shift in enumerate([(0, 0), (29.746, 0.2), (-30.1, 19.9)])
     ]
-    found = find_neighbourhood([open_scene(path) for path in paths])
+    found = find_neighbourhood([open_raster(path) for path in paths])
     assert [(window.row, window.col) for window in found.windows] == [(0, 30), (0, 60), (20, 0)]
     assert found.shift == pytest.approx(0.254, abs=1e-6)
     assert found.transform.almost_equals(PLACE @ Affine.translation(-30, 0), precision=1e-6)
@@ -127,8 +127,8 @@ def test_64_bit_integers_are_a_type(tmp_path, write_raster):
 def test_other_grids_are_refused(write_raster, change, words):
     image = np.ones((3, 20, 30), np.uint8)
     scenes = [
-        open_scene(write_raster(image, "a.tif")),
-        open_scene(write_raster(image, "b.tif", **change)),
+        open_raster(write_raster(image, "a.tif")),
+        open_raster(write_raster(image, "b.tif", **change)),
     ]
     with pytest.raises(UsageProblemError, match=words):
         find_neighbourhood(scenes)

@@ -15,7 +15,7 @@ from rasterio.warp import reproject
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.output import mosaic as joining
 from hyseg_cli.geo.output.mosaic import Layer, blocks_of, compose, find_frame
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.window import Window
 
 SIZE = 0.5
@@ -38,7 +38,7 @@ def layers_at(write_raster, corners, rng, *, sure=True, size=SIZE, crs="EPSG:326
         keys = {"transform": place, "crs": crs, "nodata": 255}
         path = write_raster(ids, f"map{number}.tif", **keys)
         other = write_raster(level, f"sure{number}.tif", **keys)
-        layers.append(Layer(open_scene(path), str(other) if sure else None))
+        layers.append(Layer(open_raster(path), str(other) if sure else None))
         arrays.append((ids, level if sure else np.zeros_like(level)))
     return layers, arrays
 
@@ -110,7 +110,7 @@ def test_the_finest_map_gives_the_resolution(write_raster):
     coarse, _ = layers_at(write_raster, [(0, 0)], rng, size=2.0)
     frame = find_frame([coarse[0].scene], None, None)
     assert frame.transform.a == 2.0
-    fine = open_scene(
+    fine = open_raster(
         write_raster(
             np.zeros((9, 9), np.uint8), "fine.tif", transform=from_origin(LEFT, TOP, 0.5, 0.5)
         )
@@ -129,10 +129,10 @@ def test_blocks_that_no_map_reaches_are_left_out(write_raster):
 
 
 def test_maps_without_place_and_mosaics_without_end_are_refused(write_raster):
-    placeless = open_scene(write_raster(np.zeros((9, 9), np.uint8), crs=None))
+    placeless = open_raster(write_raster(np.zeros((9, 9), np.uint8), crs=None))
     with pytest.raises(UsageProblemError, match="has no place in a mosaic"):
         find_frame([placeless], None, None)
-    here = open_scene(write_raster(np.zeros((9, 9), np.uint8)))
+    here = open_raster(write_raster(np.zeros((9, 9), np.uint8)))
     with pytest.raises(UsageProblemError, match="the mosaic would have"):
         find_frame([here], None, 1e-9)
 

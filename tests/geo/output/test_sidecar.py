@@ -11,7 +11,7 @@ import rasterio
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.output import sidecar
 from hyseg_cli.geo.output.sidecar import share_statistics, sidecar_of_classes, sidecar_of_shares
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.legend import Legend
 
 ODD_LEGEND = Legend.from_dict(
@@ -65,7 +65,7 @@ def test_statistics_are_those_of_the_valid_pixels(odd_map, gdalinfo):
 
 
 def test_names_and_colours_come_back_without_the_legend_in_the_map(odd_map):
-    styles = class_styles(open_scene(odd_map))
+    styles = class_styles(open_raster(odd_map))
     assert {i: (s.name, s.color) for i, s in styles.items()} == {
         2: ("Straße", (0, 0, 0)),
         9: ("Wald & <Wiese>", (1, 2, 3)),

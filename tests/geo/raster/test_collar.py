@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from hyseg_cli.geo.raster.collar import MIN_CELL, _flood_from_edge, find_collar
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.window import Window
 
@@ -131,7 +131,7 @@ def test_what_a_raster_declares_is_taken_at_its_word(write_raster):
     image = photo(400, 400)
     image[:, :200] = 255
     for profile, expected in (({"nodata": 0}, 0), ({}, 200 * 400)):
-        scene = open_scene(write_raster(image, **profile))
+        scene = open_raster(write_raster(image, **profile))
         rule = scene_validity(scene, (1, 2, 3), nodata=(), find_collars=True)
         with SceneReader(scene, (1, 2, 3), validity=rule) as reader:
             pixels = reader.read(Window(0, 0, 400, 400))
@@ -149,7 +149,7 @@ def test_collars_survive_lossy_compression(write_raster, quality):
     path = write_raster(
         smooth, photometric="YCBCR", compress="jpeg", jpeg_quality=quality, interleave="pixel"
     )
-    scene = open_scene(path)
+    scene = open_raster(path)
     rule = scene_validity(scene, (1, 2, 3), nodata=(), find_collars=True)
     with SceneReader(scene, (1, 2, 3), validity=rule) as reader:
         valid = reader.read(Window(0, 0, *smooth.shape[1:])).valid

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from hyseg_cli.geo.raster.compass import length_text, north_of, round_length
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.ground import length_text, north_of, round_length
+from hyseg_cli.geo.raster.raster import open_raster
 
 MIDDLE = Affine.translation(500_000, 5_400_000)  # of a UTM zone: grid north is true north
 UP, DOWN = (0.0, -1.0), (0.0, 1.0)
@@ -24,7 +24,7 @@ UP, DOWN = (0.0, -1.0), (0.0, 1.0)
 def north(write_raster):
     def measure(transform, crs="EPSG:32632", shape=(40, 60)):
         return north_of(
-            open_scene(write_raster(np.zeros(shape, np.uint8), crs=crs, transform=transform))
+            open_raster(write_raster(np.zeros(shape, np.uint8), crs=crs, transform=transform))
         )
 
     return measure
@@ -67,8 +67,8 @@ def test_north_is_found_across_the_antimeridian_and_by_control_points(north, wri
     path = write_raster(
         np.zeros((40, 60), np.uint8), crs=CRS.from_epsg(4326), transform=None, gcps=points
     )
-    assert open_scene(path).control is not None
-    assert north_of(open_scene(path)) is not None
+    assert open_raster(path).control is not None
+    assert north_of(open_raster(path)) is not None
 
 
 @pytest.mark.filterwarnings("ignore:The given matrix is equal:Warning")

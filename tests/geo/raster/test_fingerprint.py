@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from hyseg_cli.geo.raster.fingerprint import fingerprint_of_raster
+from hyseg_cli.geo.raster.facts import fingerprint_of_raster
 
 
 def test_a_changed_archive_is_another_raster(tmp_path, write_raster, monkeypatch):

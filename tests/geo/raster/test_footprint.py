@@ -10,15 +10,14 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine, from_origin
 
-from hyseg_cli.geo.raster.control import GroundControl
-from hyseg_cli.geo.raster.footprint import footprint
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.ground import footprint
+from hyseg_cli.geo.raster.raster import GroundControl, open_raster
 
 
 @pytest.fixture
 def outline(write_raster):
     def find(crs, transform, height=40, width=60):
-        scene = open_scene(write_raster(np.zeros((height, width)), crs=crs, transform=transform))
+        scene = open_raster(write_raster(np.zeros((height, width)), crs=crs, transform=transform))
         geometry, box = footprint(scene)
         return shapely.geometry.shape(geometry), box, scene
 
@@ -77,13 +76,13 @@ def test_an_outline_around_the_pole_is_its_cap(outline):
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_raster_without_place_has_none(write_raster):
     path = write_raster(np.zeros((4, 6)), crs=None, transform=Affine.identity())
-    assert footprint(open_scene(path)) is None
+    assert footprint(open_raster(path)) is None
 
 
 def test_ground_control_places_an_outline(write_raster):
     from dataclasses import replace
 
-    scene = open_scene(write_raster(np.zeros((40, 60))))
+    scene = open_raster(write_raster(np.zeros((40, 60))))
     points = [
         GroundControlPoint(row=row, col=col, x=9 + col / 100, y=47 - row / 100)
         for row in (0, 40)

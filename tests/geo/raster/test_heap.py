@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyseg_cli.geo.raster.heap import give_back_freed
+from hyseg_cli.geo.raster.gdal import give_back_freed
 
 
 def resident_mib():

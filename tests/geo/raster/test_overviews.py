@@ -8,9 +8,9 @@ import rasterio
 from affine import Affine
 
 from hyseg_cli.errors import UnusableFileError
-from hyseg_cli.geo.raster import thinned
+from hyseg_cli.geo.raster import overviews as thinned
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.window import Window
 
 
@@ -101,14 +101,14 @@ def test_pixels_without_data_are_told_and_not_averaged_in(write_raster):
 )
 def test_pictures_have_the_shape_of_the_ground(write_raster, transform, crs, size):
     path = write_raster(np.zeros((200, 400), np.uint8), crs=crs, transform=transform)
-    assert picture_size(open_scene(path), 100) == pytest.approx(size, abs=1)
+    assert picture_size(open_raster(path), 100) == pytest.approx(size, abs=1)
 
 
 def test_only_who_asks_gets_more_pixels_than_there_are(write_raster):
-    scene = open_scene(write_raster(np.zeros((20, 40), np.uint8)))
+    scene = open_raster(write_raster(np.zeros((20, 40), np.uint8)))
     assert picture_size(scene, 400) == (20, 40)
     assert picture_size(scene, 400, enlarge=True) == (200, 400)
-    thin = open_scene(write_raster(np.zeros((1, 4000), np.uint8), "thin.tif"))
+    thin = open_raster(write_raster(np.zeros((1, 4000), np.uint8), "thin.tif"))
     assert picture_size(thin, 100) == (1, 100)
     assert picture_size(thin, 100, enlarge=True) == (16, 100)
 

@@ -8,7 +8,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 
@@ -16,14 +16,14 @@ RNG = np.random.default_rng(0)
 
 
 def read_all(path, bands=None):
-    scene = open_scene(path)
+    scene = open_raster(path)
     with SceneReader(scene, bands or scene.data_bands) as reader:
         return reader.read(Window(0, 0, scene.height, scene.width))
 
 
 def test_describes_what_rasterio_says(write_raster):
     path = write_raster(RNG.integers(1, 255, (3, 7, 11), dtype=np.uint8), photometric="RGB")
-    scene = open_scene(path)
+    scene = open_raster(path)
     with rasterio.open(path) as file:
         assert (scene.height, scene.width) == file.shape
         assert scene.crs == file.crs
@@ -34,7 +34,7 @@ def test_describes_what_rasterio_says(write_raster):
 
 def test_reads_the_window_that_rasterio_reads(write_raster):
     array = RNG.integers(0, 65535, (4, 60, 70), dtype=np.uint16)
-    scene = open_scene(write_raster(array, tiled=True, blockxsize=16, blockysize=16))
+    scene = open_raster(write_raster(array, tiled=True, blockxsize=16, blockysize=16))
     with SceneReader(scene, (4, 1)) as reader:
         pixels = reader.read(Window(13, 29, 31, 20))
     np.testing.assert_array_equal(pixels.image, array[[3, 0], 13:44, 29:49])
@@ -44,7 +44,7 @@ def test_reads_the_window_that_rasterio_reads(write_raster):
 def test_a_window_across_the_edge_is_reflected_with_its_mask(write_raster):
     array = RNG.integers(1, 255, (1, 20, 20), dtype=np.uint8)
     array[0, 3, 4] = 0
-    scene = open_scene(write_raster(array, nodata=0))
+    scene = open_raster(write_raster(array, nodata=0))
     with SceneReader(scene, (1,)) as reader:
         pixels = reader.read(Window(-5, -5, 30, 30))
     np.testing.assert_array_equal(pixels.image[0], np.pad(array[0], 5, mode="reflect"))
@@ -56,7 +56,7 @@ def test_an_alpha_band_is_a_mask_and_no_data_band(write_raster):
     array[3] = 255
     array[3, :, :3] = 0
     path = write_raster(array, photometric="RGB", alpha="yes")
-    assert open_scene(path).data_bands == (1, 2, 3)
+    assert open_raster(path).data_bands == (1, 2, 3)
     valid = read_all(path).valid
     assert not valid[:, :3].any()
     assert valid[:, 3:].all()
@@ -110,7 +110,7 @@ def test_pixels_that_are_not_finite_are_empty(write_raster):
 )
 def test_resolution_is_measured_on_the_ground(write_raster, crs, transform, metres):
     array = np.zeros((1, 4, 4), np.uint8)
-    scene = open_scene(write_raster(array, crs=crs, transform=transform))
+    scene = open_raster(write_raster(array, crs=crs, transform=transform))
     assert scene.resolution_m() == pytest.approx(metres, rel=5e-3)
 
 
@@ -118,8 +118,8 @@ def test_scenes_cut_from_one_grid_share_their_noise_grid(write_raster):
     array = np.zeros((1, 40, 40), np.uint8)
     whole = from_origin(500_000.25, 5_400_000.25, 0.5, 0.5)
     part = whole * Affine.translation(17, 5)
-    first = open_scene(write_raster(array, "a.tif", transform=whole)).noise_origin
-    second = open_scene(write_raster(array, "b.tif", transform=part)).noise_origin
+    first = open_raster(write_raster(array, "a.tif", transform=whole)).noise_origin
+    second = open_raster(write_raster(array, "b.tif", transform=part)).noise_origin
     assert (second[0] - first[0], second[1] - first[1]) == (5, 17)
 
 
@@ -137,7 +137,7 @@ def test_a_raster_without_place_has_none(tmp_path):
     ) as file:
         file.write(np.ones((3, 4, 4), np.uint8))
     path.with_suffix(".png.aux.xml").unlink(missing_ok=True)
-    scene = open_scene(path)
+    scene = open_raster(path)
     assert not scene.is_georeferenced
     assert scene.resolution_m() is None
     assert scene.noise_origin == (0, 0)
@@ -145,14 +145,14 @@ def test_a_raster_without_place_has_none(tmp_path):
 
 def test_a_missing_file_is_a_usage_problem(tmp_path):
     with pytest.raises(UsageProblemError, match="no such file"):
-        open_scene(tmp_path / "none.tif")
+        open_raster(tmp_path / "none.tif")
 
 
 def test_text_is_not_a_raster(tmp_path):
     path = tmp_path / "notes.tif"
     path.write_text("not a raster")
     with pytest.raises(HysegError, match="cannot be opened as a raster"):
-        open_scene(path)
+        open_raster(path)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])
@@ -171,7 +171,7 @@ def test_complex_pixels_are_refused(tmp_path, dtype):
     ):
         pass
     with pytest.raises(ModelMismatchError, match="complex"):
-        open_scene(path)
+        open_raster(path)
 
 
 def test_a_damaged_block_is_named_by_its_rows(write_raster):
@@ -189,4 +189,4 @@ def test_color_interpretation_survives_in_order(write_raster):
     path = write_raster(np.zeros((3, 4, 4), np.uint8))
     with rasterio.open(path, "r+") as file:
         file.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
-    assert open_scene(path).colors == ("blue", "green", "red")
+    assert open_raster(path).colors == ("blue", "green", "red")

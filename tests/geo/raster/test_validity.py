@@ -6,7 +6,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.raster.validity import AS_DECLARED, Validity
 from hyseg_cli.geo.window import Window
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def valid_of(path, rule=AS_DECLARED, bands=None):
-    scene = open_scene(path)
+    scene = open_raster(path)
     with SceneReader(scene, bands or scene.data_bands, validity=rule) as reader:
         return reader.read(Window(0, 0, scene.height, scene.width)).valid
 
@@ -87,7 +87,7 @@ def test_a_mask_of_the_dataset_counts_inside_and_beside_the_file(write_raster, i
         file.write_mask(mask)
     assert path.with_name("raster.tif.msk").exists() != internal
     np.testing.assert_array_equal(valid_of(path), mask > 0)
-    assert open_scene(path).declares_validity
+    assert open_raster(path).declares_validity
     # Values that the user names empty pixels in addition.
     array = rasterio.open(path).read()
     value = array[:, 7, 7]
@@ -147,5 +147,5 @@ def test_not_a_number_is_a_value_of_floats_only():
 
 def test_a_raster_that_declares_nothing_is_valid_throughout(write_raster):
     path = write_raster(image())
-    assert not open_scene(path).declares_validity
+    assert not open_raster(path).declares_validity
     assert valid_of(path).all()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
@@ -14,7 +14,7 @@ from hyseg_cli.geo.window import Window
 @pytest.mark.parametrize("phase", [(0, 0), (7, 30)])
 def test_strips_are_the_windows_of_their_bands(write_raster, size, overlap, phase):
     array = np.random.default_rng(0).integers(0, 255, (2, *size), dtype=np.uint8)
-    scene = open_scene(write_raster(array, nodata=3))
+    scene = open_raster(write_raster(array, nodata=3))
     grid = TileGrid.cover(*size, tile=128, overlap=overlap, phase=phase)
     width = grid.cols.starts[-1] + grid.cols.length - grid.cols.first
     with SceneReader(scene, (1, 2)) as reader:
@@ -30,7 +30,7 @@ def test_strips_are_the_windows_of_their_bands(write_raster, size, overlap, phas
 
 def test_every_row_is_read_once(write_raster, monkeypatch):
     array = np.zeros((1, 1000, 40), np.uint8)
-    scene = open_scene(write_raster(array))
+    scene = open_raster(write_raster(array))
     grid = TileGrid.cover(1000, 40, tile=128, overlap=64)
     rows_read = []
     with SceneReader(scene, (1,)) as reader:
@@ -52,7 +52,7 @@ def test_every_row_is_read_once(write_raster, monkeypatch):
 def test_no_block_is_decoded_twice(write_raster, monkeypatch, block):
     array = np.random.default_rng(0).integers(0, 255, (1, 700, 40), dtype=np.uint8)
     path = write_raster(array, tiled=True, blockxsize=16, blockysize=block)
-    scene = open_scene(path)
+    scene = open_raster(path)
     assert scene.block[0] == block
     grid = TileGrid.cover(700, 40, tile=128, overlap=32)
     decoded = []

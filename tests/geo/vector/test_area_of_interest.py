@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest
 from hyseg_cli.geo.window import Window
 
@@ -16,7 +16,7 @@ from hyseg_cli.geo.window import Window
 @pytest.fixture
 def scene(write_raster):
     """100 x 80 pixels of half a metre, UTM 32 north."""
-    return open_scene(write_raster(np.zeros((1, 80, 100), np.uint8)))
+    return open_raster(write_raster(np.zeros((1, 80, 100), np.uint8)))
 
 
 def area(tmp_path, shapes, crs="EPSG:32632"):

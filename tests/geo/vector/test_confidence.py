@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from geo.arcs.coverages import blobs, regions_of
+from geo.coverage.coverages import blobs, regions_of
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.vector.confidence import ConfidenceRows, measure_confidence
-from hyseg_cli.geo.vector.groups import by_class, one_of_each
+from hyseg_cli.geo.vector.features import by_class, one_of_each
 
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(5e5, 5.4e6, 1, 1)}
 
@@ -17,7 +17,7 @@ def classes():
 
 
 def measured(write_raster, classes, values, *, grouping=one_of_each, **profile):
-    scene = open_scene(write_raster(classes, name="map.tif", **PLACE))
+    scene = open_raster(write_raster(classes, name="map.tif", **PLACE))
     confidence = ConfidenceRows(write_raster(values, name="conf.tif", **PLACE, **profile), scene)
     source, regions = regions_of(classes)
     groups = grouping(regions)
@@ -81,7 +81,7 @@ def test_floats_are_taken_to_the_nearest_level(write_raster, classes):
     ids=["size", "place", "type", "bands"],
 )
 def test_another_raster_is_refused(write_raster, classes, values, profile, words):
-    scene = open_scene(write_raster(classes, name="map.tif", **PLACE))
+    scene = open_raster(write_raster(classes, name="map.tif", **PLACE))
     with pytest.raises(ModelMismatchError, match=words):
         ConfidenceRows(write_raster(values, name="conf.tif", **profile), scene)
 
@@ -92,6 +92,6 @@ def test_percent_are_no_shares(write_raster, classes):
 
 
 def test_a_missing_raster_is_told(write_raster, classes, tmp_path):
-    scene = open_scene(write_raster(classes, name="map.tif", **PLACE))
+    scene = open_raster(write_raster(classes, name="map.tif", **PLACE))
     with pytest.raises(HysegError, match="no such file"):
         ConfidenceRows(tmp_path / "none.tif", scene)

@@ -1,13 +1,12 @@
 import numpy as np
 import shapely
-from geo.arcs.coverages import regions_of, trace
+from geo.coverage.coverages import regions_of, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from hyseg_cli.geo.vector.groups import Gatherer, by_class, by_corners, one_of_each
-from hyseg_cli.geo.vector.shapes import Shapes
+from hyseg_cli.geo.vector.features import Gatherer, Shapes, by_class, by_corners, one_of_each
 
 rasters = hnp.arrays(
     np.uint8,

@@ -5,15 +5,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.learn.data.balance import (
+from hyseg_cli.learn.data.chip import Chip
+from hyseg_cli.learn.data.chips import Augmentation, TrainingChips
+from hyseg_cli.learn.data.statistics import (
     CELL_PX,
     MAX_RATIO,
     Places,
     class_weights,
     occurrence,
 )
-from hyseg_cli.learn.data.chip import Chip
-from hyseg_cli.learn.data.chips import Augmentation, TrainingChips
 from hyseg_models import HySegOutput, segmentation_loss
 
 

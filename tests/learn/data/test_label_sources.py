@@ -8,7 +8,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
 from hyseg_cli.errors import HysegError, UsageProblemError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import RasterLabels, VectorLabels
 from hyseg_cli.learn.data.labelled_scene import open_pairs
@@ -63,7 +63,7 @@ def test_polygons_give_the_labels_that_rasterio_burns(tmp_path, image, suffix, c
         dtype="uint8",
     )
     assert len(np.unique(expected)) == 4
-    labels = VectorLabels(path, open_scene(image), LEGEND, "kind")
+    labels = VectorLabels(path, open_raster(image), LEGEND, "kind")
     np.testing.assert_array_equal(labels.read(WHOLE), expected)
     for window in WINDOWS:
         np.testing.assert_array_equal(labels.read(window), expected[window.slices])
@@ -81,7 +81,7 @@ def test_classes_are_known_by_name_or_by_id(tmp_path, image, values, expected):
     boxes = [shapely.box(500_000 + 5 * i, 5_399_990, 500_004 + 5 * i, 5_399_999) for i in range(4)]
     path = tmp_path / "labels.gpkg"
     gpd.GeoDataFrame({"kind": values}, geometry=boxes, crs="EPSG:32632").to_file(path)
-    labels = VectorLabels(path, open_scene(image), LEGEND, "kind").read(WHOLE)
+    labels = VectorLabels(path, open_raster(image), LEGEND, "kind").read(WHOLE)
     assert set(np.unique(labels).tolist()) == expected
     assert (labels != 255).sum() == len(expected - {255}) * 8 * 18
 
@@ -93,7 +93,7 @@ def write(path, frame):
 
 def test_polygons_that_cannot_serve_are_told(tmp_path, image, write_raster):
     good = polygons()
-    scene = open_scene(image)
+    scene = open_raster(image)
     with pytest.raises(UsageProblemError, match="no column 'type'") as caught:
         VectorLabels(write(tmp_path / "a.gpkg", good), scene, LEGEND, "type")
     assert "kind" in caught.value.hint
@@ -106,7 +106,7 @@ def test_polygons_that_cannot_serve_are_told(tmp_path, image, write_raster):
     (tmp_path / "d.gpkg").write_text("this is no GeoPackage")
     with pytest.raises(HysegError, match="cannot be read as a vector file"):
         VectorLabels(tmp_path / "d.gpkg", scene, LEGEND, "kind")
-    nowhere = open_scene(write_raster(np.zeros((3, 9, 9), np.uint8), "no.tif", crs=None))
+    nowhere = open_raster(write_raster(np.zeros((3, 9, 9), np.uint8), "no.tif", crs=None))
     with pytest.raises(UsageProblemError, match="has no place"):
         VectorLabels(tmp_path / "a.gpkg", nowhere, LEGEND, "kind")
 
@@ -125,7 +125,7 @@ def test_labels_on_another_grid_are_taken_by_nearest_neighbour(image, write_rast
     )  # fmt: skip
     channels = np.full(256, 255, np.uint8)
     channels[[10, 20, 30]] = 0, 1, 2
-    found = RasterLabels([labels], open_scene(image), LEGEND)
+    found = RasterLabels([labels], open_raster(image), LEGEND)
     np.testing.assert_array_equal(found.read(WHOLE), channels[expected])
     assert 0.05 < (found.read(WHOLE) != 255).mean() < 0.95
     for window in WINDOWS:
@@ -136,7 +136,7 @@ def test_colours_on_another_grid_are_unlabelled_beyond_their_raster(image, write
     colors = np.zeros((3, 20, 20), np.uint8)
     colors[:] = np.array([0x84, 0x29, 0xF6], np.uint8)[:, None, None]
     labels = write_raster(colors, "labels.tif", transform=from_origin(500_003, 5_399_990, 1, 1))
-    found = RasterLabels([labels], open_scene(image), LEGEND).read(WHOLE)
+    found = RasterLabels([labels], open_raster(image), LEGEND).read(WHOLE)
     assert (found == 0).sum() == 40 * 40
     assert set(np.unique(found).tolist()) == {0, 255}
 
@@ -146,7 +146,7 @@ def test_the_first_raster_that_labels_a_pixel_counts(image, write_raster):
     one[:45] = 0
     other = np.full((90, 70), 20, np.uint8)
     paths = [write_raster(v, f"{i}.tif", transform=PLACE) for i, v in enumerate((one, other))]
-    found = RasterLabels(paths, open_scene(image), LEGEND).read(WHOLE)
+    found = RasterLabels(paths, open_raster(image), LEGEND).read(WHOLE)
     assert (found[:45] == 1).all()
     assert (found[45:] == 0).all()
 
@@ -185,14 +185,14 @@ def test_a_vector_file_labels_every_image(tmp_path, write_raster):
 def test_labels_of_another_place_are_refused(image, write_raster):
     away = write_raster(np.full((20, 20), 10, np.uint8), "away.tif", crs="EPSG:32633")
     with pytest.raises(HysegError, match="does not overlap the image"):
-        RasterLabels([away], open_scene(image), LEGEND)
+        RasterLabels([away], open_raster(image), LEGEND)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "int64"])
 def test_labels_of_any_type_end_where_their_raster_ends(image, write_raster, dtype):
     values = np.full((20, 20), 10, dtype)
     labels = write_raster(values, "labels.tif", transform=from_origin(500_003, 5_399_990, 1, 1))
-    found = RasterLabels([labels], open_scene(image), LEGEND).read(WHOLE)
+    found = RasterLabels([labels], open_raster(image), LEGEND).read(WHOLE)
     assert (found == 0).sum() == 40 * 40
     assert (found == 255).sum() == 90 * 70 - 40 * 40
 
@@ -202,7 +202,7 @@ def test_labels_of_the_whole_earth_label_a_scene(image, write_raster):
     labels = write_raster(
         np.full((180, 360), 20, np.uint8), "w.tif", crs="EPSG:4326", transform=world
     )
-    assert (RasterLabels([labels], open_scene(image), LEGEND).read(WHOLE) == 1).all()
+    assert (RasterLabels([labels], open_raster(image), LEGEND).read(WHOLE) == 1).all()
 
 
 def test_labels_where_the_image_is_empty_do_not_count(write_raster):

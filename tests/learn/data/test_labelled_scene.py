@@ -14,7 +14,7 @@ from hyseg_cli.learn.data.labelled_scene import open_pairs
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import find_pairs, images_without
 from hyseg_cli.learn.data.statistics import count_scene, sample_share, survey
-from hyseg_cli.learn.model.quantiles import LEVELS
+from hyseg_cli.learn.model.card import LEVELS
 from hyseg_cli.legend import Legend
 
 LEGEND = Legend.from_dict(

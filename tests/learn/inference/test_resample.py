@@ -7,7 +7,7 @@ from affine import Affine
 from rasterio.transform import from_origin
 from torch.nn.functional import interpolate
 
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
@@ -44,7 +44,7 @@ def smooth(height, width, seed=0):
 
 
 def class_map(path, alignment, *, tile=128, batch=3, classify=None):
-    scene = open_scene(path)
+    scene = open_raster(path)
     grid = TileGrid.cover(
         scene.height, scene.width, tile=tile, overlap=64, phase=scene.noise_origin,
         alignment=alignment,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
@@ -57,7 +57,7 @@ def scene(write_raster):
     rng = np.random.default_rng(0)
     coarse = rng.integers(1, 255, (3, 60, 50))
     array = np.kron(coarse, np.ones((1, 6, 7))) + rng.integers(-20, 20, (3, 360, 350))
-    return open_scene(write_raster(np.clip(array, 1, 255).astype(np.uint8), nodata=0))
+    return open_raster(write_raster(np.clip(array, 1, 255).astype(np.uint8), nodata=0))
 
 
 def whole(scene, classify):
@@ -118,7 +118,7 @@ def test_empty_pixels_stay_empty_and_empty_tiles_are_not_run(write_raster):
     array = np.full((3, 100, 600), 90, np.uint8)
     array[:, :, 200:] = 0
     array[:, 40, 50] = 0
-    scene = open_scene(write_raster(array, nodata=0))
+    scene = open_raster(write_raster(array, nodata=0))
     calls = []
 
     class Counting(PerPixel):
@@ -149,7 +149,7 @@ def test_origins_are_places_on_the_noise_grid(scene):
 
 def test_16_bit_scenes_pass_through(write_raster):
     array = np.random.default_rng(0).integers(0, 65535, (3, 70, 70), dtype=np.uint16)
-    scene = open_scene(write_raster(array))
+    scene = open_raster(write_raster(array))
     assert tiled(scene, PerPixel(), tile=64, overlap=32).shape == (70, 70)
 
 

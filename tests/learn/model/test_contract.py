@@ -7,7 +7,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.contract import match
 
 R, G, B, GRAY, ALPHA, NONE = (
@@ -28,7 +28,7 @@ def scene(write_raster):
             file.colorinterp = colors
             if descriptions:
                 file.descriptions = descriptions
-        return open_scene(path)
+        return open_raster(path)
 
     return make
 

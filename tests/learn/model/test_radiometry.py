@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.radiometry import Radiometry, radiometry_of_sample
+from hyseg_cli.learn.model.card import Radiometry, radiometry_of_sample
 
 
 def test_values_within_the_limits_have_mean_zero_and_deviation_one():

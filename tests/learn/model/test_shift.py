@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from conftest import make_card
 
-from hyseg_cli.geo.raster.raster import open_scene
+from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.quantiles import LEVELS, quantiles
-from hyseg_cli.learn.model.sample import PLACES, SIDE, sample_pixels
-from hyseg_cli.learn.model.shift import compare, measure_shift
+from hyseg_cli.learn.model.card import LEVELS, ModelCard, quantiles
+from hyseg_cli.learn.model.shift import PLACES, SIDE, compare, measure_shift, sample_pixels
 
 
 def test_quantiles_of_even_values_are_their_shares():
@@ -38,7 +36,7 @@ def test_a_scene_is_near_to_itself_and_far_from_its_negative(write_raster, legen
         std=tuple(image.reshape(3, -1).std(axis=1).tolist()),
     )
     for array, is_far in ((image, False), (255 - image, True)):
-        with SceneReader(open_scene(write_raster(array)), (1, 2, 3)) as reader:
+        with SceneReader(open_raster(write_raster(array)), (1, 2, 3)) as reader:
             shift = measure_shift(reader, card)
         assert (shift.distance > 1) == is_far
         assert (shift.warning is not None) == is_far
@@ -46,7 +44,7 @@ def test_a_scene_is_near_to_itself_and_far_from_its_negative(write_raster, legen
 
 def test_a_card_without_quantiles_and_a_scene_without_data_give_no_distance(write_raster, legend):
     empty = write_raster(np.zeros((3, 90, 90), np.uint8), nodata=0)
-    with SceneReader(open_scene(empty), (1, 2, 3)) as reader:
+    with SceneReader(open_raster(empty), (1, 2, 3)) as reader:
         assert measure_shift(reader, make_card(legend)) is None
         assert measure_shift(reader, make_card(legend, quantiles=((1.0,) * 7,) * 3)) is None
 
@@ -54,7 +52,7 @@ def test_a_card_without_quantiles_and_a_scene_without_data_give_no_distance(writ
 @pytest.mark.parametrize("size", [(1, 1), (63, 5000), (64, 64), (3000, 130)])
 def test_the_sample_is_small_inside_and_spread(write_raster, size):
     image = np.ones((1, *size), np.uint8)
-    with SceneReader(open_scene(write_raster(image)), (1,)) as reader:
+    with SceneReader(open_raster(write_raster(image)), (1,)) as reader:
         windows = []
         read = reader.read
         reader.read = lambda window: windows.append(window) or read(window)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hyseg_cli.geo.tiling.grid import TileGrid
-from hyseg_cli.learn.scores.patches import PatchGrid
+from hyseg_cli.learn.scores.evaluation import PatchGrid
 from hyseg_cli.learn.scores.seams import SeamScores, TileLines, count_changes
 
 channels = hnp.arrays(

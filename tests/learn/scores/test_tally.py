@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.comparison import Comparison
-from hyseg_cli.learn.scores.evaluation import Evaluation, Protocol, Strangers
-from hyseg_cli.learn.scores.patches import PatchGrid
+from hyseg_cli.learn.scores.evaluation import (
+    Evaluation,
+    PatchGrid,
+    Protocol,
+    Strangers,
+    Tally,
+    count_patch,
+)
 from hyseg_cli.learn.scores.seams import TileLines
-from hyseg_cli.learn.scores.tally import Tally, count_patch
 from hyseg_cli.legend import Legend, LegendClass
 
 LEGEND = Legend(tuple(LegendClass(id=i, name=f"c{i}", color=(i, 0, 0)) for i in range(3)))

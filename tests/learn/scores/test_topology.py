@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from skimage import measure
 from skimage.morphology import skeletonize
 
-from hyseg_cli.learn.scores.topology import betti_numbers, cl_dice, skeleton_counts
+from hyseg_cli.learn.scores.structure import betti_numbers, cl_dice, skeleton_counts
 
 masks = hnp.arrays(
     np.uint8,

@@ -2,7 +2,7 @@ import torch
 from conftest import tiny_config
 
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.training.prior_diagnostics import PriorDiagnostics, diagnose_prior
 from hyseg_models import build
 

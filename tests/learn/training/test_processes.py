@@ -10,8 +10,8 @@ from learn.training_of_ranks import train
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.training.batches import training_loader, validation_loader
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
-from hyseg_cli.learn.training.modules import PriorStage
 from hyseg_cli.learn.training.processes import Processes, find_processes
+from hyseg_cli.learn.training.stages import PriorStage
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -3,10 +3,10 @@
 import torch
 
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.radiometry import Radiometry
+from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.model.weights import load_model
-from hyseg_cli.learn.training.modules import SegmentationStage
 from hyseg_cli.learn.training.recipe import Recipe
+from hyseg_cli.learn.training.stages import SegmentationStage
 
 
 def test_statistics_that_are_kept_stay_as_they_are(tiny_model):

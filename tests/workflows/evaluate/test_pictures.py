@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.learn.scores.patches import PatchGrid
+from hyseg_cli.learn.scores.evaluation import PatchGrid
 from hyseg_cli.workflows.evaluate.pictures import Gallery
 
 

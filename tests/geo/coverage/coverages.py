@@ -11,9 +11,9 @@ import shapely
 from rasterio.features import rasterize
 from scipy.ndimage import gaussian_filter
 
-from hyseg_cli.geo.coverage.classes import STRIP_ROWS, ArrayRows, seams
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.runs import STRIP_ROWS, ArrayRows, seams
 from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 
 
