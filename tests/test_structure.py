@@ -65,7 +65,8 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
     },
     "hyseg_cli.learn.training": {
-        *BASE, *LEGEND, *TELLING, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
+        *BASE, *LEGEND, *TELLING, "hyseg_cli.geo", "hyseg_cli.learn.data",
+        "hyseg_cli.learn.inference",
         "hyseg_cli.learn.scores", "hyseg_models.prior", *NETWORKS,
     },
     # What workers do is handed to it: it knows neither scenes nor models.
