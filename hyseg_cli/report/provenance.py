@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 
 from hyseg_cli import __version__
 from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.learn.model.card import ModelSource
 
 Row = tuple[str, str]
 
@@ -106,19 +107,12 @@ def crs_name(crs: CRS) -> str:
     return str(pyproj.CRS.from_wkt(crs.to_wkt()).name)
 
 
-def describe_model(path: Path) -> Source:
-    """A model file, and what its card tells.
-
-    Raises:
-        HysegError: If it is no model.
-    """
-    # torch takes seconds to load; whoever has a model has it loaded already.
-    from hyseg_cli.learn.model.card import digest_of, read_card
-
-    card = read_card(path)
+def describe_model(model: ModelSource) -> Source:
+    """A model file, and what its card tells."""
+    card = model.card
     rows = [
-        ("File", str(path)),
-        ("Model", digest_of(path)),
+        ("File", str(model.path)),
+        ("Model", model.digest),
         ("Bands", f"{', '.join(card.bands)} ({card.dtype})"),
         ("Training data", card.data.name),
         ("Credit", card.data.attribution),

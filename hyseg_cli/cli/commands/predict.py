@@ -222,13 +222,13 @@ def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
         from hyseg_cli.workflows.predict import run as workflow
 
     settings = PredictSettings(**options)
-    write_page = None
-    if settings.report is not None:
-        from hyseg_cli.report.prediction import write_prediction
+    documents = {}
+    if settings.report is not None or settings.preview is not None:
+        from hyseg_cli.report.prediction import write_documents
 
-        write_page = write_prediction
+        documents["publish"] = write_documents
     with console() as messages:
-        result = workflow.run(settings, messages, write_page)
+        result = workflow.run(settings, messages, **documents)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if result.failed:
         ctx.exit(SOME_FAILED)

@@ -5,6 +5,7 @@ Which device a workflow runs on.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -77,7 +78,8 @@ class Predictor:
         views: tuple[View, ...] = (View(),),
         compiled: bool = False,
     ) -> None:
-        network = model.network
+        # Whoever has the model may use it otherwise: it stays as it is.
+        network = deepcopy(model.network)
         sample = replace(network.config.sample, seed=seed)
         if noise is not None:
             sample = replace(sample, noise=noise)

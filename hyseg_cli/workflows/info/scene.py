@@ -11,12 +11,11 @@ import numpy as np
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.raster.facts import BandFacts, RasterFacts
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_cli.learn.model.card import ModelCard, digest_of, read_card
-from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.card import ModelCard, ModelSource
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
-from hyseg_cli.workflows.predict.plan import Plan, inspect_scene, make_plan
+from hyseg_cli.workflows.predict.plan import Plan, Planner
 
 UNSAID = "nothing says which pixels are empty"
 
@@ -121,18 +120,15 @@ def describe_scene(facts: RasterFacts, settings: InfoSettings) -> SceneInfo:
     Raises:
         HysegError: If the model or the scene cannot be read.
     """
-    model = find_model(settings.model)
-    card, path = read_card(model), facts.scene.path
+    model, path = ModelSource.find(settings.model), facts.scene.path
     asked = PredictSettings(
         inputs=(path,), out=Path("map.tif"), model=settings.model, bands=settings.bands
     )
     try:
-        inspection = inspect_scene(path, card, asked)
-        job = Job(path, asked.out, None, None)
-        plan = make_plan(inspection, card, digest_of(model), "float32", job, asked)
+        plan = Planner.on("cpu", model, asked).plan(Job(path, asked.out, None, None))
     except ModelMismatchError as error:
-        return SceneInfo(facts, Fit(model, card, None, error))
-    return SceneInfo(facts, Fit(model, card, plan, None))
+        return SceneInfo(facts, Fit(model.path, model.card, None, error))
+    return SceneInfo(facts, Fit(model.path, model.card, plan, None))
 
 
 def row(name: str, text: str) -> str:

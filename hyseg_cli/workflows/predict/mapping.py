@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,10 +38,6 @@ CACHE_MIB = 64
 
 Advance = Callable[[int], None]
 """Told of pixels that are done."""
-
-
-Publish = Callable[[Tally, dict[Path, Path]], None]
-"""Told what was mapped, and where the raster that gets a path lies until then."""
 
 
 def map_units(
@@ -128,17 +124,19 @@ def _stack(
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def merge(
-    plan: Plan, work: WorkFolder, also: Iterable[Path] = (), publish: Publish | None = None
-) -> Tally:
-    """Make the outputs of the shards and give them their names, the map last.
+@contextmanager
+def merged(
+    plan: Plan, work: WorkFolder, also: Iterable[Path] = ()
+) -> Iterator[tuple[Tally, dict[Path, Path]]]:
+    """Make the outputs of the shards, and give them their names in the end, the map last.
 
     Args:
         plan: How the scene was mapped.
         work: Where the shards are.
-        also: Files that `publish` writes.
-        publish: Told of the finished rasters before they get their names: what is made of them
-            is there once the map is.
+        also: Files that are made of them meanwhile: they are there once the map is.
+
+    Yields:
+        What was mapped, and where the raster that gets a path lies until then.
 
     Raises:
         HysegError: If a shard is missing, or the system refuses.
@@ -166,8 +164,6 @@ def merge(
     kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
     paths = [output.path for output in plan.outputs]
     work.start_finishing([*also, *paths, *plan.beside.values()])
-    if publish is not None:
-        publish(tally, dict(zip(paths, cogs, strict=True)))
+    yield tally, dict(zip(paths, cogs, strict=True))
     for path, cog, texts in reversed(list(zip(paths, cogs, beside, strict=True))):
         put_in_place(cog, path, texts, kept)
-    return tally

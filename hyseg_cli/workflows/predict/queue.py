@@ -22,14 +22,13 @@ from hyseg_cli.geo.output.shards import missing_units
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.tiling.units import Unit, stretches
-from hyseg_cli.messages import Messages
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
-from hyseg_cli.workflows.predict.mapper import Mapper, Planner
-from hyseg_cli.workflows.predict.outputs import WritePage
-from hyseg_cli.workflows.predict.plan import Plan
+from hyseg_cli.workflows.predict.mapper import Mapper
+from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
-from hyseg_cli.workflows.predict.scene_run import SceneRun, in_work, look_at
+from hyseg_cli.workflows.predict.scene_run import PredictRun, SceneRun, in_work, look_at
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class MapTrade:
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        mapper = Mapper.load(self.settings, self.devices[seat % len(self.devices)])
-        if mapper.planner.digest != self.digest:
+        mapper = Mapper.load(self.settings, device=self.devices[seat % len(self.devices)])
+        if mapper.planner.model.digest != self.digest:
             raise HysegError(
                 f"{self.settings.model or 'the built-in model'} is another model here than where "
                 "the run was started",
@@ -118,28 +117,29 @@ def tasks_of(
             yield MapTask(scene, brief, mark, tuple(taken))
 
 
-def open_crew(settings: PredictSettings) -> tuple[Crew, Planner, int]:
+def open_crew(run: PredictRun) -> tuple[Crew, Planner, int]:
     """Whoever maps, how scenes are planned for them, and how many they are.
 
     Raises:
         HysegError: If the model or the engine cannot be used.
     """
+    settings, source = run.settings, run.model
     if settings.cluster is None:
-        return _open_local(settings)
+        return _open_local(settings, source)
     from hyseg_cli.cluster.ray_pool import RayCrew
 
     has_gpus = settings.gpus_per_worker > 0
     address = settings.cluster
     if settings.model is not None:
         settings = replace(settings, model=Path(made_absolute(str(settings.model))))
-    planner = Planner.load(settings, "cuda" if has_gpus else "cpu")
+    planner = Planner.on("cuda" if has_gpus else "cpu", source, settings)
     # Ray shows each worker the GPUs that are its own, and says how many threads it has.
-    trade = MapTrade(settings, planner.digest, ("cuda" if has_gpus else "cpu",), None)
+    trade = MapTrade(settings, source.digest, ("cuda" if has_gpus else "cpu",), None)
     crew = RayCrew(address, trade, gpus=settings.gpus_per_worker)
     return crew, planner, settings.workers or crew.room
 
 
-def _open_local(settings: PredictSettings) -> tuple[Crew, Planner, int]:
+def _open_local(settings: PredictSettings, source: ModelSource) -> tuple[Crew, Planner, int]:
     from hyseg_cli.cluster.local_pool import LocalCrew
 
     kind, threads = settings.device, None
@@ -149,12 +149,9 @@ def _open_local(settings: PredictSettings) -> tuple[Crew, Planner, int]:
     if kind == "cpu":
         devices = ("cpu",)
         threads = max(1, (os.cpu_count() or 1) // settings.devices)
-    planner = Planner.load(settings, devices[0].partition(":")[0])
-    return (
-        LocalCrew(MapTrade(settings, planner.digest, devices, threads)),
-        planner,
-        settings.devices,
-    )
+    planner = Planner.on(devices[0].partition(":")[0], source, settings)
+    crew = LocalCrew(MapTrade(settings, source.digest, devices, threads))
+    return crew, planner, settings.devices
 
 
 def made_absolute(name: str) -> str:
@@ -172,12 +169,7 @@ TASKS_LEFT = 2
 all workers end at about the same time."""
 
 
-def map_queue(
-    jobs: tuple[Job, ...],
-    settings: PredictSettings,
-    messages: Messages,
-    write_page: WritePage | None,
-) -> Iterator[SceneResult]:
+def map_queue(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     """Map scenes, the largest first; a scene is opened when workers come free.
 
     Yields:
@@ -186,17 +178,17 @@ def map_queue(
     Raises:
         HysegError: If a scene fails and the run is to stop, or nobody can work.
     """
-    crew, planner, workers = open_crew(settings)
+    crew, planner, workers = open_crew(run)
     merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
     # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
     with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, crew:
-        queue = _Queue(jobs, planner, workers, messages, write_page, scenes, merging)
+        queue = _Queue(jobs, planner, workers, run, scenes, merging)
         dispatch = Dispatch(
             crew,
             workers=workers,
             rest=MapTask.rest,
             advance=queue.advance,
-            warn=messages.warn,
+            warn=run.messages.warn,
         )
         for task, error in dispatch.run(queue.tasks()):
             queue.end_task(task, error)
@@ -226,8 +218,7 @@ class _Queue:
         jobs: tuple[Job, ...],
         planner: Planner,
         workers: int,
-        messages: Messages,
-        write_page: WritePage | None,
+        run: PredictRun,
         scenes: ExitStack,
         merging: ThreadPoolExecutor,
     ) -> None:
@@ -235,8 +226,7 @@ class _Queue:
         self._planner = planner
         self._workers = workers
         self._settings = planner.settings
-        self._messages = messages
-        self._write_page = write_page
+        self._run = run
         self._scenes = scenes
         self._merging = merging
         self._open: dict[int, _Open] = {}
@@ -302,13 +292,11 @@ class _Queue:
             job = replace(job, scene=made_absolute(job.scene), out=job.out.absolute())
         locks = ExitStack()
         try:
-            found = look_at(job, self._planner, self._settings, self._messages)
+            found = look_at(job, self._planner, self._run.messages)
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
-            run = locks.enter_context(
-                in_work(job, found, self._planner, self._messages, self._write_page)
-            )
+            run = locks.enter_context(in_work(job, found, self._run))
         except HysegError as error:
             self._give_up(number, error)
             return None
@@ -339,7 +327,7 @@ class _Queue:
         job = self._jobs[number]
         if is_single(self._settings) or self._settings.on_error == "stop":
             raise error
-        self._messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
+        self._run.messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
         self._ended.append(SceneResult(job, "failed", error=error))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 from zlib import crc32
 
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
@@ -12,18 +12,27 @@ from hyseg_cli.geo.output.shards import missing_units
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import files_of_raster
 from hyseg_cli.geo.tiling.units import Unit, share_of
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict.delivery import deliver, require_absent
 from hyseg_cli.workflows.predict.jobs import Job, is_single
-from hyseg_cli.workflows.predict.mapping import Publish, merge
-from hyseg_cli.workflows.predict.outputs import FinishedMap, WritePage, write_documents
-from hyseg_cli.workflows.predict.plan import Plan
+from hyseg_cli.workflows.predict.mapping import merged
+from hyseg_cli.workflows.predict.outputs import FinishedMap, Publish, nothing_more
+from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
 
-if TYPE_CHECKING:
-    from hyseg_cli.workflows.predict.mapper import Planner
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRun:
+    """What all scenes of a run share."""
+
+    settings: PredictSettings
+    model: ModelSource
+    messages: Messages
+    publish: Publish = nothing_more
+    """Makes previews and pages; whoever starts the run knows how."""
 
 
 class SceneRun:
@@ -33,21 +42,11 @@ class SceneRun:
         job: The scene.
         plan: How it is mapped.
         work: Its folder, locked and settled.
-        settings: What was asked for.
-        messages: Told of the progress.
-        publish: Makes the documents of the scene.
+        run: What it shares with others.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        plan: Plan,
-        work: WorkFolder,
-        settings: PredictSettings,
-        messages: Messages,
-        publish: Publish,
-    ) -> None:
-        units = plan.units
+    def __init__(self, job: Job, plan: Plan, work: WorkFolder, run: PredictRun) -> None:
+        settings, units = run.settings, plan.units
         if settings.shard is not None:
             # Small scenes have fewer units than there are parts: names spread them evenly.
             units = share_of(units, *settings.shard, turn=crc32(job.out.name.encode()))
@@ -56,9 +55,8 @@ class SceneRun:
         self.work = work
         self.missing: tuple[Unit, ...] = () if settings.merge else missing_units(work, units)
         """Units to compute."""
+        self._run = run
         self._is_part = settings.shard is not None
-        self._messages = messages
-        self._publish = publish
         self._total = sum(unit.pixels for unit in units)
         self._done = self._total - sum(unit.pixels for unit in self.missing)
 
@@ -75,7 +73,7 @@ class SceneRun:
         """So many more pixels are done."""
         self._done += pixels
         task = f"mapping {self.plan.out.name}"
-        self._messages.advance(task, self._done, self._total, unit="px")
+        self._run.messages.advance(task, self._done, self._total, unit="px")
 
     def finish(self) -> SceneResult:
         """Make the outputs, when all units are computed; a part of a scene makes none.
@@ -85,20 +83,21 @@ class SceneRun:
         """
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
-        tally = merge(self.plan, self.work, self.job.documents.values(), self._publish)
+        run, also = self._run, self.job.documents.values()
+        with merged(self.plan, self.work, also) as (tally, rasters):
+            run.publish(FinishedMap(run.settings, self.job, self.plan, run.model, tally, rasters))
         deliver(self.job)
         self.work.finish()
         return SceneResult(self.job, "done", plan=self.plan, tally=tally)
 
 
-def look_at(
-    job: Job, planner: Planner, settings: PredictSettings, messages: Messages
-) -> Plan | SceneResult:
+def look_at(job: Job, planner: Planner, messages: Messages) -> Plan | SceneResult:
     """How a scene is mapped, or what became of it if there is nothing to do.
 
     Raises:
         HysegError: If it cannot be mapped, or an output may not be written.
     """
+    settings = planner.settings
     clear_finished(job, settings)
     if settings.skip_existing and job.has(job.out) and not job.work.own_outputs:
         return SceneResult(job, "existed")
@@ -119,38 +118,25 @@ def look_at(
 
 
 @contextmanager
-def in_work(
-    job: Job, plan: Plan, planner: Planner, messages: Messages, write_page: WritePage | None
-) -> Iterator[SceneRun]:
+def in_work(job: Job, plan: Plan, run: PredictRun) -> Iterator[SceneRun]:
     """Keep others off the outputs of a scene, and settle what is computed.
 
     Args:
         job: The scene.
         plan: How it is mapped.
-        planner: Who planned it.
-        messages: Where messages go.
-        write_page: Writes the page of a scene.
+        run: What it shares with others.
 
     Raises:
         StateMismatchError: If another run is at work, or left work of other settings.
         HysegError: If the disk is too small.
     """
-    work, settings = job.work, planner.settings
+    work, settings = job.work, run.settings
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
-    with work.locked(part), _state_kept(plan, work, part, messages):
-        _settle(plan, work, settings, messages)
-        run = SceneRun(
-            job,
-            plan,
-            work,
-            settings,
-            messages,
-            lambda tally, rasters: write_documents(
-                FinishedMap(job, plan, planner.card, tally, rasters), settings, write_page
-            ),
-        )
-        run.require_disk()
-        yield run
+    with work.locked(part), _state_kept(plan, work, part, run.messages):
+        _settle(plan, work, settings, run.messages)
+        scene = SceneRun(job, plan, work, run)
+        scene.require_disk()
+        yield scene
 
 
 def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: Messages) -> None:
