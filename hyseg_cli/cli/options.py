@@ -17,6 +17,7 @@ import click
 
 from hyseg_cli.cli.environment import flag_of, take_variables
 from hyseg_cli.cli.exit import READER_GONE, ending_in_order, telling_errors
+from hyseg_cli.cli.help import write_examples, write_options
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.messages import Console, drop_the_rest, printable
 
@@ -147,7 +148,11 @@ class HysegCommand(click.Command):
         with ending_in_order():
             return telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self, formatter)
         if ctx.auto_envvar_prefix is not None:
             formatter.write_paragraph()
             formatter.write_text(
