@@ -22,9 +22,9 @@ UNIT_PIXELS = 2**24
 class Unit:
     """A part of a scene."""
 
-    bands: range
+    tile_rows: range
     """Rows of tiles whose pixels it finishes."""
-    columns: range
+    tile_cols: range
     """Columns of tiles whose pixels it finishes."""
     window: Window
     """These pixels."""
@@ -47,20 +47,20 @@ class Stretch:
     units: tuple[Unit, ...]
 
     @property
-    def finished_bands(self) -> range:
+    def finished_tile_rows(self) -> range:
         """Rows of tiles whose pixels are finished."""
-        return range(self.units[0].bands.start, self.units[-1].bands.stop)
+        return range(self.units[0].tile_rows.start, self.units[-1].tile_rows.stop)
 
     @property
-    def bands(self) -> range:
+    def tile_rows(self) -> range:
         """Rows of tiles to run: those above add to the first pixels."""
-        finished = self.finished_bands
+        finished = self.finished_tile_rows
         return range(max(0, finished.start - 1), finished.stop)
 
     @property
-    def columns(self) -> range:
+    def tile_cols(self) -> range:
         """Columns of tiles to run: those to the left add to the first pixels."""
-        finished = self.units[0].columns
+        finished = self.units[0].tile_cols
         return range(max(0, finished.start - 1), finished.stop)
 
     @property
@@ -81,15 +81,15 @@ def cut_units(grid: TileGrid, within: Window, columns: int) -> tuple[Unit, ...]:
     Returns:
         Units from top to bottom, then from left to right.
     """
-    bands = grid.rows.finishing(range(within.row, within.row_stop))
+    tile_rows = grid.rows.finishing(range(within.row, within.row_stop))
     across = grid.cols.finishing(range(within.col, within.col_stop))
     blocks = -(-len(across) // columns)
     units = []
     for block in _even_parts(across, blocks):
         cols = grid.cols.finished_by(block)
         share = max(1, round(UNIT_PIXELS / (len(cols) * grid.rows.step)))
-        for start in range(bands.start, bands.stop, share):
-            part = range(start, min(start + share, bands.stop))
+        for start in range(tile_rows.start, tile_rows.stop, share):
+            part = range(start, min(start + share, tile_rows.stop))
             rows = grid.rows.finished_by(part)
             units.append(Unit(part, block, Window(rows.start, cols.start, len(rows), len(cols))))
     return tuple(units)
@@ -99,7 +99,11 @@ def stretches(units: Iterable[Unit]) -> Iterator[Stretch]:
     """Join units that follow each other."""
     run: list[Unit] = []
     for unit in units:
-        follows = run and run[-1].columns == unit.columns and run[-1].bands.stop == unit.bands.start
+        follows = (
+            run
+            and run[-1].tile_cols == unit.tile_cols
+            and run[-1].tile_rows.stop == unit.tile_rows.start
+        )
         if run and not follows:
             yield Stretch(tuple(run))
             run = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.blend import blend_weights
-from hyseg_cli.geo.tiling.grid import Band, TileGrid
+from hyseg_cli.geo.tiling.grid import TileGrid, TileRow
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.tiling.units import Stretch
 from hyseg_cli.geo.window import Window
@@ -42,33 +42,33 @@ class FinishedRows:
 
 
 class Stitcher:
-    """Sums of weighted probabilities of the band of tiles in work; mutable.
+    """Sums of weighted probabilities of the current row of tiles; mutable.
 
     Tiles are added in raster order, so the sums depend neither on the batch size nor on where a
-    stretch begins. Only one band is held: (N, tile height, stretch width) float32.
+    stretch begins. Only one row of tiles is held: (N, tile height, stretch width) float32.
     """
 
     def __init__(
         self, grid: TileGrid, stretch: Stretch, classes: int, device: torch.device
     ) -> None:
         self._grid = grid
-        self._first = stretch.columns[0]
-        self._cols = grid.cols.finished_by(stretch.units[0].columns)
+        self._first = stretch.tile_cols[0]
+        self._cols = grid.cols.finished_by(stretch.units[0].tile_cols)
         self._row_weights, self._col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
-        width = (len(stretch.columns) - 1) * grid.cols.step + grid.cols.length
+        width = (len(stretch.tile_cols) - 1) * grid.cols.step + grid.cols.length
         self._sums = make_sums(classes, grid.rows.length, width, device)
 
-    def add(self, band: Band, column: int, probabilities: Tensor) -> None:
-        """Add tile number `column` of a band: probabilities (N, tile height, tile width)."""
-        weights = self._row_weights[band.index], self._col_weights[column]
+    def add(self, tile_row: TileRow, column: int, probabilities: Tensor) -> None:
+        """Add tile number `column` of a row: probabilities (N, tile height, tile width)."""
+        weights = self._row_weights[tile_row.index], self._col_weights[column]
         self._sums.add(probabilities, *weights, (column - self._first) * self._grid.cols.step)
 
     def finish(
-        self, band: Band, *, levels: bool = False
+        self, tile_row: TileRow, *, levels: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
-        """Channels (rows, unit width) of the band's finished rows, and levels if asked for."""
+        """Channels (rows, unit width) of the finished rows, and levels if asked for."""
         left = self._grid.cols.starts[self._first]
-        rows = slice(band.finished.start - band.row, band.finished.stop - band.row)
+        rows = slice(tile_row.finished.start - tile_row.row, tile_row.finished.stop - tile_row.row)
         cols = slice(self._cols.start - left, self._cols.stop - left)
         channels = self._sums.classes(rows, cols)
         found = self._sums.levels(rows, cols) if levels else None
@@ -76,7 +76,7 @@ class Stitcher:
         return channels, found
 
     def turn(self) -> None:
-        """Go on to the next band: what it shares with this one becomes its first rows."""
+        """Move on to the next row of tiles: what it shares with this one becomes its first rows."""
         self._sums.turn(self._grid.rows.overlap)
 
 
@@ -94,7 +94,7 @@ def map_strips(
     """Classify a stretch of a scene and hand out its rows, top to bottom.
 
     Args:
-        strips: The pixels, one strip per band of the stretch.
+        strips: The pixels, one strip per row of tiles.
         grid: The tiles of the scene.
         stretch: The part to map.
         classify: The network.
@@ -106,17 +106,17 @@ def map_strips(
     """
     stitcher = Stitcher(grid, stretch, classify.classes, classify.device)
     for strip in strips:
-        band, wanted = strip.band, _wanted(strip, within)
+        tile_row, wanted = strip.tile_row, _wanted(strip, within)
         tiles = _tiles_to_run(wanted, grid, stretch)
         for start in range(0, len(tiles), batch_size):
             columns = tiles[start : start + batch_size]
             probabilities = classify(*_gather(strip, grid, stretch, columns, noise_origin))
             for column, tile in zip(columns, probabilities, strict=True):
-                stitcher.add(band, column, tile)
-        if band.index not in stretch.finished_bands:
+                stitcher.add(tile_row, column, tile)
+        if tile_row.index not in stretch.finished_tile_rows:
             stitcher.turn()
             continue
-        channels, found = stitcher.finish(band, levels=levels)
+        channels, found = stitcher.finish(tile_row, levels=levels)
         is_finished = _finished(wanted, strip, grid, stretch)
         if not is_finished.all():
             channels[~is_finished] = NODATA_ID
@@ -132,14 +132,14 @@ def _wanted(
     valid = strip.pixels.valid
     if within is None:
         return valid
-    return valid & within(Window(strip.band.row, strip.col, *valid.shape))
+    return valid & within(Window(strip.tile_row.row, strip.col, *valid.shape))
 
 
 def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, stretch: Stretch) -> list[int]:
     step, length = grid.cols.step, grid.cols.length
     return [
         column
-        for place, column in enumerate(stretch.columns)
+        for place, column in enumerate(stretch.tile_cols)
         if wanted[:, place * step : place * step + length].any()
     ]
 
@@ -153,12 +153,13 @@ def _gather(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The batch of tiles `columns` of a strip: image, valid and origin."""
     step, length = grid.cols.step, grid.cols.length
-    starts = [(column - stretch.columns[0]) * step for column in columns]
+    starts = [(column - stretch.tile_cols[0]) * step for column in columns]
     places = [slice(start, start + length) for start in starts]
     image = np.stack([strip.pixels.image[:, :, place] for place in places])
     valid = np.stack([strip.pixels.valid[None, :, place] for place in places])
     origin = [
-        (noise_origin[0] + strip.band.row, noise_origin[1] + strip.col + start) for start in starts
+        (noise_origin[0] + strip.tile_row.row, noise_origin[1] + strip.col + start)
+        for start in starts
     ]
     return torch.from_numpy(_torch_dtype(image)), torch.from_numpy(valid), torch.tensor(origin)
 
@@ -171,8 +172,8 @@ def _torch_dtype(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _finished(
     wanted: npt.NDArray[np.bool_], strip: Strip, grid: TileGrid, stretch: Stretch
 ) -> npt.NDArray[np.bool_]:
-    band, cols = strip.band, grid.cols.finished_by(stretch.units[0].columns)
+    tile_row, cols = strip.tile_row, grid.cols.finished_by(stretch.units[0].tile_cols)
     return wanted[
-        band.finished.start - band.row : band.finished.stop - band.row,
+        tile_row.finished.start - tile_row.row : tile_row.finished.stop - tile_row.row,
         cols.start - strip.col : cols.stop - strip.col,
     ]

@@ -299,9 +299,9 @@ def _strips(scene: LabelledScene, grid: TileGrid, labels: Channels) -> Iterator[
     """The strips of a scene; the labels of their finished rows are written to `labels`."""
     left = grid.cols.first
     width = grid.cols.starts[-1] + grid.cols.length - left
-    for band in grid.bands():
-        chip = scene.read(Window(band.row, left, band.height, width))
-        rows = band.finished
-        inner = slice(rows.start - band.row, rows.stop - band.row)
+    for tile_row in grid.tile_rows():
+        chip = scene.read(Window(tile_row.row, left, tile_row.height, width))
+        rows = tile_row.finished
+        inner = slice(rows.start - tile_row.row, rows.stop - tile_row.row)
         labels[rows.start : rows.stop] = chip.labels[inner, -left : scene.width - left]
-        yield Strip(band, left, Pixels(chip.image, chip.valid))
+        yield Strip(tile_row, left, Pixels(chip.image, chip.valid))

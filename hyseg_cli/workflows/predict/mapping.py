@@ -97,7 +97,7 @@ def _write_stretch(
     for unit in stretch.units:
         tally, started, row = Tally(), time.perf_counter(), unit.window.row
         with writing_shard(work, unit, plan.shard_bands) as shard:
-            for _ in unit.bands:
+            for _ in unit.tile_rows:
                 part = next(finished)
                 ids = part.channels
                 if not is_same:

@@ -275,9 +275,9 @@ class Plan:
     @property
     def tiles(self) -> int:
         """Tiles at most; those without data are not run."""
-        bands = {index for unit in self.units for index in unit.bands}
-        columns = {index for unit in self.units for index in unit.columns}
-        return len(bands) * len(columns)
+        rows = {index for unit in self.units for index in unit.tile_rows}
+        cols = {index for unit in self.units for index in unit.tile_cols}
+        return len(rows) * len(cols)
 
     def disk_bytes(self, missing: int, *, is_part: bool = False) -> int:
         """Free space that the run needs, about.

@@ -39,7 +39,7 @@ def test_units_cover_a_window_exactly_once(grid, columns, pixels, data):
         units = cut_units(grid, within, columns)
     for unit in units:
         seen[unit.window.slices] += 1
-        assert len(unit.columns) <= columns
+        assert len(unit.tile_cols) <= columns
         assert unit.window.intersection(within) is not None
     assert seen.max() == 1
     assert (seen[within.slices] == 1).all()
@@ -68,12 +68,12 @@ def test_a_stretch_runs_the_tiles_that_reach_into_it():
     for stretch in stretches(units):
         window = stretch.window
         tiles = [
-            (band, column)
-            for band, row in enumerate(grid.rows.starts)
+            (tile_row, column)
+            for tile_row, row in enumerate(grid.rows.starts)
             for column, col in enumerate(grid.cols.starts)
             if window.intersection(Window(row, col, 128, 128)) is not None
         ]
-        run = {(band, column) for band in stretch.bands for column in stretch.columns}
+        run = {(tile_row, column) for tile_row in stretch.tile_rows for column in stretch.tile_cols}
         assert set(tiles) <= run
 
 
