@@ -1,4 +1,4 @@
-"""A stretch of a scene as strips, one per row of tiles; every row is read once."""
+"""Blocks of a scene as strips, one per row of tiles; every row is read once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hyseg_cli.geo.raster.reader import Pixels, SceneReader
+from hyseg_cli.geo.tiling.blocks import BlockRun
 from hyseg_cli.geo.tiling.grid import TileGrid, TileRow
-from hyseg_cli.geo.tiling.units import Stretch
 from hyseg_cli.geo.window import Window
 
 
@@ -31,16 +31,16 @@ def rows_of_blocks(block_height: int, tile_height: int) -> int:
     return block_height if block_height <= 2 * tile_height else 1
 
 
-def read_strips(reader: SceneReader, grid: TileGrid, stretch: Stretch) -> Generator[Strip]:
-    """The strips of a stretch, top to bottom; the next one is read while one is in use.
+def read_strips(reader: SceneReader, grid: TileGrid, block_run: BlockRun) -> Generator[Strip]:
+    """The strips of a run of blocks, top to bottom; the next one is read while one is in use.
 
     Two strips are held at most, with the rows of blocks that reach below them, so memory does not
     grow with the scene's height. They take turns in the same memory: a strip may be used until
     the next one is asked for.
     """
-    tile_rows = [grid.tile_row(index) for index in stretch.tile_rows]
-    start = grid.cols.starts[stretch.tile_cols[0]]
-    cols = range(start, grid.cols.starts[stretch.tile_cols[-1]] + grid.cols.length)
+    tile_rows = [grid.tile_row(index) for index in block_run.tile_rows]
+    start = grid.cols.starts[block_run.tile_cols[0]]
+    cols = range(start, grid.cols.starts[block_run.tile_cols[-1]] + grid.cols.length)
     rows = _Rows(reader, grid, cols, tile_rows[0].row)
     with ThreadPoolExecutor(max_workers=1) as thread:
         upcoming = thread.submit(rows.of, tile_rows[0])

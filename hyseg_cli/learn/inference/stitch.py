@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.blend import blend_weights
+from hyseg_cli.geo.tiling.blocks import BlockRun
 from hyseg_cli.geo.tiling.grid import TileGrid, TileRow
 from hyseg_cli.geo.tiling.strips import Strip
-from hyseg_cli.geo.tiling.units import Stretch
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.accumulate import make_sums
 from hyseg_cli.legend import NODATA_ID
@@ -45,17 +45,17 @@ class Stitcher:
     """Sums of weighted probabilities of the current row of tiles; mutable.
 
     Tiles are added in raster order, so the sums depend neither on the batch size nor on where a
-    stretch begins. Only one row of tiles is held: (N, tile height, stretch width) float32.
+    run of blocks begins. Only one row of tiles is held: (N, tile height, width of the run) float32.
     """
 
     def __init__(
-        self, grid: TileGrid, stretch: Stretch, classes: int, device: torch.device
+        self, grid: TileGrid, block_run: BlockRun, classes: int, device: torch.device
     ) -> None:
         self._grid = grid
-        self._first = stretch.tile_cols[0]
-        self._cols = grid.cols.finished_by(stretch.units[0].tile_cols)
+        self._first = block_run.tile_cols[0]
+        self._cols = grid.cols.finished_by(block_run.blocks[0].tile_cols)
         self._row_weights, self._col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
-        width = (len(stretch.tile_cols) - 1) * grid.cols.step + grid.cols.length
+        width = (len(block_run.tile_cols) - 1) * grid.cols.step + grid.cols.length
         self._sums = make_sums(classes, grid.rows.length, width, device)
 
     def add(self, tile_row: TileRow, column: int, probabilities: Tensor) -> None:
@@ -66,7 +66,7 @@ class Stitcher:
     def finish(
         self, tile_row: TileRow, *, levels: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
-        """Channels (rows, unit width) of the finished rows, and levels if asked for."""
+        """Channels (rows, block width) of the finished rows, and levels if asked for."""
         left = self._grid.cols.starts[self._first]
         rows = slice(tile_row.finished.start - tile_row.row, tile_row.finished.stop - tile_row.row)
         cols = slice(self._cols.start - left, self._cols.stop - left)
@@ -83,7 +83,7 @@ class Stitcher:
 def map_strips(
     strips: Iterable[Strip],
     grid: TileGrid,
-    stretch: Stretch,
+    block_run: BlockRun,
     classify: Classify,
     *,
     batch_size: int,
@@ -91,12 +91,12 @@ def map_strips(
     levels: bool = False,
     within: Callable[[Window], npt.NDArray[np.bool_]] | None = None,
 ) -> Iterator[FinishedRows]:
-    """Classify a stretch of a scene and hand out its rows, top to bottom.
+    """Classify a run of blocks and yield its rows, top to bottom.
 
     Args:
         strips: The pixels, one strip per row of tiles.
         grid: The tiles of the scene.
-        stretch: The part to map.
+        block_run: The part to map.
         classify: The network.
         batch_size: Tiles per call of it.
         noise_origin: Row and column of the scene's first pixel on the noise grid.
@@ -104,20 +104,20 @@ def map_strips(
         within: Tells which pixels of a window are wanted at all; None for all of them. What is
             not wanted holds no data, but the network sees it.
     """
-    stitcher = Stitcher(grid, stretch, classify.classes, classify.device)
+    stitcher = Stitcher(grid, block_run, classify.classes, classify.device)
     for strip in strips:
         tile_row, wanted = strip.tile_row, _wanted(strip, within)
-        tiles = _tiles_to_run(wanted, grid, stretch)
+        tiles = _tiles_to_run(wanted, grid, block_run)
         for start in range(0, len(tiles), batch_size):
             columns = tiles[start : start + batch_size]
-            probabilities = classify(*_gather(strip, grid, stretch, columns, noise_origin))
+            probabilities = classify(*_gather(strip, grid, block_run, columns, noise_origin))
             for column, tile in zip(columns, probabilities, strict=True):
                 stitcher.add(tile_row, column, tile)
-        if tile_row.index not in stretch.finished_tile_rows:
+        if tile_row.index not in block_run.finished_tile_rows:
             stitcher.turn()
             continue
         channels, found = stitcher.finish(tile_row, levels=levels)
-        is_finished = _finished(wanted, strip, grid, stretch)
+        is_finished = _finished(wanted, strip, grid, block_run)
         if not is_finished.all():
             channels[~is_finished] = NODATA_ID
             if found is not None:
@@ -135,11 +135,11 @@ def _wanted(
     return valid & within(Window(strip.tile_row.row, strip.col, *valid.shape))
 
 
-def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, stretch: Stretch) -> list[int]:
+def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, block_run: BlockRun) -> list[int]:
     step, length = grid.cols.step, grid.cols.length
     return [
         column
-        for place, column in enumerate(stretch.tile_cols)
+        for place, column in enumerate(block_run.tile_cols)
         if wanted[:, place * step : place * step + length].any()
     ]
 
@@ -147,13 +147,13 @@ def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, stretch: Stretc
 def _gather(
     strip: Strip,
     grid: TileGrid,
-    stretch: Stretch,
+    block_run: BlockRun,
     columns: list[int],
     noise_origin: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The batch of tiles `columns` of a strip: image, valid and origin."""
     step, length = grid.cols.step, grid.cols.length
-    starts = [(column - stretch.tile_cols[0]) * step for column in columns]
+    starts = [(column - block_run.tile_cols[0]) * step for column in columns]
     places = [slice(start, start + length) for start in starts]
     image = np.stack([strip.pixels.image[:, :, place] for place in places])
     valid = np.stack([strip.pixels.valid[None, :, place] for place in places])
@@ -170,9 +170,9 @@ def _torch_dtype(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _finished(
-    wanted: npt.NDArray[np.bool_], strip: Strip, grid: TileGrid, stretch: Stretch
+    wanted: npt.NDArray[np.bool_], strip: Strip, grid: TileGrid, block_run: BlockRun
 ) -> npt.NDArray[np.bool_]:
-    tile_row, cols = strip.tile_row, grid.cols.finished_by(stretch.units[0].tile_cols)
+    tile_row, cols = strip.tile_row, grid.cols.finished_by(block_run.blocks[0].tile_cols)
     return wanted[
         tile_row.finished.start - tile_row.row : tile_row.finished.stop - tile_row.row,
         cols.start - strip.col : cols.stop - strip.col,

@@ -12,9 +12,9 @@ from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import Pixels
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
@@ -283,11 +283,11 @@ def _draw(
     )
     labels = np.zeros((scene.height, scene.width), np.uint8)
     probe = OverlapProbe(classify, grid, noise_origin)
-    stretch = whole_scene(grid)
+    block_run = whole_scene(grid)
     rows = map_strips(
         _strips(scene, grid, labels),
         grid,
-        stretch,
+        block_run,
         probe,
         batch_size=tiles_at_once(probe.device, settings.batch_size),
         noise_origin=noise_origin,

@@ -18,10 +18,10 @@ import torch
 from hyseg_cli.cluster.pool import Advance, Crew, Skill
 from hyseg_cli.cluster.scheduler import Dispatch
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.output.shards import missing_units
+from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
-from hyseg_cli.geo.tiling.units import Unit, stretches
+from hyseg_cli.geo.tiling.blocks import Block, block_runs
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
@@ -34,20 +34,20 @@ from hyseg_cli.workflows.predict.scene_run import SceneRun, in_work, look_at
 
 @dataclass(frozen=True)
 class MapTask:
-    """Neighbouring units of a scene for one worker."""
+    """Neighbouring blocks of a scene for one worker."""
 
     scene: int
     """Number of the scene in the run."""
     plan: Plan
-    """Without its units, to be short."""
+    """Without its blocks, to be short."""
     mark: str
     """Of the work folder, as it was settled."""
-    units: tuple[Unit, ...]
+    blocks: tuple[Block, ...]
 
     @property
     def size(self) -> int:
         """Pixels."""
-        return sum(unit.pixels for unit in self.units)
+        return sum(block.pixels for block in self.blocks)
 
     @property
     def work(self) -> WorkFolder:
@@ -55,9 +55,9 @@ class MapTask:
         return WorkFolder(self.plan.out, self.mark, self.plan.remote)
 
     def rest(self) -> MapTask | None:
-        """The units whose shards are not there; None if all are."""
-        left = missing_units(self.work, self.units)
-        return replace(self, units=left) if left else None
+        """The blocks whose shards are not there; None if all are."""
+        left = missing_blocks(self.work, self.blocks)
+        return replace(self, blocks=left) if left else None
 
 
 @dataclass(frozen=True)
@@ -89,26 +89,26 @@ class MapTrade:
             )
 
         def do(task: Any, advance: Advance) -> None:
-            mapper.map_units(task.plan, task.work, task.units, advance)
+            mapper.map_blocks(task.plan, task.work, task.blocks, advance)
 
         return do
 
 
 def tasks_of(
-    scene: int, plan: Plan, mark: str, units: Iterable[Unit], pixels: Iterator[int]
+    scene: int, plan: Plan, mark: str, blocks: Iterable[Block], pixels: Iterator[int]
 ) -> Iterator[MapTask]:
-    """Cut units of a scene into tasks.
+    """Cut blocks of a scene into tasks.
 
     Args:
         scene: Number of the scene.
         plan: How it is mapped.
         mark: Of its work folder.
-        units: What is to be done.
-        pixels: For each task, how many it may have at most; a unit is never cut.
+        blocks: What is to be done.
+        pixels: For each task, how many it may have at most; a block is never cut.
     """
-    brief = replace(plan, units=())
-    for stretch in stretches(units):
-        left = list(stretch.units)
+    brief = replace(plan, blocks=())
+    for block_run in block_runs(blocks):
+        left = list(block_run.blocks)
         while left:
             limit, taken = next(pixels), [left.pop(0)]
             total = taken[0].pixels
@@ -253,7 +253,7 @@ class _Queue:
             if scene is not None:
                 plan, mark = scene.run.plan, scene.run.work.mark
                 missing = scene.run.missing
-                self._left = left_then + sum(unit.pixels for unit in missing)
+                self._left = left_then + sum(block.pixels for block in missing)
                 for task in tasks_of(number, plan, mark, missing, self._limits()):
                     if number not in self._open:
                         break  # it has failed meanwhile

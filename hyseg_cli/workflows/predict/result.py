@@ -73,7 +73,7 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
         height=plan.window.height,
         width=plan.window.width,
         tiles=tiles,
-        parts=len(plan.units),
+        parts=len(plan.blocks),
         peak_memory=peak_memory() + plan.working_bytes,
         disk=plan.disk_bytes(plan.window.height * plan.window.width),
         disk_free=shutil.disk_usage(_nearest_folder(plan.out)).free,

@@ -139,5 +139,5 @@ def _map_scene(
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
     with in_work(job, found, mapper.planner, messages, write_page) as scene:
         if scene.missing:
-            mapper.map_units(found, scene.work, scene.missing, scene.advance)
+            mapper.map_blocks(found, scene.work, scene.missing, scene.advance)
         return scene.finish()

@@ -3,9 +3,9 @@ import pytest
 
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.geo.window import Window
 
 

@@ -8,9 +8,9 @@ import torch
 
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.inference.stitch import map_strips

@@ -2,9 +2,9 @@ import numpy as np
 import torch
 
 from hyseg_cli.geo.raster.reader import Pixels
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.inference.stitch import map_strips
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
 

@@ -1,8 +1,8 @@
-"""Units of work: a scene cut into parts that can be mapped apart, in any order and place.
+"""Blocks of work: parts of a scene that can be mapped in any order, on any machine.
 
-A unit finishes the pixels of some neighbouring tile rows and columns. What tiles before it add
-to these pixels is computed once more (one row and one column of tiles at most), so a unit gives
-the same bytes whoever computes it. Units that follow each other down a column of units are run
+A block finishes the pixels of some neighbouring tile rows and columns. What tiles before it add
+to these pixels is computed once more (one row and one column of tiles at most), so a block gives
+the same bytes whoever computes it. Blocks that follow each other down a column of blocks are run
 in one go, which saves the repeated row.
 """
 
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.window import Window
 
-UNIT_PIXELS = 2**24
-"""Pixels that a unit has, about: what is lost at most when a run is killed."""
+BLOCK_PIXELS = 2**24
+"""Pixels that a block has, about: what is lost at most when a run is killed."""
 
 
 @dataclass(frozen=True)
-class Unit:
+class Block:
     """A part of a scene."""
 
     tile_rows: range
@@ -31,7 +31,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Tells the unit apart from all others of the scene."""
+        """Tells the block apart from all others of the scene."""
         return f"row{self.window.row:09d}-col{self.window.col:09d}"
 
     @property
@@ -41,15 +41,15 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Units one below the other, mapped in one go."""
+class BlockRun:
+    """Blocks one below the other, mapped in one go."""
 
-    units: tuple[Unit, ...]
+    blocks: tuple[Block, ...]
 
     @property
     def finished_tile_rows(self) -> range:
         """Rows of tiles whose pixels are finished."""
-        return range(self.units[0].tile_rows.start, self.units[-1].tile_rows.stop)
+        return range(self.blocks[0].tile_rows.start, self.blocks[-1].tile_rows.stop)
 
     @property
     def tile_rows(self) -> range:
@@ -60,76 +60,80 @@ class Stretch:
     @property
     def tile_cols(self) -> range:
         """Columns of tiles to run: those to the left add to the first pixels."""
-        finished = self.units[0].tile_cols
+        finished = self.blocks[0].tile_cols
         return range(max(0, finished.start - 1), finished.stop)
 
     @property
     def window(self) -> Window:
         """The pixels that are finished."""
-        first, last = self.units[0].window, self.units[-1].window
+        first, last = self.blocks[0].window, self.blocks[-1].window
         return Window(first.row, first.col, last.row_stop - first.row, first.width)
 
 
-def cut_units(grid: TileGrid, within: Window, columns: int) -> tuple[Unit, ...]:
-    """Cut a scene, or a window of it, into units.
+def cut_blocks(grid: TileGrid, within: Window, columns: int) -> tuple[Block, ...]:
+    """Cut a scene, or a window of it, into blocks.
 
     Args:
         grid: The tiles of the scene.
         within: Pixels that are wanted; the tiles that finish them are kept whole.
-        columns: Columns of tiles that a unit may have at most.
+        columns: Columns of tiles that a block may have at most.
 
     Returns:
-        Units from top to bottom, then from left to right.
+        Blocks from top to bottom, then from left to right.
     """
     tile_rows = grid.rows.finishing(range(within.row, within.row_stop))
     across = grid.cols.finishing(range(within.col, within.col_stop))
-    blocks = -(-len(across) // columns)
-    units = []
-    for block in _even_parts(across, blocks):
-        cols = grid.cols.finished_by(block)
-        share = max(1, round(UNIT_PIXELS / (len(cols) * grid.rows.step)))
+    count = -(-len(across) // columns)
+    blocks = []
+    for tile_cols in _even_parts(across, count):
+        cols = grid.cols.finished_by(tile_cols)
+        share = max(1, round(BLOCK_PIXELS / (len(cols) * grid.rows.step)))
         for start in range(tile_rows.start, tile_rows.stop, share):
             part = range(start, min(start + share, tile_rows.stop))
             rows = grid.rows.finished_by(part)
-            units.append(Unit(part, block, Window(rows.start, cols.start, len(rows), len(cols))))
-    return tuple(units)
+            blocks.append(
+                Block(part, tile_cols, Window(rows.start, cols.start, len(rows), len(cols)))
+            )
+    return tuple(blocks)
 
 
-def stretches(units: Iterable[Unit]) -> Iterator[Stretch]:
-    """Join units that follow each other."""
-    run: list[Unit] = []
-    for unit in units:
+def block_runs(blocks: Iterable[Block]) -> Iterator[BlockRun]:
+    """Join blocks that follow each other."""
+    run: list[Block] = []
+    for block in blocks:
         follows = (
             run
-            and run[-1].tile_cols == unit.tile_cols
-            and run[-1].tile_rows.stop == unit.tile_rows.start
+            and run[-1].tile_cols == block.tile_cols
+            and run[-1].tile_rows.stop == block.tile_rows.start
         )
         if run and not follows:
-            yield Stretch(tuple(run))
+            yield BlockRun(tuple(run))
             run = []
-        run.append(unit)
+        run.append(block)
     if run:
-        yield Stretch(tuple(run))
+        yield BlockRun(tuple(run))
 
 
-def whole_scene(grid: TileGrid) -> Stretch:
+def whole_scene(grid: TileGrid) -> BlockRun:
     """All of a scene in one go."""
     window = Window(0, 0, grid.rows.size, grid.cols.size)
-    return Stretch(cut_units(grid, window, len(grid.cols.starts)))
+    return BlockRun(cut_blocks(grid, window, len(grid.cols.starts)))
 
 
-def share_of(units: tuple[Unit, ...], part: int, parts: int, *, turn: int = 0) -> tuple[Unit, ...]:
-    """Part `part` of `parts`, counted from 1: neighbouring units, as evenly as they divide.
+def share_of(
+    blocks: tuple[Block, ...], part: int, parts: int, *, turn: int = 0
+) -> tuple[Block, ...]:
+    """Part `part` of `parts`, counted from 1: neighbouring blocks, as evenly as they divide.
 
     Args:
-        units: All of them.
+        blocks: All of them.
         part: Whose share.
         parts: How many there are.
         turn: By how many parts the shares move on, so that others get the larger ones.
     """
     place = (part - 1 + turn) % parts
-    start, stop = (len(units) * i // parts for i in (place, place + 1))
-    return units[start:stop]
+    start, stop = (len(blocks) * i // parts for i in (place, place + 1))
+    return blocks[start:stop]
 
 
 def _even_parts(whole: range, count: int) -> Iterator[range]:
