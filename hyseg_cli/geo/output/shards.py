@@ -130,7 +130,7 @@ def missing_blocks(work: WorkFolder, blocks: Iterable[Block]) -> tuple[Block, ..
 
 
 def shard_path(work: WorkFolder, block: Block) -> Path:
-    """Where the shard of a block is, or comes to be when it is brought."""
+    """Where the shard of a block is, or will be once it is fetched."""
     return work.path / f"{block.name}{work.mark}.tif"
 
 

@@ -149,7 +149,7 @@ def merge(
             f"{plan.out}: {missing} of {len(plan.blocks)} parts are not computed yet",
             hint="Run the missing --shard parts, or without --merge to compute what is missing.",
         )
-    work.bring(shard_path(work, block).name for block in plan.blocks)
+    work.fetch(shard_path(work, block).name for block in plan.blocks)
     tally = Tally()
     for block in plan.blocks:
         tally.add(read_summary(work, block))

@@ -178,7 +178,7 @@ def _state_kept(
         if done:
             messages.note(
                 f"{done} of {len(plan.blocks)} parts of {plan.out.name} are done and kept in "
-                f"{work.place}; the same command goes on from there"
+                f"{work.location}; the same command goes on from there"
             )
         elif part is None and not work.has_shards:
             work.remove()
