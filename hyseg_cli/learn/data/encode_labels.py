@@ -25,9 +25,9 @@ class Encoded:
 
     channels: Channels
     """(height, width), 0..N-1, or 255 where the pixel is unlabelled or strange."""
-    is_strange: Mask
+    is_unmatched: Mask
     """(height, width), True where the value or colour is not in the legend."""
-    strangers: tuple[str, ...]
+    unmatched: tuple[str, ...]
     """Those values or colours."""
 
 
@@ -40,11 +40,11 @@ def encode_labels(
         HysegError: If ids are no whole numbers, or a value or colour is not in the legend.
     """
     encoded = encode_known(raster, legend, name, valid)
-    if encoded.strangers:
+    if encoded.unmatched:
         what = "colour" if len(raster) >= 3 else "value"
         known = "" if len(raster) >= 3 else f" (it has {', '.join(map(str, legend.ids))})"
         raise HysegError(
-            f"{name}: the label {what} {encoded.strangers[0]} is not in the legend{known}",
+            f"{name}: the label {what} {encoded.unmatched[0]} is not in the legend{known}",
             hint=f"Add the class to the legend, or the {what} to its list of ignored ones.",
         )
     return encoded.channels
@@ -110,13 +110,13 @@ def _look_up(
     known = np.array([value in channel_of for value in found.tolist()], np.bool_)
     table = np.array([channel_of.get(value, NODATA_ID) for value in found.tolist()], np.uint8)
     channels = table[inverse]
-    is_strange = np.zeros(inverse.shape, np.bool_) if known.all() else ~known[inverse]
+    is_unmatched = np.zeros(inverse.shape, np.bool_) if known.all() else ~known[inverse]
     if valid is not None:
         channels[~valid] = NODATA_ID
-        is_strange &= valid
-    positions = np.unique(inverse[is_strange])
-    strangers = tuple(text_of(int(value)) for value in found[positions].tolist())
-    return Encoded(channels, is_strange, strangers)
+        is_unmatched &= valid
+    positions = np.unique(inverse[is_unmatched])
+    unmatched = tuple(text_of(int(value)) for value in found[positions].tolist())
+    return Encoded(channels, is_unmatched, unmatched)
 
 
 def _color_text(packed: int) -> str:

@@ -21,7 +21,7 @@ from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
 from hyseg_cli.learn.data.label_sources import LabelSource
-from hyseg_cli.learn.scores.evaluation import Patch, Strangers
+from hyseg_cli.learn.scores.evaluation import Patch, Unmatched
 from hyseg_cli.legend import NODATA_ID, Legend, LegendClass
 
 Merging = Mapping[str, str | None]
@@ -39,7 +39,7 @@ class Crosswalk:
     """The classes that are compared."""
     maps: tuple[Table, ...]
     reference: Table
-    strangers: npt.NDArray[np.bool_]
+    unmatched: npt.NDArray[np.bool_]
     """(256,): channels of the reference whose class no map has."""
 
 
@@ -51,7 +51,7 @@ def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -
 
     Args:
         maps: Legends of the maps; the classes of all of them are compared.
-        reference: Legend of the reference; its classes that no map has are strangers.
+        reference: Legend of the reference; its classes that no map has are unmatched.
         merging: Classes to rename, and so to merge, or to leave out.
 
     Raises:
@@ -72,9 +72,9 @@ def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -
             f'{{"{reference.names[0]}": "{legend.names[0]}"}}.',
         )
     wanted = [new_names[_key(name)] is not None for name in reference.names]
-    strangers = np.zeros(NODATA_ID + 1, np.bool_)
-    strangers[: len(wanted)] = wanted & (table[: len(wanted)] == NODATA_ID)
-    return Crosswalk(legend, tables, table, strangers)
+    unmatched = np.zeros(NODATA_ID + 1, np.bool_)
+    unmatched[: len(wanted)] = wanted & (table[: len(wanted)] == NODATA_ID)
+    return Crosswalk(legend, tables, table, unmatched)
 
 
 def read_merging(path: Path) -> Merging:
@@ -199,14 +199,16 @@ class ReferenceClasses:
     names: set[str] = field(default_factory=set)
 
     def read(self, patch: Patch) -> Channels:
-        """Channels of `patch.read`, 255 where unknown; strangers are counted in `patch.window`."""
+        """Channels of `patch.read`, 255 where unknown; counts those unmatched in `patch.window`."""
         encoded = self._encode(patch.read)
-        is_strange = encoded.is_strange | self.crosswalk.strangers[encoded.channels]
-        count = int(np.count_nonzero(is_strange[patch.inner]))
+        is_unmatched = encoded.is_unmatched | self.crosswalk.unmatched[encoded.channels]
+        count = int(np.count_nonzero(is_unmatched[patch.inner]))
         if count:
             self.pixels += count
-            strange = np.unique(encoded.channels[self.crosswalk.strangers[encoded.channels]])
-            self.names.update(encoded.strangers, (self.legend.names[i] for i in strange))
+            unmatched_classes = np.unique(
+                encoded.channels[self.crosswalk.unmatched[encoded.channels]]
+            )
+            self.names.update(encoded.unmatched, (self.legend.names[i] for i in unmatched_classes))
         return self.crosswalk.reference[encoded.channels]
 
     def _encode(self, window: Window) -> Encoded:
@@ -217,9 +219,9 @@ class ReferenceClasses:
         return encode_known(pixels.image, self.legend, self.labels.scene.path, pixels.valid)
 
     @property
-    def strangers(self) -> Strangers:
+    def unmatched(self) -> Unmatched:
         """What was counted so far."""
-        return Strangers(self.pixels, tuple(sorted(self.names)))
+        return Unmatched(self.pixels, tuple(sorted(self.names)))
 
 
 def keep_common(rasters: Sequence[Channels]) -> None:

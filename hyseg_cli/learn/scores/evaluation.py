@@ -205,16 +205,16 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Strangers:
+class Unmatched:
     """Pixels of the reference that have a class of no map; they are not compared."""
 
     pixels: int = 0
     names: tuple[str, ...] = ()
     """Their classes, or values and colours where these have no name."""
 
-    def joined(self, other: Strangers) -> Strangers:
+    def joined(self, other: Unmatched) -> Unmatched:
         """Those of two references together."""
-        return Strangers(self.pixels + other.pixels, tuple(sorted({*self.names, *other.names})))
+        return Unmatched(self.pixels + other.pixels, tuple(sorted({*self.names, *other.names})))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +236,7 @@ class Evaluation:
     """None if the map does not tell its tiles, or has but one."""
     overlap_disagreement: float | None
     """Share of the pixels in overlaps on which neighbouring tiles differ; None for maps."""
-    strangers: Strangers
+    unmatched: Unmatched
     scenes: tuple[str, ...]
     """The map, or the images of a model, that the patches are numbered by."""
     patches: PatchTable
@@ -250,7 +250,7 @@ class Evaluation:
         *,
         name: str,
         reference: str,
-        strangers: Strangers,
+        unmatched: Unmatched,
         scenes: tuple[str, ...],
         overlap_disagreement: float | None = None,
     ) -> Evaluation:
@@ -261,10 +261,10 @@ class Evaluation:
         """
         if not tally.confusion.any():
             outside = ""
-            if strangers.pixels:
+            if unmatched.pixels:
                 outside = (
-                    f"; {strangers.pixels:,} pixels of the reference are of classes that the map "
-                    f"does not have ({', '.join(strangers.names[:5])})"
+                    f"; {unmatched.pixels:,} pixels of the reference are of classes that the map "
+                    f"does not have ({', '.join(unmatched.names[:5])})"
                 )
             raise HysegError(
                 f"{name} and {reference} have no labelled pixel in common{outside}",
@@ -290,7 +290,7 @@ class Evaluation:
             structure=structure,
             seams=None if table.seams is None else SeamScores.of(table.seams),
             overlap_disagreement=overlap_disagreement,
-            strangers=strangers,
+            unmatched=unmatched,
             scenes=scenes,
             patches=table,
         )

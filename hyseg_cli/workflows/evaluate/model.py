@@ -32,8 +32,8 @@ from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
     PatchCount,
     Protocol,
-    Strangers,
     Tally,
+    Unmatched,
     count_patch,
 )
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
@@ -43,7 +43,12 @@ from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import own_legend
 from hyseg_cli.workflows.evaluate.pictures import Gallery
-from hyseg_cli.workflows.evaluate.protocol import merging_of, patches_of, protocol_of, warn_of
+from hyseg_cli.workflows.evaluate.protocol import (
+    merging_of,
+    patches_of,
+    protocol_of,
+    warn_of_unmatched,
+)
 
 Channels = npt.NDArray[np.uint8]
 
@@ -70,7 +75,7 @@ def evaluate_model(
     crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
     tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
-    strangers, names = Strangers(), []
+    unmatched, names = Unmatched(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
         origin = (0, 0) if place is None else place.noise_origin
@@ -82,18 +87,18 @@ def evaluate_model(
             _show(gallery, scene, place, (known, mapped), protocol, model.card)
         for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
             tally.add(count)
-        strangers = strangers.joined(reference.strangers)
+        unmatched = unmatched.joined(reference.unmatched)
         names.append(scene.name)
         seen.add(drawn.probe)
         messages.advance("mapping and comparing", index + 1, len(labelled.pairs))
-    warn_of(strangers, messages)
+    warn_of_unmatched(unmatched, messages)
     return Evaluation.of(
         tally,
         crosswalk.legend,
         protocol,
         name=str(path),
         reference=labelled.name,
-        strangers=strangers,
+        unmatched=unmatched,
         scenes=tuple(names),
         overlap_disagreement=seen.share,
     )

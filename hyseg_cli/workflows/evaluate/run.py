@@ -15,7 +15,7 @@ from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluate.pictures import Gallery
-from hyseg_cli.workflows.evaluate.protocol import patches_of, warn_of
+from hyseg_cli.workflows.evaluate.protocol import patches_of, warn_of_unmatched
 from hyseg_cli.workflows.outputs import require_free
 
 CACHE_MIB = 256
@@ -48,7 +48,7 @@ def run(
         stack.enter_context(gdal_env(CACHE_MIB))
         maps = open_maps(settings, stack)
         tallies = _count(maps, messages, gallery)
-    warn_of(maps.reference.strangers, messages)
+    warn_of_unmatched(maps.reference.unmatched, messages)
     evaluations = [
         Evaluation.of(
             tally,
@@ -56,7 +56,7 @@ def run(
             maps.protocol,
             name=str(path),
             reference=str(settings.reference),
-            strangers=maps.reference.strangers,
+            unmatched=maps.reference.unmatched,
             scenes=(str(path),),
         )
         for tally, path in zip(tallies, settings.maps, strict=True)

@@ -10,8 +10,8 @@ from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
     PatchGrid,
     Protocol,
-    Strangers,
     Tally,
+    Unmatched,
     count_patch,
 )
 from hyseg_cli.learn.scores.seams import TileLines
@@ -73,7 +73,7 @@ def evaluate(order, wrong=0.1, seed=1):
         protocol,
         name="map",
         reference="truth",
-        strangers=Strangers(),
+        unmatched=Unmatched(),
         scenes=("map",),
     )
 
