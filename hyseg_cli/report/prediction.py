@@ -99,7 +99,7 @@ def _summary(rows: tuple[ClassRow, ...], done: FinishedMap, look: Look) -> Itera
         return
     named = [f"{format_percent(row.share)} {row.entry.name}" for row in rows[:3]]
     yield f"Of what is mapped, {', '.join(named)}{' and others' if len(rows) > 3 else ''}."
-    empty = int(done.tally.pixels[NODATA_ID])
+    empty = int(done.totals.pixels[NODATA_ID])
     if empty:
         yield f"{format_count(empty)} pixels hold no data or were not asked for."
     if look.confidence is not None and (look.confidence != NODATA_ID).any():
@@ -142,7 +142,7 @@ def _sources(settings: PredictSettings, done: FinishedMap, placed: Raster) -> It
     rows = [("File", str(done.plan.out)), ("Pixels", f"{placed.width:,} x {placed.height:,}")]
     if placed.crs is not None:
         rows.append(("Place", crs_name(placed.crs)))
-    seconds = done.tally.seconds
+    seconds = done.totals.seconds
     rows += [("Time", f"{seconds:,.1f} s of computing")] if seconds else []
     yield Source("Map", tuple(rows))
     yield describe_model(find_model(settings.model))

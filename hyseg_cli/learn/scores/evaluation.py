@@ -141,8 +141,8 @@ def count_patch(
     )
 
 
-class Tally:
-    """Adds up patches, which may come in any order; mutable."""
+class PatchCounts:
+    """Adds up the counts of patches, in any order; mutable."""
 
     def __init__(self, classes: int) -> None:
         self.confusion: Counts = np.zeros((classes, classes), np.int64)
@@ -152,7 +152,7 @@ class Tally:
         self._seams: list[Counts] = []
 
     def add(self, count: PatchCount) -> None:
-        """Take a patch in; one without known pixels tells nothing and is left out."""
+        """Add a patch; one without known pixels is left out."""
         if not count.confusion.any():
             return
         self.confusion += count.confusion
@@ -244,7 +244,7 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        tally: Tally,
+        counts: PatchCounts,
         legend: Legend,
         protocol: Protocol,
         *,
@@ -259,7 +259,7 @@ class Evaluation:
         Raises:
             HysegError: If no pixel has a class in both.
         """
-        if not tally.confusion.any():
+        if not counts.confusion.any():
             outside = ""
             if unmatched.pixels:
                 outside = (
@@ -270,7 +270,7 @@ class Evaluation:
                 f"{name} and {reference} have no labelled pixel in common{outside}",
                 hint="Check that they cover the same place and that their classes match.",
             )
-        agreement, table = Scores.of(tally.confusion, protocol.excluded), tally.table()
+        agreement, table = Scores.of(counts.confusion, protocol.excluded), counts.table()
         structure = None
         if table.structure is not None and protocol.disc is not None:
             structure = StructureScores.of(
@@ -285,7 +285,7 @@ class Evaluation:
             reference=reference,
             legend=legend,
             protocol=protocol,
-            confusion=tally.confusion,
+            confusion=counts.confusion,
             agreement=agreement,
             structure=structure,
             seams=None if table.seams is None else SeamScores.of(table.seams),

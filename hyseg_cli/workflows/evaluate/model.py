@@ -31,8 +31,8 @@ from hyseg_cli.learn.scores.crosswalk import ReferenceClasses, match_legends
 from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
     PatchCount,
+    PatchCounts,
     Protocol,
-    Tally,
     Unmatched,
     count_patch,
 )
@@ -74,7 +74,7 @@ def evaluate_model(
     labelled = _find(settings, model.card.legend, messages)
     crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
-    tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
+    counts, seen = PatchCounts(len(crosswalk.legend)), _Overlaps()
     unmatched, names = Unmatched(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
@@ -86,14 +86,14 @@ def evaluate_model(
             known = crosswalk.reference[drawn.labels]
             _show(gallery, scene, place, (known, mapped), protocol, model.card)
         for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
-            tally.add(count)
+            counts.add(count)
         unmatched = unmatched.joined(reference.unmatched)
         names.append(scene.name)
         seen.add(drawn.probe)
         messages.advance("mapping and comparing", index + 1, len(labelled.pairs))
     warn_of_unmatched(unmatched, messages)
     return Evaluation.of(
-        tally,
+        counts,
         crosswalk.legend,
         protocol,
         name=str(path),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.counts import Tally, exchange
+from hyseg_cli.geo.classes.counts import ClassTotals, exchange
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_blocks, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
@@ -40,7 +40,7 @@ Advance = Callable[[int], None]
 """Told of pixels that are done."""
 
 
-Publish = Callable[[Tally, dict[Path, Path]], None]
+Publish = Callable[[ClassTotals, dict[Path, Path]], None]
 """Told what was mapped, and where the raster that gets a path lies until then."""
 
 
@@ -95,7 +95,7 @@ def _write_run(
     is_same = list(plan.legend.ids) == list(range(len(plan.legend)))
     row_areas_m2 = GroundMeasure(plan.scene).row_areas_m2()
     for block in block_run.blocks:
-        tally, started, row = Tally(), time.perf_counter(), block.window.row
+        totals, started, row = ClassTotals(), time.perf_counter(), block.window.row
         with writing_shard(work, block, plan.shard_bands) as shard:
             for _ in block.tile_rows:
                 part = next(finished)
@@ -107,11 +107,11 @@ def _write_run(
                 kept = place.intersection(plan.window)
                 if kept is not None:
                     inside = ids[kept.seen_from(place).slices]
-                    tally.count(inside, row_areas_m2[kept.row : kept.row_stop])
+                    totals.count(inside, row_areas_m2[kept.row : kept.row_stop])
                 row = place.row_stop
                 advance(ids.size)
-            tally.seconds = time.perf_counter() - started
-            shard.finish(tally.to_dict())
+            totals.seconds = time.perf_counter() - started
+            shard.finish(totals.to_dict())
         give_back_freed()
 
 
@@ -130,7 +130,7 @@ def _stack(
 
 def merge(
     plan: Plan, work: WorkFolder, also: Iterable[Path] = (), publish: Publish | None = None
-) -> Tally:
+) -> ClassTotals:
     """Make the outputs of the shards and give them their names, the map last.
 
     Args:
@@ -150,9 +150,9 @@ def merge(
             hint="Run the missing --shard parts, or without --merge to compute what is missing.",
         )
     work.fetch(shard_path(work, block).name for block in plan.blocks)
-    tally = Tally()
+    totals = ClassTotals()
     for block in plan.blocks:
-        tally.add(read_summary(work, block))
+        totals.add(read_summary(work, block))
     sources = [
         Source(shard_path(work, block), block.window.seen_from(plan.window))
         for block in plan.blocks
@@ -160,15 +160,15 @@ def merge(
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    beside = [files_beside(plan, *pair, tally) for pair in zip(plan.outputs, cogs, strict=True)]
+    beside = [files_beside(plan, *pair, totals) for pair in zip(plan.outputs, cogs, strict=True)]
     if STAC_SUFFIX in plan.beside:
-        item = json.dumps(map_item(plan, cogs, tally), indent=2, allow_nan=False)
+        item = json.dumps(map_item(plan, cogs, totals), indent=2, allow_nan=False)
         beside[0][plan.beside[STAC_SUFFIX]] = item + "\n"
     kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
     paths = [output.path for output in plan.outputs]
     work.start_finishing([*also, *paths, *plan.beside.values()])
     if publish is not None:
-        publish(tally, dict(zip(paths, cogs, strict=True)))
+        publish(totals, dict(zip(paths, cogs, strict=True)))
     for path, cog, texts in reversed(list(zip(paths, cogs, beside, strict=True))):
         put_in_place(cog, path, texts, kept)
-    return tally
+    return totals

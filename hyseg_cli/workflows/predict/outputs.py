@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli import __version__
-from hyseg_cli.geo.classes.counts import Tally
+from hyseg_cli.geo.classes.counts import ClassTotals
 from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
 from hyseg_cli.geo.output.cog import SHARE_LEVELS
@@ -73,7 +73,7 @@ class FinishedMap:
     job: Job
     plan: Plan
     card: ModelCard
-    tally: Tally
+    totals: ClassTotals
     rasters: dict[Path, Path]
     """Where the raster that gets a path lies until then."""
 
@@ -86,9 +86,9 @@ class FinishedMap:
     def classes(self) -> tuple[tuple[LegendClass, int, float], ...]:
         """The classes that occur, with their pixels and square metres."""
         return tuple(
-            (entry, int(self.tally.pixels[entry.id]), float(self.tally.area_m2[entry.id]))
+            (entry, int(self.totals.pixels[entry.id]), float(self.totals.area_m2[entry.id]))
             for entry in self.plan.legend.classes
-            if self.tally.pixels[entry.id]
+            if self.totals.pixels[entry.id]
         )
 
 
@@ -202,21 +202,21 @@ Json = dict[str, Any]
 STYLE_TYPES = {".qml": "application/xml", ".sld": "application/vnd.ogc.sld+xml"}
 
 
-def map_item(plan: Plan, cogs: Sequence[Path], tally: Tally) -> Json:
+def map_item(plan: Plan, cogs: Sequence[Path], totals: ClassTotals) -> Json:
     """An Item for a map and what was written with it.
 
     Args:
         plan: The run.
         cogs: Its outputs, finished, under other names.
-        tally: Pixels of the classes.
+        totals: Pixels of the classes.
     """
     scene, folder = open_raster(cogs[0]), plan.beside[STAC_SUFFIX].parent
     assets = {}
     for output, cog in zip(plan.outputs, cogs, strict=True):
         asset = _raster(output, cog, scene, folder)
         if not output.spec.shares:
-            asset["classification:classes"] = class_objects(plan.legend, tally.pixels)
-            asset["bands"][0] |= _statistics(tally)
+            asset["classification:classes"] = class_objects(plan.legend, totals.pixels)
+            asset["bands"][0] |= _statistics(totals)
         assets[_name_of(output)] = asset
     sidecar = plan.out.with_name(plan.out.name + SIDECAR_SUFFIX)
     assets["attribute-table"] = _file(sidecar, folder, "application/xml", "metadata")
@@ -254,8 +254,8 @@ def _raster(output: Output, cog: Path, scene: Raster, folder: Path) -> Json:
     return asset
 
 
-def _statistics(tally: Tally) -> Json:
-    found = class_statistics(tally.pixels)
+def _statistics(totals: ClassTotals) -> Json:
+    found = class_statistics(totals.pixels)
     if found is None:
         return {}
     told = {"minimum": found.minimum, "maximum": found.maximum}
@@ -292,20 +292,20 @@ def _links(plan: Plan, folder: Path) -> list[Json]:
     return []
 
 
-def files_beside(plan: Plan, output: Output, cog: Path, tally: Tally) -> dict[Path, str]:
+def files_beside(plan: Plan, output: Output, cog: Path, totals: ClassTotals) -> dict[Path, str]:
     """Texts of the files that belong beside an output.
 
     Args:
         plan: The run.
         output: One of its outputs.
         cog: The raster, finished, under another name.
-        tally: Pixels and areas of the classes.
+        totals: Pixels and areas of the classes.
     """
     sidecar = output.path.with_name(output.path.name + SIDECAR_SUFFIX)
     if output.spec.shares:
         return {sidecar: sidecar_of_shares(share_statistics(str(cog)))}
-    hectares = tally.area_m2 / 1e4 if plan.has_area else None
-    return {sidecar: sidecar_of_classes(plan.legend, tally.pixels, hectares)} | _styles(plan)
+    hectares = totals.area_m2 / 1e4 if plan.has_area else None
+    return {sidecar: sidecar_of_classes(plan.legend, totals.pixels, hectares)} | _styles(plan)
 
 
 def _styles(plan: Plan) -> dict[Path, str]:

@@ -85,10 +85,10 @@ class SceneRun:
         """
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
-        tally = merge(self.plan, self.work, self.job.documents.values(), self._publish)
+        totals = merge(self.plan, self.work, self.job.documents.values(), self._publish)
         deliver(self.job)
         self.work.finish()
-        return SceneResult(self.job, "done", plan=self.plan, tally=tally)
+        return SceneResult(self.job, "done", plan=self.plan, totals=totals)
 
 
 def look_at(
@@ -145,8 +145,8 @@ def in_work(
             work,
             settings,
             messages,
-            lambda tally, rasters: write_documents(
-                FinishedMap(job, plan, planner.card, tally, rasters), settings, write_page
+            lambda totals, rasters: write_documents(
+                FinishedMap(job, plan, planner.card, totals, rasters), settings, write_page
             ),
         )
         run.require_disk()
