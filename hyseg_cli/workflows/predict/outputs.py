@@ -97,7 +97,7 @@ WritePage = Callable[[Path, PredictSettings, FinishedMap], None]
 
 
 @dataclass(frozen=True)
-class Look:
+class Thumbnail:
     """A scene and its map, small enough to be shown; arrays are of one height and width."""
 
     photo: Bytes
@@ -122,8 +122,8 @@ def write_documents(
         write_page(done.job.report, settings, done)
 
 
-def look_at(done: FinishedMap, size: tuple[int, int]) -> Look:
-    """Read a scene and its map at a size; what is read does not grow with them.
+def read_thumbnail(done: FinishedMap, size: tuple[int, int]) -> Thumbnail:
+    """Read a scene and its map at a small size, in a time that does not grow with the scene.
 
     Raises:
         UnusableFileError: If a block cannot be read.
@@ -141,7 +141,7 @@ def look_at(done: FinishedMap, size: tuple[int, int]) -> Look:
     if done.job.confidence is not None:
         levels, is_sure = read_reduced(str(done.rasters[done.job.confidence]), (1,), size)
         confidence = np.where(is_sure, levels[0], NODATA_ID).astype(np.uint8)
-    return Look(photo, channels, confidence)
+    return Thumbnail(photo, channels, confidence)
 
 
 def write_preview(path: Path, settings: PredictSettings, done: FinishedMap) -> None:
@@ -152,15 +152,15 @@ def write_preview(path: Path, settings: PredictSettings, done: FinishedMap) -> N
     """
     placed = done.map
     size = picture_size(placed, PREVIEW_SIDE, enlarge=True)
-    look = look_at(done, size)
+    thumbnail = read_thumbnail(done, size)
     colors = np.full((NODATA_ID + 1, 3), EMPTY, np.uint8)
     colors[: len(done.plan.legend)] = [entry.color for entry in done.plan.legend.classes]
     mapped = max(1, sum(pixels for _, pixels, _ in done.classes))
     sides = placed.pixel_sides_m()
     preview = Preview(
         pictures=(
-            (Path(done.job.scene).name, look.photo),
-            (done.plan.out.name, colors[look.channels]),
+            (Path(done.job.scene).name, thumbnail.photo),
+            (done.plan.out.name, colors[thumbnail.channels]),
         ),
         legend=tuple(
             (f"{entry.name} {100 * pixels / mapped:.1f} %", entry.color)

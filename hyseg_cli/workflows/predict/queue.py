@@ -29,7 +29,7 @@ from hyseg_cli.workflows.predict.mapper import Mapper, Planner
 from hyseg_cli.workflows.predict.outputs import WritePage
 from hyseg_cli.workflows.predict.plan import Plan
 from hyseg_cli.workflows.predict.result import SceneResult
-from hyseg_cli.workflows.predict.scene_run import SceneRun, in_work, look_at
+from hyseg_cli.workflows.predict.scene_run import SceneRun, in_work, plan_scene
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ class _Queue:
             job = replace(job, scene=made_absolute(job.scene), out=job.out.absolute())
         locks = ExitStack()
         try:
-            found = look_at(job, self._planner, self._settings, self._messages)
+            found = plan_scene(job, self._planner, self._settings, self._messages)
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None

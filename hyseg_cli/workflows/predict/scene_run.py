@@ -91,10 +91,10 @@ class SceneRun:
         return SceneResult(self.job, "done", plan=self.plan, totals=totals)
 
 
-def look_at(
+def plan_scene(
     job: Job, planner: Planner, settings: PredictSettings, messages: Messages
 ) -> Plan | SceneResult:
-    """How a scene is mapped, or what became of it if there is nothing to do.
+    """Plan how to map a scene, or return its result if there is nothing to do.
 
     Raises:
         HysegError: If it cannot be mapped, or an output may not be written.
