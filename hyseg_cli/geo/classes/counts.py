@@ -76,8 +76,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 @kernel
-def exchange(values: Bytes, table: Bytes) -> None:
-    """Put entry `v` of a table (256,) in the place of every value v of (rows, cols)."""
+def remap(values: Bytes, table: Bytes) -> None:
+    """Replace every value v of (rows, cols) by entry `v` of a table (256,), in place."""
     for row in range(len(values)):
         for col in range(values.shape[1]):
             values[row, col] = table[values[row, col]]

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.counts import ClassTotals, exchange
+from hyseg_cli.geo.classes.counts import ClassTotals, remap
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import missing_blocks, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import files_of_raster
-from hyseg_cli.geo.raster.gdal import gdal_env, give_back_freed
+from hyseg_cli.geo.raster.gdal import gdal_env, trim_heap
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
@@ -101,7 +101,7 @@ def _write_run(
                 part = next(finished)
                 ids = part.channels
                 if not is_same:
-                    exchange(ids, id_of_channel)
+                    remap(ids, id_of_channel)
                 shard.append(_stack(plan, ids, part.levels))
                 place = Window(row, block.window.col, *ids.shape)
                 kept = place.intersection(plan.window)
@@ -112,7 +112,7 @@ def _write_run(
                 advance(ids.size)
             totals.seconds = time.perf_counter() - started
             shard.finish(totals.to_dict())
-        give_back_freed()
+        trim_heap()
 
 
 def _stack(
