@@ -20,6 +20,8 @@ Color = tuple[int, int, int]
 
 NODATA_ID = 255
 """Pixel value without a class, in every class raster hyseg writes."""
+QUANTISED_ONE = 254
+"""A probability of 1 quantised to 8 bits; 0 stands for 0, and `NODATA_ID` for no data."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ RAMP: tuple[Color, ...] = (
     (83, 186, 110),
     (250, 230, 60),
 )
-"""Colours of levels from the lowest to the highest; the gradient in `page.css` is the same."""
+"""Colours from the lowest to the highest probability; the gradient in `page.css` is the same."""
 NAMED_IN_ALT = 4
 """Classes that the description of a picture names."""
 
@@ -64,12 +64,12 @@ def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
     return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
 
 
-def draw_levels(title: str, levels: Channels) -> Layer:
-    """Show shares as levels 0 to 254 (height, width), 255 where there are none: dark is low."""
-    height, width = levels.shape
-    known = levels[levels != NODATA_ID]
+def draw_quantised(title: str, quantised: Channels) -> Layer:
+    """Show quantised probabilities (height, width): dark is low."""
+    height, width = quantised.shape
+    known = quantised[quantised != NODATA_ID]
     mean = f"{100 * known.mean() / (NODATA_ID - 1):.0f} % on average" if known.size else "nothing"
-    return Layer(title, f"{title}: {mean}", _png(levels, ramp_colors()), height, width)
+    return Layer(title, f"{title}: {mean}", _png(quantised, ramp_colors()), height, width)
 
 
 def ramp_colors() -> list[Color]:

@@ -11,7 +11,7 @@ from hyseg_cli.geo.raster.overviews import picture_size
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
-from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_levels, draw_photo
+from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_photo, draw_quantised
 from hyseg_cli.report.page import format_count, format_percent, render
 from hyseg_cli.report.provenance import Provenance, Row, Source, crs_name, describe_model
 from hyseg_cli.settings.predict import PredictSettings
@@ -90,7 +90,7 @@ def _layers(thumbnail: Thumbnail, palette: Palette) -> Iterator[Layer]:
     yield draw_photo("Scene", thumbnail.photo)
     yield draw_layer("Map", thumbnail.channels, palette)
     if thumbnail.confidence is not None:
-        yield draw_levels("Confidence", thumbnail.confidence)
+        yield draw_quantised("Confidence", thumbnail.confidence)
 
 
 def _summary(rows: tuple[ClassRow, ...], done: FinishedMap, thumbnail: Thumbnail) -> Iterator[str]:

@@ -32,7 +32,7 @@ def test_a_disk_that_fills_up_is_one_error_and_the_run_goes_on_when_there_is_spa
     monkeypatch.setattr(blocks, "BLOCK_PIXELS", 20_000)
     # Maps of noise are larger than the forecast, which is measured on real ones.
     monkeypatch.setattr(mapping_plan, "BYTES_PER_CLASS_PIXEL", 0.0)
-    monkeypatch.setattr(mapping_plan, "BYTES_PER_SHARE_PIXEL", 0.0)
+    monkeypatch.setattr(mapping_plan, "BYTES_PER_PROBABILITY_PIXEL", 0.0)
     image = np.random.default_rng(0).integers(1, 255, (3, 300, 310), dtype=np.uint8)
     scene = write_raster(image, photometric="RGB")
 

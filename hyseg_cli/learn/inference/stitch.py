@@ -37,8 +37,8 @@ class FinishedRows:
 
     channels: npt.NDArray[np.uint8]
     """(rows, width): channels of the legend, 255 where the scene holds no data."""
-    levels: npt.NDArray[np.uint8] | None
-    """(classes, rows, width): probabilities from 0 to 254, 255 without data; None unless asked."""
+    quantised: npt.NDArray[np.uint8] | None
+    """(classes, rows, width): probabilities, 0 to 254, 255 without data; None unless asked for."""
 
 
 class Stitcher:
@@ -64,14 +64,14 @@ class Stitcher:
         self._sums.add(probabilities, *weights, (column - self._first) * self._grid.cols.step)
 
     def finish(
-        self, tile_row: TileRow, *, levels: bool = False
+        self, tile_row: TileRow, *, quantised: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
-        """Channels (rows, block width) of the finished rows, and levels if asked for."""
+        """Channels (rows, block width) of the finished rows, and probabilities if wanted."""
         left = self._grid.cols.starts[self._first]
         rows = slice(tile_row.finished.start - tile_row.row, tile_row.finished.stop - tile_row.row)
         cols = slice(self._cols.start - left, self._cols.stop - left)
         channels = self._sums.classes(rows, cols)
-        found = self._sums.levels(rows, cols) if levels else None
+        found = self._sums.quantised(rows, cols) if quantised else None
         self.turn()
         return channels, found
 
@@ -88,7 +88,7 @@ def map_strips(
     *,
     batch_size: int,
     noise_origin: tuple[int, int] = (0, 0),
-    levels: bool = False,
+    quantised: bool = False,
     within: Callable[[Window], npt.NDArray[np.bool_]] | None = None,
 ) -> Iterator[FinishedRows]:
     """Classify a run of blocks and yield its rows, top to bottom.
@@ -100,7 +100,7 @@ def map_strips(
         classify: The network.
         batch_size: Tiles per call of it.
         noise_origin: Row and column of the scene's first pixel on the noise grid.
-        levels: Hand out probabilities, too.
+        quantised: Yield probabilities, too.
         within: Tells which pixels of a window are wanted at all; None for all of them. What is
             not wanted holds no data, but the network sees it.
     """
@@ -116,7 +116,7 @@ def map_strips(
         if tile_row.index not in block_run.finished_tile_rows:
             stitcher.turn()
             continue
-        channels, found = stitcher.finish(tile_row, levels=levels)
+        channels, found = stitcher.finish(tile_row, quantised=quantised)
         is_finished = _finished(wanted, strip, grid, block_run)
         if not is_finished.all():
             channels[~is_finished] = NODATA_ID

@@ -77,7 +77,7 @@ def map_blocks(
                     classify,
                     batch_size=batch_size,
                     noise_origin=plan.scene.noise_origin,
-                    levels=len(plan.outputs) > 1,
+                    quantised=len(plan.outputs) > 1,
                     within=plan.area,
                 )
                 _write_run(plan, work, block_run, rows, advance)
@@ -102,7 +102,7 @@ def _write_run(
                 ids = part.channels
                 if not is_same:
                     remap(ids, id_of_channel)
-                shard.append(_stack(plan, ids, part.levels))
+                shard.append(_stack(plan, ids, part.quantised))
                 place = Window(row, block.window.col, *ids.shape)
                 kept = place.intersection(plan.window)
                 if kept is not None:
@@ -116,15 +116,15 @@ def _write_run(
 
 
 def _stack(
-    plan: Plan, ids: npt.NDArray[np.uint8], levels: npt.NDArray[np.uint8] | None
+    plan: Plan, ids: npt.NDArray[np.uint8], quantised: npt.NDArray[np.uint8] | None
 ) -> npt.NDArray[np.uint8]:
     """All outputs of some rows, (bands of a shard, rows, width)."""
     parts = [ids[None]]
     for output in plan.outputs[1:]:
-        if levels is None:
-            message = "shares are wanted, but no levels were computed"
+        if quantised is None:
+            message = "probabilities are wanted, but none were computed"
             raise ValueError(message)
-        parts.append(levels if output.spec.band_count > 1 else levels.max(axis=0)[None])
+        parts.append(quantised if output.spec.band_count > 1 else quantised.max(axis=0)[None])
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 

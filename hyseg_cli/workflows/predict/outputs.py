@@ -22,7 +22,6 @@ from hyseg_cli import __version__
 from hyseg_cli.geo.classes.counts import ClassTotals
 from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
-from hyseg_cli.geo.output.cog import SHARE_LEVELS
 from hyseg_cli.geo.output.preview import Preview, draw_preview
 from hyseg_cli.geo.output.sidecar import (
     SIDECAR_SUFFIX,
@@ -52,7 +51,7 @@ from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.legend import NODATA_ID, LegendClass
+from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, LegendClass
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import write_bytes
 from hyseg_cli.workflows.predict.jobs import Job
@@ -105,7 +104,7 @@ class Thumbnail:
     channels: Bytes
     """(height, width), channels of the legend, 255 where there is no class."""
     confidence: Bytes | None
-    """(height, width), levels 0 to 254, 255 where there is none; None if it was not asked for."""
+    """(height, width), quantised; None if it was not asked for."""
 
 
 def write_documents(
@@ -139,8 +138,8 @@ def read_thumbnail(done: FinishedMap, size: tuple[int, int]) -> Thumbnail:
     photo[~valid] = EMPTY
     confidence = None
     if done.job.confidence is not None:
-        levels, is_sure = read_reduced(str(done.rasters[done.job.confidence]), (1,), size)
-        confidence = np.where(is_sure, levels[0], NODATA_ID).astype(np.uint8)
+        quantised, is_sure = read_reduced(str(done.rasters[done.job.confidence]), (1,), size)
+        confidence = np.where(is_sure, quantised[0], NODATA_ID).astype(np.uint8)
     return Thumbnail(photo, channels, confidence)
 
 
@@ -214,7 +213,7 @@ def map_item(plan: Plan, cogs: Sequence[Path], totals: ClassTotals) -> Json:
     assets = {}
     for output, cog in zip(plan.outputs, cogs, strict=True):
         asset = _raster(output, cog, scene, folder)
-        if not output.spec.shares:
+        if not output.spec.probabilities:
             asset["classification:classes"] = class_objects(plan.legend, totals.pixels)
             asset["bands"][0] |= _statistics(totals)
         assets[_name_of(output)] = asset
@@ -235,9 +234,9 @@ def map_item(plan: Plan, cogs: Sequence[Path], totals: ClassTotals) -> Json:
 
 
 def _name_of(output: Output) -> str:
-    if not output.spec.shares:
+    if not output.spec.probabilities:
         return "map"
-    return "probabilities" if len(output.spec.shares) > 1 else "confidence"
+    return "probabilities" if len(output.spec.probabilities) > 1 else "confidence"
 
 
 def _raster(output: Output, cog: Path, scene: Raster, folder: Path) -> Json:
@@ -248,9 +247,9 @@ def _raster(output: Output, cog: Path, scene: Raster, folder: Path) -> Json:
     resolution = scene.resolution_m()
     if resolution is not None:
         asset["raster:spatial_resolution"] = resolution
-    if output.spec.shares:
-        asset |= {"raster:scale": 1.0 / SHARE_LEVELS, "raster:offset": 0.0}
-    asset["bands"] = [{"name": name} for name in output.spec.shares or ("class",)]
+    if output.spec.probabilities:
+        asset |= {"raster:scale": 1.0 / QUANTISED_ONE, "raster:offset": 0.0}
+    asset["bands"] = [{"name": name} for name in output.spec.probabilities or ("class",)]
     return asset
 
 
@@ -302,7 +301,7 @@ def files_beside(plan: Plan, output: Output, cog: Path, totals: ClassTotals) -> 
         totals: Pixels and areas of the classes.
     """
     sidecar = output.path.with_name(output.path.name + SIDECAR_SUFFIX)
-    if output.spec.shares:
+    if output.spec.probabilities:
         return {sidecar: sidecar_of_shares(share_statistics(str(cog)))}
     hectares = totals.area_m2 / 1e4 if plan.has_area else None
     return {sidecar: sidecar_of_classes(plan.legend, totals.pixels, hectares)} | _styles(plan)

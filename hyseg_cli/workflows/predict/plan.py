@@ -66,7 +66,7 @@ def bytes_per_column(
     strips = (3 * grid.rows.length + 3 * blocks) * (len(bands) * itemsize + 1)
     masks = grid.rows.length * (len(bands) + 1)
     sums = 4 * classes * grid.rows.length
-    # The channels, and the levels if there are any.
+    # The classes, and the probabilities if there are any.
     finishing = grid.rows.step * (1 + (classes if outputs > 1 else 0))
     rows = outputs * (grid.rows.step + BLOCK)
     return int(strips + masks + sums + finishing + rows)
@@ -211,7 +211,7 @@ def map_tags(
 
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
-BYTES_PER_SHARE_PIXEL = 0.7
+BYTES_PER_PROBABILITY_PIXEL = 0.7
 FINAL_COPIES = 1.4
 """The final raster with its overviews."""
 
@@ -286,8 +286,8 @@ class Plan:
             missing: Pixels that are not in shards yet.
             is_part: Make shards only.
         """
-        shares = self.shard_bands - 1
-        packed = BYTES_PER_CLASS_PIXEL + shares * BYTES_PER_SHARE_PIXEL
+        probabilities = self.shard_bands - 1
+        packed = BYTES_PER_CLASS_PIXEL + probabilities * BYTES_PER_PROBABILITY_PIXEL
         final = 0.0 if is_part else FINAL_COPIES * self.window.height * self.window.width
         return int(packed * (missing + final))
 
@@ -412,10 +412,10 @@ def _outputs(
     )
     outputs = [Output(job.out, spec, 1)]
     if job.confidence is not None:
-        outputs.append(Output(job.confidence, replace(spec, shares=("confidence",)), 2))
+        outputs.append(Output(job.confidence, replace(spec, probabilities=("confidence",)), 2))
     if job.probabilities is not None:
-        shares = replace(spec, shares=card.legend.names)
-        outputs.append(Output(job.probabilities, shares, 1 + len(outputs)))
+        probabilities = replace(spec, probabilities=card.legend.names)
+        outputs.append(Output(job.probabilities, probabilities, 1 + len(outputs)))
     return tuple(outputs)
 
 

@@ -171,11 +171,11 @@ def test_probabilities_are_those_of_the_whole_scene(scene):
                 whole_scene(grid),
                 classify,
                 batch_size=2,
-                levels=True,
+                quantised=True,
             )
         )
         pixels = reader.read(Window(0, 0, scene.height, scene.width))
-    levels = np.concatenate([part.levels for part in parts], axis=1)
+    levels = np.concatenate([part.quantised for part in parts], axis=1)
     expected = classify(torch.from_numpy(pixels.image)[None], None, None)[0].numpy() * 254
     assert (levels[:, ~pixels.valid] == 255).all()
     found = levels[:, pixels.valid].astype(float)
