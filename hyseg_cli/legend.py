@@ -11,12 +11,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 Color = tuple[int, int, int]
+ClassIndices: TypeAlias = "npt.NDArray[np.uint8]"
+"""Numbers of classes in the order of a legend, from 0; `NODATA_ID` where there is none."""
 
 NODATA_ID = 255
 """Pixel value without a class, in every class raster hyseg writes."""

@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyseg_cli.legend import NODATA_ID, Color
-
-Channels = npt.NDArray[np.uint8]
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Color
 
 RAMP: tuple[Color, ...] = (
     (52, 12, 84),
@@ -48,7 +46,7 @@ class Palette:
     colors: tuple[Color, ...]
 
 
-def draw_layer(title: str, channels: Channels, palette: Palette) -> Layer:
+def draw_layer(title: str, channels: ClassIndices, palette: Palette) -> Layer:
     """Draw channels (height, width), 255 where there is nothing to show."""
     height, width = channels.shape
     return Layer(
@@ -64,7 +62,7 @@ def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
     return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
 
 
-def draw_quantised(title: str, quantised: Channels) -> Layer:
+def draw_quantised(title: str, quantised: npt.NDArray[np.uint8]) -> Layer:
     """Show quantised probabilities (height, width): dark is low."""
     height, width = quantised.shape
     known = quantised[quantised != NODATA_ID]
@@ -86,7 +84,7 @@ def _uri(kind: str, file: io.BytesIO) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _png(channels: Channels, colors: Sequence[Color]) -> str:
+def _png(channels: ClassIndices, colors: Sequence[Color]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(channels))
     # All 256 entries: Pillow numbers the colours of a shorter palette anew, and 255 is lost.
     palette = np.zeros((NODATA_ID + 1, 3), np.uint8)
@@ -97,7 +95,7 @@ def _png(channels: Channels, colors: Sequence[Color]) -> str:
     return _uri("png", file)
 
 
-def _describe(title: str, channels: Channels, palette: Palette) -> str:
+def _describe(title: str, channels: ClassIndices, palette: Palette) -> str:
     counts = np.bincount(channels.ravel(), minlength=NODATA_ID + 1)[: len(palette.names)]
     total = counts.sum()
     if total == 0:

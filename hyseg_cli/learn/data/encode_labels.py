@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.legend import NODATA_ID, Legend, format_color
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend, format_color
 
-Channels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 NO_COLOR = -1
@@ -23,7 +22,7 @@ NO_COLOR = -1
 class Encoded:
     """Labels as channels of a legend, and what the legend does not know."""
 
-    channels: Channels
+    channels: ClassIndices
     """(height, width), 0..N-1, or 255 where the pixel is unlabelled or strange."""
     is_unmatched: Mask
     """(height, width), True where the value or colour is not in the legend."""
@@ -33,7 +32,7 @@ class Encoded:
 
 def encode_labels(
     raster: npt.NDArray[Any], legend: Legend, name: str, valid: Mask | None = None
-) -> Channels:
+) -> ClassIndices:
     """The channel of each pixel's class; see `encode_known` for the arguments.
 
     Raises:
@@ -106,7 +105,7 @@ def _look_up(
     valid: Mask | None,
     text_of: Callable[[int], str],
 ) -> Encoded:
-    """Channels of pixels whose values are `found[inverse]`."""
+    """Class indices of pixels whose values are `found[inverse]`."""
     known = np.array([value in channel_of for value in found.tolist()], np.bool_)
     table = np.array([channel_of.get(value, NODATA_ID) for value in found.tolist()], np.uint8)
     channels = table[inverse]

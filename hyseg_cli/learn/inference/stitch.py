@@ -66,7 +66,7 @@ class Stitcher:
     def finish(
         self, tile_row: TileRow, *, quantised: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
-        """Channels (rows, block width) of the finished rows, and probabilities if wanted."""
+        """Class indices (rows, block width) of the finished rows, and probabilities if wanted."""
         left = self._grid.cols.starts[self._first]
         rows = slice(tile_row.finished.start - tile_row.row, tile_row.finished.stop - tile_row.row)
         cols = slice(self._cols.start - left, self._cols.stop - left)

@@ -19,10 +19,10 @@ from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
+from hyseg_cli.learn.data.encode_labels import Encoded, Mask, encode_known, encode_labels
 from hyseg_cli.learn.data.label_sources import LabelSource
 from hyseg_cli.learn.scores.evaluation import Patch, Unmatched
-from hyseg_cli.legend import NODATA_ID, Legend, LegendClass
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend, LegendClass
 
 Merging = Mapping[str, str | None]
 """New names of classes, None for those to leave out; other classes keep theirs."""
@@ -161,8 +161,8 @@ def _table(
 class ClassSource(Protocol):
     """Classes on the pixels of a map."""
 
-    def read(self, window: Window) -> Channels:
-        """Channels (height, width) of a window inside the map, 255 where unknown."""
+    def read(self, window: Window) -> ClassIndices:
+        """Class indices (height, width) of a window inside the map, 255 where unknown."""
         ...
 
 
@@ -175,7 +175,7 @@ class MapClasses:
     """Of the map itself."""
     table: Table
 
-    def read(self, window: Window) -> Channels:
+    def read(self, window: Window) -> ClassIndices:
         pixels = self.reader.read(window)
         name = self.reader.scene.path
         return self.table[encode_labels(pixels.image, self.legend, name, pixels.valid)]
@@ -198,8 +198,8 @@ class ReferenceClasses:
     """Pixels counted so far of classes that no map has."""
     names: set[str] = field(default_factory=set)
 
-    def read(self, patch: Patch) -> Channels:
-        """Channels of `patch.read`, 255 where unknown; counts those unmatched in `patch.window`."""
+    def read(self, patch: Patch) -> ClassIndices:
+        """Class indices of `patch.read`; counts the unmatched pixels of `patch.window`."""
         encoded = self._encode(patch.read)
         is_unmatched = encoded.is_unmatched | self.crosswalk.unmatched[encoded.channels]
         count = int(np.count_nonzero(is_unmatched[patch.inner]))
@@ -224,7 +224,7 @@ class ReferenceClasses:
         return Unmatched(self.pixels, tuple(sorted(self.names)))
 
 
-def keep_common(rasters: Sequence[Channels]) -> None:
+def keep_common(rasters: Sequence[ClassIndices]) -> None:
     """Make pixels unknown in all rasters that are unknown in one."""
     unknown: Mask = np.logical_or.reduce([raster == NODATA_ID for raster in rasters])
     for raster in rasters:

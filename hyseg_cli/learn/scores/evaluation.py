@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.window import Window
@@ -21,7 +20,7 @@ from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.metrics import Counts, Scores, count_pairs
 from hyseg_cli.learn.scores.seams import SeamScores, TileLines, count_changes
 from hyseg_cli.learn.scores.structure import StructureCounts, StructureScores
-from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ def _cuts(size: int, side: int) -> tuple[int, ...]:
     return tuple(size * index // count for index in range(count + 1))
 
 
-Channels = npt.NDArray[np.uint8]
 _Part = TypeVar("_Part")
 
 
@@ -107,8 +105,8 @@ class PatchTable:
 
 def count_patch(
     patch: Patch,
-    reference: Channels,
-    mapped: Channels,
+    reference: ClassIndices,
+    mapped: ClassIndices,
     classes: int,
     *,
     disc: Disc | None = None,
@@ -119,7 +117,7 @@ def count_patch(
 
     Args:
         patch: Which.
-        reference: Channels of `patch.read`, 255 where unknown.
+        reference: Class indices of `patch.read`, 255 where unknown.
         mapped: The same of the map.
         classes: How many there are.
         disc: Width of boundaries; None to leave structure out.
@@ -201,7 +199,7 @@ class Protocol:
     disc: Disc | None = None
     """Width of boundaries; None to leave structure out."""
     excluded: tuple[int, ...] = ()
-    """Channels that the means leave out."""
+    """Class indices that the means leave out."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
@@ -38,7 +37,7 @@ from hyseg_cli.learn.scores.evaluation import (
 )
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
 from hyseg_cli.learn.scores.seams import TileLines
-from hyseg_cli.legend import Legend, read_legend
+from hyseg_cli.legend import ClassIndices, Legend, read_legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import own_legend
@@ -49,8 +48,6 @@ from hyseg_cli.workflows.evaluate.protocol import (
     protocol_of,
     warn_of_unmatched,
 )
-
-Channels = npt.NDArray[np.uint8]
 
 COLORS = ("red", "green", "blue")
 
@@ -105,7 +102,7 @@ def evaluate_model(
 
 
 def _count(
-    mapped: Channels,
+    mapped: ClassIndices,
     reference: ReferenceClasses,
     lines: TileLines,
     protocol: Protocol,
@@ -130,7 +127,7 @@ def _show(
     gallery: Gallery,
     scene: LabelledScene,
     place: Raster | None,
-    rasters: tuple[Channels, Channels],
+    rasters: tuple[ClassIndices, ClassIndices],
     protocol: Protocol,
     card: ModelCard,
 ) -> None:
@@ -151,9 +148,9 @@ def _show(
 class _InMemory:
     """Labels held as channels."""
 
-    channels: Channels
+    channels: ClassIndices
 
-    def read(self, window: Window) -> Channels:
+    def read(self, window: Window) -> ClassIndices:
         return self.channels[window.slices]
 
 
@@ -177,9 +174,9 @@ class _Overlaps:
 class _Drawn:
     """A scene that was mapped."""
 
-    channels: Channels
+    channels: ClassIndices
     """(height, width), channels of the model's legend."""
-    labels: Channels
+    labels: ClassIndices
     """(height, width), channels of the labels' legend."""
     grid: TileGrid
     probe: OverlapProbe
@@ -300,7 +297,7 @@ def _draw(
     return _Drawn(np.concatenate([part.channels for part in rows]), labels, grid, probe)
 
 
-def _strips(scene: LabelledScene, grid: TileGrid, labels: Channels) -> Iterator[Strip]:
+def _strips(scene: LabelledScene, grid: TileGrid, labels: ClassIndices) -> Iterator[Strip]:
     """The strips of a scene; the labels of their finished rows are written to `labels`."""
     left = grid.cols.first
     width = grid.cols.starts[-1] + grid.cols.length - left
