@@ -56,18 +56,18 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.geo.classes": {*BASE, *LEGEND, *GEO},
     "hyseg_cli.geo.coverage": {*BASE, "hyseg_cli.geo", "hyseg_cli.geo.raster"},
     "hyseg_cli.geo.output": {*BASE, *LEGEND, *GEO},
-    "hyseg_cli.geo.vector": {*BASE, *GEO, "hyseg_cli.geo.coverage"},
+    "hyseg_cli.geo.vector": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage"},
     "hyseg_cli.sampling": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector"},
     "hyseg_cli.learn.model": {*BASE, *LEGEND, *GEO, "hyseg_models.blocks", *NETWORKS},
     "hyseg_cli.learn.data": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector", "hyseg_cli.learn.model",
     },
     "hyseg_cli.learn.inference": {
-        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.output", "hyseg_cli.learn.model",
+        *BASE, *LEGEND, *GEO, "hyseg_cli.learn.model",
         "hyseg_models.blocks", *NETWORKS,
     },
     "hyseg_cli.learn.scores": {
-        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage", "hyseg_cli.geo.output",
+        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage",
         "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
     },
     "hyseg_cli.learn.training": {

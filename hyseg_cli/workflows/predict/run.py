@@ -24,7 +24,7 @@ from hyseg_cli.workflows.predict.result import PredictResult, SceneResult, forec
 from hyseg_cli.workflows.predict.scene_run import (
     clear_finished,
     in_work,
-    look_at,
+    plan_scene,
     require_outputs_free,
 )
 
@@ -132,12 +132,12 @@ def _map_scene(
     messages: Messages,
     write_page: WritePage | None,
 ) -> SceneResult:
-    found = look_at(job, mapper.planner, settings, messages)
+    found = plan_scene(job, mapper.planner, settings, messages)
     if isinstance(found, SceneResult):
         return found
     if settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
     with in_work(job, found, mapper.planner, messages, write_page) as scene:
         if scene.missing:
-            mapper.map_units(found, scene.work, scene.missing, scene.advance)
+            mapper.map_blocks(found, scene.work, scene.missing, scene.advance)
         return scene.finish()
