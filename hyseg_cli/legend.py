@@ -11,15 +11,23 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 Color = tuple[int, int, int]
+ClassIndices: TypeAlias = "npt.NDArray[np.uint8]"
+"""Numbers of classes in the order of a legend, from 0; `NODATA_ID` where there is none."""
 
 NODATA_ID = 255
 """Pixel value without a class, in every class raster hyseg writes."""
+QUANTISED_ONE = 254
+"""A probability of 1 quantised to 8 bits; 0 stands for 0, and `NODATA_ID` for no data."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
@@ -118,8 +118,8 @@ def write_map():
 
     def write(path, spec, classes, *, rows=100, parts=3):
         work, width = WorkFolder(path), -(-spec.width // parts)
-        units = [
-            Unit(
+        blocks = [
+            Block(
                 range(1),
                 range(1),
                 Window(row, col, min(600, spec.height - row), min(width, spec.width - col)),
@@ -128,13 +128,13 @@ def write_map():
             for col in range(0, spec.width, width)
         ]
         with work.locked():
-            for unit in units:
-                part = classes[unit.window.slices]
-                with writing_shard(work, unit, 1) as shard:
+            for block in blocks:
+                part = classes[block.window.slices]
+                with writing_shard(work, block, 1) as shard:
                     for start in range(0, len(part), rows):
                         shard.append(part[None, start : start + rows])
                     shard.finish({})
-            sources = [Source(shard_path(work, unit), unit.window) for unit in units]
+            sources = [Source(shard_path(work, block), block.window) for block in blocks]
             sidecar = sidecar_of_classes(
                 spec.legend, np.bincount(classes.ravel(), minlength=256), None
             )

@@ -196,11 +196,16 @@ def run_page(page, folder, *, slow):
         if re.search(rf"hyseg (train|predict) [^\n]*--out {re.escape(name)}", written):
             for file in folder.glob(f"{name}*"):
                 file.unlink()
+    session = ""
     for block in blocks:
         if block.language in {"json", "toml"}:
             named = re.findall(rf"`([\w-]+\.{block.language})`", block.before)
             if named:
                 (folder / named[-1]).write_text(block.text)
+        if block.language == "python":
+            # One page is one session: names of a block are known in those after it.
+            session += block.text
+            continue
         if not block.is_shell or block.mark.startswith("skip:"):
             continue
         if block.mark == "slow" and not slow:
@@ -209,6 +214,12 @@ def run_page(page, folder, *, slow):
         assert code == block.exit_code, f"{page.name}:\n{block.text}\n{told}"
         if "hyseg sample" in block.text:
             label_points(folder / "points.gpkg", folder)
+    if session and not slow:
+        done = subprocess.run(
+            [sys.executable, "-c", session],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{page.name}:\n{done.stdout}{done.stderr}"
 
 
 def label_points(path, folder):
@@ -224,6 +235,8 @@ def label_points(path, folder):
 
 
 def has(page, *, slow):
+    if not slow and any(block.language == "python" for block in blocks_of(page)):
+        return True
     return any(
         block.is_shell and (block.mark == "slow" if slow else not block.mark.startswith(("s",)))
         for block in blocks_of(page)

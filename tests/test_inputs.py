@@ -266,7 +266,7 @@ def test_a_scene_whose_server_died_goes_on_when_it_is_back(tmp_path, write_raste
     save_model(model, build(card.config), card)
     out = tmp_path / "map.tif"
     program = (
-        "from hyseg_cli.geo.tiling import units; units.UNIT_PIXELS = 50_000; import torch; "
+        "from hyseg_cli.geo.tiling import blocks; blocks.BLOCK_PIXELS = 50_000; import torch; "
         "torch.set_num_threads(1); from hyseg_cli.cli.group import cli; cli()"
     )
 

@@ -38,7 +38,13 @@ NETWORKS = {"hyseg_models", "hyseg_models.config"}
 
 # What each room may import; a room may always import itself.
 ALLOWED: dict[str, set[str]] = {
-    "hyseg_cli": set(),
+    "hyseg_cli": {"hyseg_cli.api", "hyseg_cli.errors"},
+    "hyseg_cli.api": {
+        *TELLING, *LEGEND, "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
+        "hyseg_cli.learn.scores", "hyseg_cli.report", "hyseg_cli.settings", "hyseg_cli.workflows",
+        "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.info", "hyseg_cli.workflows.predict",
+        "hyseg_cli.workflows.train", "hyseg_cli.workflows.vectorize",
+    },
     "hyseg_cli.errors": set(),
     "hyseg_cli.messages": set(),
     "hyseg_cli.startup": set(),
@@ -50,18 +56,18 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.geo.classes": {*BASE, *LEGEND, *GEO},
     "hyseg_cli.geo.coverage": {*BASE, "hyseg_cli.geo", "hyseg_cli.geo.raster"},
     "hyseg_cli.geo.output": {*BASE, *LEGEND, *GEO},
-    "hyseg_cli.geo.vector": {*BASE, *GEO, "hyseg_cli.geo.coverage"},
+    "hyseg_cli.geo.vector": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage"},
     "hyseg_cli.sampling": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector"},
     "hyseg_cli.learn.model": {*BASE, *LEGEND, *GEO, "hyseg_models.blocks", *NETWORKS},
     "hyseg_cli.learn.data": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector", "hyseg_cli.learn.model",
     },
     "hyseg_cli.learn.inference": {
-        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.output", "hyseg_cli.learn.model",
+        *BASE, *LEGEND, *GEO, "hyseg_cli.learn.model",
         "hyseg_models.blocks", *NETWORKS,
     },
     "hyseg_cli.learn.scores": {
-        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage", "hyseg_cli.geo.output",
+        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage",
         "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
     },
     "hyseg_cli.learn.training": {
@@ -101,6 +107,8 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.workflows.predict", "hyseg_cli.workflows.train",
         "hyseg_cli.workflows.vectorize",
     },
+    # It runs in the Python of QGIS, which has no hyseg.
+    "hyseg_cli.qgis_plugin": set(),
     "hyseg_cli.__main__": {"hyseg_cli.cli"},
     "hyseg_models": {
         "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",
@@ -120,7 +128,6 @@ FEW_LINES = 60
 SMALL = {
     "hyseg_cli.learn.data.raster_scene": "training on JPEG pairs does not load GDAL",
     "hyseg_cli.learn.training.weight_blending": "one idea with its source",
-    "hyseg_cli.workflows.vectorize.run": "starts the writer before the libraries load",
     "hyseg_models.das.adapter": "DAS for hosts that have no place for it inside",
 }
 """Modules of few lines that one other imports, and why they stand apart."""

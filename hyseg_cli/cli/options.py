@@ -10,6 +10,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ import click
 
 from hyseg_cli.cli.environment import flag_of, take_variables
 from hyseg_cli.cli.exit import READER_GONE, ending_in_order, telling_errors
+from hyseg_cli.cli.help import write_examples, write_options
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.messages import Console, drop_the_rest, printable
 
@@ -90,6 +92,20 @@ FILE = click.Path(path_type=Path)
 """A path as `pathlib.Path`; whether it exists is asked where it is opened."""
 
 
+class HysegGroup(click.Group):
+    """A group that asks whether a command it has was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known, typed = self.list_commands(ctx), args[0]
+        if typed not in known and not typed.startswith("-") and not ctx.resilient_parsing:
+            near = [repr(name) for name in get_close_matches(typed, known)]
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {typed!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+
 class HysegCommand(click.Command):
     """A command that tells an error in two lines and exits with its code.
 
@@ -147,7 +163,11 @@ class HysegCommand(click.Command):
         with ending_in_order():
             return telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self, formatter)
         if ctx.auto_envvar_prefix is not None:
             formatter.write_paragraph()
             formatter.write_text(

@@ -13,24 +13,24 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Trade, Unfit
+from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Unfit, WorkerSetup
 from hyseg_cli.errors import HysegError
 
 
-class LocalCrew:
+class LocalPool:
     """Processes of this machine; mutable.
 
     Args:
-        trade: What they do.
+        setup: Prepares each of them.
     """
 
-    def __init__(self, trade: Trade) -> None:
-        self._trade = trade
+    def __init__(self, setup: WorkerSetup) -> None:
+        self._setup = setup
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, BaseProcess] = {}
         self._pipes: dict[Connection, int] = {}
-        self._seats: dict[int, int] = {}
-        self._hired = 0
+        self._slots: dict[int, int] = {}
+        self._started = 0
 
     def __enter__(self) -> Self:
         return self
@@ -46,29 +46,29 @@ class LocalCrew:
         for process in self._processes.values():
             process.join()
 
-    def hire(self) -> int:
-        """Start a process; whoever replaces a lost one takes its seat, and so its device."""
-        worker, self._hired = self._hired, self._hired + 1
-        seat = next(i for i in range(worker + 1) if i not in self._seats.values())
+    def start(self) -> int:
+        """Start a process; the replacement of a lost one takes its slot, and so its device."""
+        worker, self._started = self._started, self._started + 1
+        slot = next(i for i in range(worker + 1) if i not in self._slots.values())
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(self._trade, worker, seat, theirs), daemon=True
+            target=_work, args=(self._setup, worker, slot, theirs), daemon=True
         )
         with _deaf_to_ctrl_c():
             process.start()
-        # Only when nobody else holds the other end does a process that dies close the pipe.
+        # A process that dies closes the pipe only if no other process holds that end.
         theirs.close()
-        self._processes[worker], self._pipes[ours], self._seats[worker] = process, worker, seat
+        self._processes[worker], self._pipes[ours], self._slots[worker] = process, worker, slot
         return worker
 
-    def give(self, worker: int, task: Any) -> None:
-        """Send a task; that a process is gone is told by `wait`."""
+    def submit(self, worker: int, task: Any) -> None:
+        """Send a task; `wait` reports if the process is gone."""
         pipe = next(pipe for pipe, owner in self._pipes.items() if owner == worker)
         with suppress(OSError):
             pipe.send(task)
 
     def wait(self, seconds: float) -> list[Event]:
-        """What the processes have sent, and which of them are gone."""
+        """The events of the processes, including those that are gone."""
         return [self._receive(pipe) for pipe in wait(list(self._pipes), seconds)]
 
     def describe(self) -> str:
@@ -81,7 +81,7 @@ class LocalCrew:
         except (EOFError, OSError):
             worker = self._pipes.pop(pipe)
             process = self._processes.pop(worker)
-            del self._seats[worker]
+            del self._slots[worker]
             process.join()
             error = HysegError(
                 f"a process that mapped a part ended with code {process.exitcode}",
@@ -94,7 +94,7 @@ class LocalCrew:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    # Ctrl-C reaches the whole group: the first process alone answers, and ends the others.
+    # Ctrl-C reaches the whole group, but only the first process reacts; it ends the others.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -105,11 +105,11 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(trade: Trade, worker: int, seat: int, pipe: Connection) -> None:
+def _work(setup: WorkerSetup, worker: int, slot: int, pipe: Connection) -> None:
     """The body of a process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        skill = trade.learn(seat)
+        run_task = setup.prepare(slot)
     except HysegError as error:
         pipe.send(Unfit(worker, error))
         return
@@ -117,7 +117,7 @@ def _work(trade: Trade, worker: int, seat: int, pipe: Connection) -> None:
     while True:
         task = pipe.recv()
         try:
-            skill(task, lambda amount: pipe.send(Advanced(worker, amount)))
+            run_task(task, lambda amount: pipe.send(Advanced(worker, amount)))
         except HysegError as error:
             pipe.send(Done(worker, error))
         else:
@@ -125,7 +125,7 @@ def _work(trade: Trade, worker: int, seat: int, pipe: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is gone: nobody waits for what it does."""
+    """End this process when its parent is gone, because nobody waits for its results."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

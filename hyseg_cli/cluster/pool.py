@@ -1,4 +1,4 @@
-"""What an engine has to offer: workers that are hired, given tasks and listened to."""
+"""The interface of a pool: start workers, submit tasks to them, wait for their events."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Protocol, Self
 from hyseg_cli.errors import HysegError
 
 Advance = Callable[[int], None]
-"""Told of an amount of work that is done."""
-Skill = Callable[[Any, Advance], None]
-"""Does a task; raises HysegError."""
+"""Called with the amount of work that was done."""
+RunTask = Callable[[Any, Advance], None]
+"""Runs a task; raises HysegError."""
 
 
-class Trade(Protocol):
-    """What all workers of a crew do; it is sent to each of them."""
+class WorkerSetup(Protocol):
+    """Prepares a worker of a pool; it is sent to each of them."""
 
-    def learn(self, seat: int) -> Skill:
-        """Get ready, in the process of the worker.
+    def prepare(self, slot: int) -> RunTask:
+        """Prepare to run tasks, in the process of the worker.
 
         Args:
-            seat: Number of the worker, from 0.
+            slot: Number of the slot that the worker takes, from 0.
 
         Raises:
             HysegError: If it cannot work.
@@ -32,7 +32,7 @@ class Trade(Protocol):
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has got ready and takes tasks."""
+    """A worker is ready for tasks."""
 
     worker: int
 
@@ -47,7 +47,7 @@ class Unfit:
 
 @dataclass(frozen=True)
 class Advanced:
-    """A worker has done so much of its task since it last told."""
+    """A worker has done this amount of its task since its last report."""
 
     worker: int
     amount: int
@@ -55,7 +55,7 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Done:
-    """A worker is through with its task."""
+    """A worker has finished its task."""
 
     worker: int
     error: HysegError | None = None
@@ -64,7 +64,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is gone, with its process or its machine; its task may be given to another."""
+    """A worker is gone, with its process or its machine; its task may go to another worker."""
 
     worker: int
     error: HysegError
@@ -73,27 +73,27 @@ class Lost:
 Event = Ready | Unfit | Advanced | Done | Lost
 
 
-class Crew(Protocol):
-    """Workers of one engine; mutable. It is a context: when it ends, so do they."""
+class WorkerPool(Protocol):
+    """The workers of one engine; mutable. When its context ends, so do the workers."""
 
-    def hire(self) -> int:
-        """Ask for a worker, who takes tasks from the moment when it is told to be ready.
+    def start(self) -> int:
+        """Start a worker; it accepts tasks once `Ready` has been reported for it.
 
         Returns:
             Its number.
         """
         ...
 
-    def give(self, worker: int, task: Any) -> None:
-        """Give a task to a worker who has none."""
+    def submit(self, worker: int, task: Any) -> None:
+        """Send a task to a worker that has none."""
         ...
 
     def wait(self, seconds: float) -> list[Event]:
-        """What has happened; waits until something has, or for so long."""
+        """The events since the last call; waits for one, at most for this many seconds."""
         ...
 
     def describe(self) -> str:
-        """What there is to work with, for a message that says why nobody works."""
+        """The resources of the pool, for a message that explains why nothing happens."""
         ...
 
     def __enter__(self) -> Self: ...

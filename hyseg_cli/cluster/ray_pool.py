@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from hyseg_cli import __version__
-from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Skill, Trade, Unfit
+from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, RunTask, Unfit, WorkerSetup
 from hyseg_cli.errors import HysegError, UsageProblemError
 
 PROBE_SECONDS = 10.0
@@ -22,40 +22,40 @@ class RayWorker:
     """The body of an actor; mutable. Two of its methods may run at once."""
 
     def __init__(self) -> None:
-        self._skill: Skill | None = None
-        self._at_work = (0, 0)
+        self._run_task: RunTask | None = None
+        self._progress = (0, 0)
 
     def hello(self) -> tuple[str, str]:
         """Its version of hyseg, and the name of its machine."""
         return __version__, platform.node()
 
-    def learn(self, trade: Trade, seat: int) -> HysegError | None:
+    def prepare(self, setup: WorkerSetup, slot: int) -> HysegError | None:
         """Get ready; why it cannot, if it cannot."""
         try:
-            self._skill = trade.learn(seat)
+            self._run_task = setup.prepare(slot)
         except HysegError as error:
             return error
         return None
 
     def do(self, number: int, task: Any) -> HysegError | None:
         """Do the task with a number; why it failed, if it did."""
-        if self._skill is None:
+        if self._run_task is None:
             message = "the worker has learnt nothing yet"
             raise RuntimeError(message)
 
         def advance(amount: int) -> None:
-            self._at_work = number, self._at_work[1] + amount
+            self._progress = number, self._progress[1] + amount
 
-        self._at_work = number, 0
+        self._progress = number, 0
         try:
-            self._skill(task, advance)
+            self._run_task(task, advance)
         except HysegError as error:
             return error
         return None
 
     def amount(self) -> tuple[int, int]:
         """Number of the task it does, and how much of it is done."""
-        return self._at_work
+        return self._progress
 
 
 @dataclass
@@ -63,27 +63,27 @@ class _Actor:
     """An actor and what it was asked for; mutable."""
 
     handle: Any
-    seat: int
-    asked: Literal["hello", "learn", "do"] = "hello"
+    slot: int
+    asked: Literal["hello", "prepare", "do"] = "hello"
     reply: Any = None
     """Where the answer comes; None if nothing was asked."""
     task: int = 0
     amount: int = 0
     """Of its task, as it last told."""
-    telling: Any = None
+    progress: Any = None
     """Where it tells the amount."""
 
 
-class RayCrew:
+class RayPool:
     """Actors of a Ray cluster; mutable.
 
-    Actors are not restarted by Ray: see `dispatch`. Those for which the cluster has no room start
+    Actors are not restarted by Ray: see `scheduler`. Those for which the cluster has no room start
     when machines join.
 
     Args:
         address: `ray` for the cluster of this machine or of the variable RAY_ADDRESS, or
             `ray://HOST:PORT` of the server for clients of a cluster.
-        trade: What they do.
+        setup: Prepares each of them.
         gpus: GPUs for each of them; may be a part of one.
 
     Raises:
@@ -91,13 +91,13 @@ class RayCrew:
         HysegError: If there is no cluster.
     """
 
-    def __init__(self, address: str, trade: Trade, *, gpus: float = 0.0) -> None:
+    def __init__(self, address: str, setup: WorkerSetup, *, gpus: float = 0.0) -> None:
         self._ray = _connect(address)
-        self._trade = trade
+        self._setup = setup
         self._gpus = gpus
         self._actors: dict[int, _Actor] = {}
-        self._hired = 0
-        self._given = 0
+        self._started = 0
+        self._submitted = 0
         there = self._ray.cluster_resources()
         if gpus > there.get("GPU", 0.0):
             self._ray.shutdown()
@@ -122,42 +122,42 @@ class RayCrew:
             self._ray.kill(actor.handle)
         self._ray.shutdown()
 
-    def hire(self) -> int:
+    def start(self) -> int:
         """Ask Ray for an actor."""
-        worker, self._hired = self._hired, self._hired + 1
+        worker, self._started = self._started, self._started + 1
         # Two at once: it tells what is done while it does it.
         described = self._ray.remote(
             num_cpus=1, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
         )
         handle = described(RayWorker).remote()
-        self._actors[worker] = _Actor(handle, seat=worker, reply=handle.hello.remote())
+        self._actors[worker] = _Actor(handle, slot=worker, reply=handle.hello.remote())
         return worker
 
-    def give(self, worker: int, task: Any) -> None:
+    def submit(self, worker: int, task: Any) -> None:
         """Send a task."""
-        actor, self._given = self._actors[worker], self._given + 1
-        actor.asked, actor.task, actor.amount = "do", self._given, 0
-        actor.reply = actor.handle.do.remote(self._given, task)
+        actor, self._submitted = self._actors[worker], self._submitted + 1
+        actor.asked, actor.task, actor.amount = "do", self._submitted, 0
+        actor.reply = actor.handle.do.remote(self._submitted, task)
 
     def wait(self, seconds: float) -> list[Event]:
         """What the actors have answered, and which of them are gone."""
         for actor in self._actors.values():
-            if actor.asked == "do" and actor.reply is not None and actor.telling is None:
-                actor.telling = actor.handle.amount.remote()
+            if actor.asked == "do" and actor.reply is not None and actor.progress is None:
+                actor.progress = actor.handle.amount.remote()
         replies = [actor.reply for actor in self._actors.values() if actor.reply is not None]
         if replies:
             self._ray.wait(replies, num_returns=1, timeout=seconds)
-        tellings = [actor.telling for actor in self._actors.values() if actor.telling is not None]
-        asked = replies + tellings
+        pending = [actor.progress for actor in self._actors.values() if actor.progress is not None]
+        asked = replies + pending
         there: set[Any] = set()
         if asked:
             there = set(self._ray.wait(asked, num_returns=len(asked), timeout=0)[0])
         events: list[Event | None] = []
         for worker, actor in list(self._actors.items()):
             if actor.reply in there:
-                events.append(self._answered(worker, actor))
-            elif actor.telling in there:
-                events.append(self._told(worker, actor))
+                events.append(self._handle_reply(worker, actor))
+            elif actor.progress in there:
+                events.append(self._handle_progress(worker, actor))
         return [event for event in events if event is not None]
 
     def describe(self) -> str:
@@ -166,17 +166,17 @@ class RayCrew:
         parts = [f"{there.get(k, 0.0):g} {k}s ({free.get(k, 0.0):g} free)" for k in ("CPU", "GPU")]
         return f"the cluster has {' and '.join(parts)}"
 
-    def _answered(self, worker: int, actor: _Actor) -> Event | None:
-        reply, actor.reply, actor.telling = actor.reply, None, None
+    def _handle_reply(self, worker: int, actor: _Actor) -> Event | None:
+        reply, actor.reply, actor.progress = actor.reply, None, None
         try:
             answer = self._ray.get(reply)
         except self._ray.exceptions.RayTaskError as error:
             raise (error.cause or error) from None
         except self._ray.exceptions.RayError as error:
-            return self._gone(worker, error)
+            return self._lost(worker, error)
         if actor.asked == "do":
             return Done(worker, answer)
-        if actor.asked == "learn":
+        if actor.asked == "prepare":
             return Ready(worker) if answer is None else Unfit(worker, answer)
         version, machine = answer
         if version != __version__:
@@ -187,13 +187,13 @@ class RayCrew:
                     hint="Install the same version on all machines of the cluster.",
                 ),
             )
-        actor.asked, actor.reply = "learn", actor.handle.learn.remote(self._trade, actor.seat)
+        actor.asked, actor.reply = "prepare", actor.handle.prepare.remote(self._setup, actor.slot)
         return None
 
-    def _told(self, worker: int, actor: _Actor) -> Event | None:
-        telling, actor.telling = actor.telling, None
+    def _handle_progress(self, worker: int, actor: _Actor) -> Event | None:
+        progress, actor.progress = actor.progress, None
         try:
-            task, amount = self._ray.get(telling)
+            task, amount = self._ray.get(progress)
         except self._ray.exceptions.RayError:
             return None  # the answer to the task says it, too
         if task != actor.task:
@@ -201,7 +201,7 @@ class RayCrew:
         before, actor.amount = actor.amount, amount
         return Advanced(worker, amount - before)
 
-    def _gone(self, worker: int, error: Exception) -> Lost:
+    def _lost(self, worker: int, error: Exception) -> Lost:
         actor = self._actors.pop(worker)
         # It may still work where nobody hears it.
         self._ray.kill(actor.handle)

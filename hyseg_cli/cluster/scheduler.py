@@ -1,8 +1,8 @@
-"""The queue: tasks are given to workers as these come free, whatever becomes of the workers.
+"""The queue: workers receive tasks as they become free, whatever happens to the workers.
 
-Engines that restart workers by themselves may wait for ever for a machine that is gone, with tasks
-bound to it. So none is asked to: a worker who is lost is replaced by one who is given nothing
-before it has answered, and what is left of its task goes to whoever is free.
+Engines that restart workers themselves may wait forever for a machine that is gone, with tasks
+bound to it. So no engine is asked to: a lost worker is replaced by another, which receives no
+task before it has answered, and the rest of the lost task goes to any free worker.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from hyseg_cli.cluster.pool import Advanced, Crew, Done, Event, Lost, Ready, Unfit
+from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Unfit, WorkerPool
 from hyseg_cli.errors import HysegError
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
-"""How long nobody may work before the run gives up; machines take minutes to join a cluster."""
-PATIENCE_TO_TELL = 60.0
-"""After how long the user is told that nobody works."""
+"""How long all workers may be silent before the run gives up; machines take minutes to join."""
+SECONDS_TO_WARNING = 60.0
+"""After how long the user is warned that no worker has answered."""
 ATTEMPTS = 3
-"""Workers in a row that a task may lose while nothing of it gets done; then it has failed."""
+"""A task that loses this many workers in a row without progress has failed."""
 START_ATTEMPTS = 3
-"""Workers in a row that may be lost before they are ready."""
+"""This many workers in a row may be lost before they are ready."""
 
 
 class Task(Protocol):
-    """Something to do for one worker."""
+    """Work for one worker."""
 
     @property
     def size(self) -> int:
-        """The amount of work, in what `Advance` is told."""
+        """The amount of work, in the unit of `Advance`."""
         ...
 
 
@@ -41,36 +41,36 @@ T = TypeVar("T", bound=Task)
 
 @dataclass
 class _Entry(Generic[T]):
-    """A task in the queue, and what became of it; mutable."""
+    """A task in the queue and its state; mutable."""
 
     task: T
     losses: int = 0
-    """In a row, without anything being done."""
+    """Workers lost in a row without progress."""
     done: int = 0
 
 
-class Dispatch(Generic[T]):
-    """Shares tasks out among the workers of a crew; mutable.
+class Scheduler(Generic[T]):
+    """Distributes tasks among the workers of a pool; mutable.
 
     Args:
-        crew: Who works.
-        workers: Tasks that are in work at once, at most.
-        rest: What is left of a task whose worker was lost; None if nothing is.
-        advance: Told of tasks and of the work that was done of them; negative if it was lost.
-        warn: Told what the user should know.
+        pool: The workers.
+        workers: Tasks that run at the same time, at most.
+        rest: Returns the rest of a task whose worker was lost; None if it was finished.
+        advance: Called with a task and the work that was done on it; negative if work was lost.
+        warn: Called with a message for the user.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         *,
         workers: int,
         rest: Callable[[T], T | None],
         advance: Callable[[T, int], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._crew = crew
-        self._ahead = self._seats = workers
+        self._pool = pool
+        self._ahead = self._slots = workers
         self._rest = rest
         self._advance = advance
         self._warn = warn
@@ -81,29 +81,29 @@ class Dispatch(Generic[T]):
         self._starting: set[int] = set()
         self._lost_starts = 0
         self._last_sign = time.monotonic()
-        self._has_told = False
+        self._has_warned = False
 
     def run(self, tasks: Iterator[T]) -> Iterator[tuple[T, HysegError | None]]:
-        """Do tasks, which are taken from the iterator as they are needed.
+        """Run tasks, taking them from the iterator as they are needed.
 
         Yields:
-            Each task when it is done, or has failed with an error. A task whose worker was lost
-            comes as what was left of it.
+            Each task once it is done, or has failed with an error. For a task whose worker was
+            lost, this is the rest of it.
 
         Raises:
-            HysegError: If there is nobody to work.
+            HysegError: If no worker can work.
         """
         self._tasks = tasks
-        while self._share_out():
-            events = self._crew.wait(POLL_SECONDS)
+        while self._assign():
+            events = self._pool.wait(POLL_SECONDS)
             self._require_signs(is_sign=bool(events or self._busy))
             for event in events:
-                yield from self._heard(event)
+                yield from self._handle(event)
 
-    def _share_out(self) -> bool:
-        """Give out what can be given; whether anything is left to wait for."""
+    def _assign(self) -> bool:
+        """Assign tasks to free workers; return whether there is anything left to wait for."""
         while self._tasks is not None and len(self._waiting) < self._ahead:
-            # Taken ahead of need: to open the next scene takes time.
+            # Taken ahead of need, because opening the next scene takes time.
             task = next(self._tasks, None)
             if task is None:
                 self._tasks = None
@@ -112,13 +112,13 @@ class Dispatch(Generic[T]):
         while self._idle and self._waiting:
             worker, entry = self._idle.pop(), self._waiting.popleft()
             self._busy[worker] = entry
-            self._crew.give(worker, entry.task)
-        wanted = min(self._seats, len(self._busy) + len(self._waiting))
+            self._pool.submit(worker, entry.task)
+        wanted = min(self._slots, len(self._busy) + len(self._waiting))
         while len(self._busy) + len(self._idle) + len(self._starting) < wanted:
-            self._starting.add(self._crew.hire())
+            self._starting.add(self._pool.start())
         return bool(self._busy or self._waiting)
 
-    def _heard(self, event: Event) -> Iterator[tuple[T, HysegError | None]]:
+    def _handle(self, event: Event) -> Iterator[tuple[T, HysegError | None]]:
         match event:
             case Ready(worker):
                 self._starting.discard(worker)
@@ -134,8 +134,8 @@ class Dispatch(Generic[T]):
                 yield entry.task, error
             case Unfit(worker, error):
                 self._starting.discard(worker)
-                self._seats -= 1
-                if self._seats == 0:
+                self._slots -= 1
+                if self._slots == 0:
                     raise error
                 self._warn(f"a worker is left out: {error.message}. {error.hint}")
             case Lost(worker, error):
@@ -153,7 +153,7 @@ class Dispatch(Generic[T]):
                     raise error
             return
         rest = self._rest(entry.task)
-        # Parts of the task that are done stay done.
+        # Finished parts of the task stay finished.
         self._count(entry, entry.task.size - (rest.size if rest else 0) - entry.done)
         if rest is None:
             yield entry.task, None
@@ -173,15 +173,15 @@ class Dispatch(Generic[T]):
     def _require_signs(self, *, is_sign: bool) -> None:
         now = time.monotonic()
         if is_sign:
-            self._last_sign, self._has_told = now, False
+            self._last_sign, self._has_warned = now, False
             return
         waited = now - self._last_sign
-        there = self._crew.describe()
+        there = self._pool.describe()
         if waited > PATIENCE_SECONDS:
             raise HysegError(
                 f"no worker has answered for {waited:.0f} s; {there}",
                 hint="Start machines, or ask for less with --workers and --gpus-per-worker.",
             )
-        if waited > PATIENCE_TO_TELL and not self._has_told:
-            self._has_told = True
+        if waited > SECONDS_TO_WARNING and not self._has_warned:
+            self._has_warned = True
             self._warn(f"waiting for workers for {waited:.0f} s; {there}")

@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyseg_cli.legend import NODATA_ID, Color
-
-Channels = npt.NDArray[np.uint8]
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Color
 
 RAMP: tuple[Color, ...] = (
     (52, 12, 84),
@@ -22,7 +20,7 @@ RAMP: tuple[Color, ...] = (
     (83, 186, 110),
     (250, 230, 60),
 )
-"""Colours of levels from the lowest to the highest; the gradient in `page.css` is the same."""
+"""Colours from the lowest to the highest probability; the gradient in `page.css` is the same."""
 NAMED_IN_ALT = 4
 """Classes that the description of a picture names."""
 
@@ -48,7 +46,7 @@ class Palette:
     colors: tuple[Color, ...]
 
 
-def draw_layer(title: str, channels: Channels, palette: Palette) -> Layer:
+def draw_layer(title: str, channels: ClassIndices, palette: Palette) -> Layer:
     """Draw channels (height, width), 255 where there is nothing to show."""
     height, width = channels.shape
     return Layer(
@@ -64,12 +62,12 @@ def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
     return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
 
 
-def draw_levels(title: str, levels: Channels) -> Layer:
-    """Show shares as levels 0 to 254 (height, width), 255 where there are none: dark is low."""
-    height, width = levels.shape
-    known = levels[levels != NODATA_ID]
+def draw_quantised(title: str, quantised: npt.NDArray[np.uint8]) -> Layer:
+    """Show quantised probabilities (height, width): dark is low."""
+    height, width = quantised.shape
+    known = quantised[quantised != NODATA_ID]
     mean = f"{100 * known.mean() / (NODATA_ID - 1):.0f} % on average" if known.size else "nothing"
-    return Layer(title, f"{title}: {mean}", _png(levels, ramp_colors()), height, width)
+    return Layer(title, f"{title}: {mean}", _png(quantised, ramp_colors()), height, width)
 
 
 def ramp_colors() -> list[Color]:
@@ -86,7 +84,7 @@ def _uri(kind: str, file: io.BytesIO) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _png(channels: Channels, colors: Sequence[Color]) -> str:
+def _png(channels: ClassIndices, colors: Sequence[Color]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(channels))
     # All 256 entries: Pillow numbers the colours of a shorter palette anew, and 255 is lost.
     palette = np.zeros((NODATA_ID + 1, 3), np.uint8)
@@ -97,7 +95,7 @@ def _png(channels: Channels, colors: Sequence[Color]) -> str:
     return _uri("png", file)
 
 
-def _describe(title: str, channels: Channels, palette: Palette) -> str:
+def _describe(title: str, channels: ClassIndices, palette: Palette) -> str:
     counts = np.bincount(channels.ravel(), minlength=NODATA_ID + 1)[: len(palette.names)]
     total = counts.sum()
     if total == 0:

@@ -10,11 +10,16 @@ from hyseg_cli.geo.raster.ground import area_distortion
 from hyseg_cli.geo.raster.overviews import picture_size
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.legend import NODATA_ID, LegendClass
-from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_levels, draw_photo
+from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_photo, draw_quantised
 from hyseg_cli.report.page import format_count, format_percent, render
 from hyseg_cli.report.provenance import Provenance, Row, Source, crs_name, describe_model
 from hyseg_cli.workflows.outputs import write_text
-from hyseg_cli.workflows.predict.outputs import FinishedMap, Look, look_at, write_preview
+from hyseg_cli.workflows.predict.outputs import (
+    FinishedMap,
+    Thumbnail,
+    read_thumbnail,
+    write_preview,
+)
 
 PICTURE_SIDE = 1600
 """Pixels of the longer side of a picture at most; smaller scenes are shown pixel by pixel."""
@@ -62,7 +67,7 @@ def write_page(path: Path, done: FinishedMap) -> None:
     """
     placed = done.map
     size = picture_size(placed, PICTURE_SIDE)
-    look = look_at(done, size)
+    thumbnail = read_thumbnail(done, size)
     legend = done.plan.legend
     palette = Palette(legend.names, tuple(entry.color for entry in legend.classes))
     rows = tuple(_rows(done))
@@ -72,13 +77,13 @@ def write_page(path: Path, done: FinishedMap) -> None:
         "prediction.html.j2",
         title=Path(done.job.scene).name,
         subtitle=f"mapped to {done.plan.out.name}",
-        summary=tuple(_summary(rows, done, look)),
+        summary=tuple(_summary(rows, done, thumbnail)),
         tiles=tuple(_tiles(rows, done, placed, has_ground=has_ground)),
         warnings=done.plan.inspection.warnings,
-        place=Place(tuple(_layers(look, palette))),
+        place=Place(tuple(_layers(thumbnail, palette))),
         size_note=_size_note(placed, size),
         rows=rows,
-        has_confidence=look.confidence is not None,
+        has_confidence=thumbnail.confidence is not None,
         has_ground=has_ground,
         distortion=area_distortion(placed) if has_ground else 1.0,
         distortion_to_tell=DISTORTION_TO_TELL,
@@ -96,24 +101,24 @@ def _rows(done: FinishedMap) -> Iterator[ClassRow]:
         start += pixels / total
 
 
-def _layers(look: Look, palette: Palette) -> Iterator[Layer]:
-    yield draw_photo("Scene", look.photo)
-    yield draw_layer("Map", look.channels, palette)
-    if look.confidence is not None:
-        yield draw_levels("Confidence", look.confidence)
+def _layers(thumbnail: Thumbnail, palette: Palette) -> Iterator[Layer]:
+    yield draw_photo("Scene", thumbnail.photo)
+    yield draw_layer("Map", thumbnail.channels, palette)
+    if thumbnail.confidence is not None:
+        yield draw_quantised("Confidence", thumbnail.confidence)
 
 
-def _summary(rows: tuple[ClassRow, ...], done: FinishedMap, look: Look) -> Iterator[str]:
+def _summary(rows: tuple[ClassRow, ...], done: FinishedMap, thumbnail: Thumbnail) -> Iterator[str]:
     if not rows:
         yield "No pixel of the scene was mapped."
         return
     named = [f"{format_percent(row.share)} {row.entry.name}" for row in rows[:3]]
     yield f"Of what is mapped, {', '.join(named)}{' and others' if len(rows) > 3 else ''}."
-    empty = int(done.tally.pixels[NODATA_ID])
+    empty = int(done.totals.pixels[NODATA_ID])
     if empty:
         yield f"{format_count(empty)} pixels hold no data or were not asked for."
-    if look.confidence is not None and (look.confidence != NODATA_ID).any():
-        sure = look.confidence[look.confidence != NODATA_ID].mean() / (NODATA_ID - 1)
+    if thumbnail.confidence is not None and (thumbnail.confidence != NODATA_ID).any():
+        sure = thumbnail.confidence[thumbnail.confidence != NODATA_ID].mean() / (NODATA_ID - 1)
         yield f"On average the most probable class has a probability of {format_percent(sure)}."
 
 
@@ -152,7 +157,7 @@ def _sources(done: FinishedMap, placed: Raster) -> Iterator[Source]:
     rows = [("File", str(done.plan.out)), ("Pixels", f"{placed.width:,} x {placed.height:,}")]
     if placed.crs is not None:
         rows.append(("Place", crs_name(placed.crs)))
-    seconds = done.tally.seconds
+    seconds = done.totals.seconds
     rows += [("Time", f"{seconds:,.1f} s of computing")] if seconds else []
     yield Source("Map", tuple(rows))
     yield describe_model(done.model)

@@ -38,10 +38,10 @@ def of_evaluation(evaluation: Evaluation) -> Iterator[str]:
             f"of some classes and too little of others, "
             f"{format_percent(scores.allocation_disagreement)} because classes lie elsewhere."
         )
-    if evaluation.strangers.pixels:
+    if evaluation.unmatched.pixels:
         yield (
-            f"{format_count(evaluation.strangers.pixels)} pixels of the reference were not "
-            f"compared: the map has no class {', '.join(evaluation.strangers.names)}."
+            f"{format_count(evaluation.unmatched.pixels)} pixels of the reference were not "
+            f"compared: the map has no class {', '.join(evaluation.unmatched.names)}."
         )
 
 

@@ -9,8 +9,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from hyseg_cli.cluster.ray_pool import RayCrew
-from hyseg_cli.cluster.scheduler import Dispatch
+from hyseg_cli.cluster.ray_pool import RayPool
+from hyseg_cli.cluster.scheduler import Scheduler
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class One:
 
 @dataclass(frozen=True)
 class Naps:
-    def learn(self, _):
+    def prepare(self, _):
         return lambda *_: time.sleep(1.0)
 
 
 @dataclass(frozen=True)
 class Tiles:
-    def learn(self, _):
+    def prepare(self, _):
         import torch
 
         from hyseg_cli.learn.inference.predictor import Predictor
@@ -41,12 +41,12 @@ class Tiles:
 
 
 def main() -> None:
-    trade = {"naps": Naps, "tiles": Tiles}[sys.argv[1]]()
+    setup = {"naps": Naps, "tiles": Tiles}[sys.argv[1]]()
     workers, tasks = map(int, sys.argv[2:])
     ends = []
-    with RayCrew("ray", trade) as crew:
-        shared = Dispatch(
-            crew, workers=workers, rest=lambda task: task, advance=lambda *_: None, warn=print
+    with RayPool("ray", setup) as pool:
+        shared = Scheduler(
+            pool, workers=workers, rest=lambda task: task, advance=lambda *_: None, warn=print
         )
         for _, error in shared.run(iter([One()] * tasks)):
             if error is not None:

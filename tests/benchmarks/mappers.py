@@ -145,7 +145,7 @@ def map_with_hyseg(*, whole: bool) -> Any:
         plan = mapper.planner.plan(list_jobs(settings)[0])
         work = WorkFolder(plan.out)
         with work.locked():
-            mapper.map_units(plan, work, plan.units, lambda _: None)
+            mapper.map_blocks(plan, work, plan.blocks, lambda _: None)
             if whole:
                 merge(plan, work)
         work.remove()

@@ -47,7 +47,7 @@ def main() -> None:
         plan = mapper.planner.plan(list_jobs(settings)[0])
         work = WorkFolder(plan.out)
         with work.locked():
-            mapper.map_units(plan, work, plan.units, lambda _: None)
+            mapper.map_blocks(plan, work, plan.blocks, lambda _: None)
             merge(plan, work)
     print(base, peak_mib(), time.perf_counter() - started, time.process_time() - cpu)
 

@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.tiling import units
+from hyseg_cli.geo.tiling import blocks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TILES = ("--tile-size", "64", "--overlap", "32")
-SMALL_UNITS = "from hyseg_cli.geo.tiling import units; units.UNIT_PIXELS = 6000; "
+SMALL_BLOCKS = "from hyseg_cli.geo.tiling import blocks; blocks.BLOCK_PIXELS = 6000; "
 RUN = "from hyseg_cli.cli.group import cli; cli()"
 SECONDS = 120.0
 """How long anything may take on a busy machine."""
@@ -62,7 +62,7 @@ class SmallCluster:
         found = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in found if "RayWorker" in " ".join(child.cmdline())]
 
-    def start(self, *words, setting=SMALL_UNITS):
+    def start(self, *words, setting=SMALL_BLOCKS):
         """`hyseg predict` on the cluster, in a process of its own."""
         return subprocess.Popen(
             [
@@ -76,7 +76,7 @@ class SmallCluster:
             env=self.environment,
         )
 
-    def run(self, *words, setting=SMALL_UNITS):
+    def run(self, *words, setting=SMALL_BLOCKS):
         """Exit code, and what it wrote to stderr."""
         process = self.start(*words, setting=setting)
         told = process.communicate(timeout=SECONDS)[1]
@@ -114,7 +114,7 @@ def expected(tmp_path_factory, scene, lively_model):
     """The bytes of the map of one process."""
     out = tmp_path_factory.mktemp("expected") / "map.tif"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(units, "UNIT_PIXELS", 6000)
+        patch.setattr(blocks, "BLOCK_PIXELS", 6000)
         words = ["predict", scene, "--out", out, "-m", lively_model, *TILES]
         result = CliRunner().invoke(cli, [str(word) for word in words])
     assert result.exit_code == 0, result.output

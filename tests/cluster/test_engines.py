@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner
-from cluster.conftest import ROOT, RUN, SMALL_UNITS, TILES, Shards
+from cluster.conftest import ROOT, RUN, SMALL_BLOCKS, TILES, Shards
 
 from hyseg_cli.cli.group import cli
 
@@ -29,10 +29,10 @@ def test_ray_is_imported_where_it_is_asked_for_and_nowhere_else():
             found = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
             if isinstance(node, ast.ImportFrom) and node.module:
                 found = {node.module}
-            if any(name.split(".")[0] == "ray" or "ray_crew" in name for name in found):
+            if any(name.split(".")[0] == "ray" or "ray_pool" in name for name in found):
                 assert node not in tree.body, f"{path} imports it at once"
                 places.append(path.name)
-    assert places == ["ray_crew.py", "sharing.py"]
+    assert places == ["ray_pool.py", "sharing.py"]
 
 
 def test_ray_that_is_not_installed_is_told(tmp_path, scene, tiny_model, monkeypatch):
@@ -72,7 +72,7 @@ def test_processes_that_are_killed_are_replaced(tmp_path, scene, lively_model, e
     out = tmp_path / "map.tif"
     words = ["predict", scene, "--out", out, "-m", lively_model, *TILES, "--devices", "2"]
     run = subprocess.Popen(
-        [sys.executable, "-c", SMALL_UNITS + RUN, *map(str, words)],
+        [sys.executable, "-c", SMALL_BLOCKS + RUN, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -99,9 +99,9 @@ def test_processes_that_are_killed_are_replaced(tmp_path, scene, lively_model, e
 def test_scenes_that_fail_are_told_and_the_rest_is_mapped(
     tmp_path, scene, lively_model, expected, monkeypatch
 ):
-    from hyseg_cli.geo.tiling import units
+    from hyseg_cli.geo.tiling import blocks
 
-    monkeypatch.setattr(units, "UNIT_PIXELS", 6000)
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 6000)
     folder = tmp_path / "scenes"
     folder.mkdir()
     for name in ("a", "c"):

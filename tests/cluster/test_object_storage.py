@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
-from cluster.conftest import RUN, SECONDS, SMALL_UNITS, TILES
+from cluster.conftest import RUN, SECONDS, SMALL_BLOCKS, TILES
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import HysegError, StateMismatchError
@@ -72,7 +72,7 @@ def storage(scene):
 
 def start(environment, *words):
     return subprocess.Popen(
-        [sys.executable, "-c", SMALL_UNITS + RUN, "predict", *map(str, words)],
+        [sys.executable, "-c", SMALL_BLOCKS + RUN, "predict", *map(str, words)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from cluster.conftest import ROOT, RUN, SMALL_UNITS, TILES
+from cluster.conftest import ROOT, RUN, SMALL_BLOCKS, TILES
 
 from hyseg_cli.cli.group import cli
 
@@ -45,7 +45,7 @@ def test_three_parts_at_once_make_the_same_map_which_others_read(
 
     def start(*flags):
         return subprocess.Popen(
-            [sys.executable, "-c", SMALL_UNITS + RUN, *map(str, words), *flags],
+            [sys.executable, "-c", SMALL_BLOCKS + RUN, *map(str, words), *flags],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -6,7 +6,7 @@ import signal
 import socket
 
 import pytest
-from cluster.conftest import SMALL_UNITS, TILES, Shards
+from cluster.conftest import SMALL_BLOCKS, TILES, Shards
 from workflows.test_full_disk import fill
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def test_what_is_wrong_with_a_cluster_is_told_in_one_line(
     code, told = cluster.run(*words, "--gpus-per-worker", 1)
     assert code == 2
     assert "the cluster has 0 GPUs" in told.splitlines()[-2]
-    older = "import hyseg_cli; hyseg_cli.__version__ = '0.0.9'; " + SMALL_UNITS
+    older = "import hyseg_cli; hyseg_cli.__version__ = '0.0.9'; " + SMALL_BLOCKS
     code, told = cluster.run(*words, setting=older)
     assert code == 1
     assert "this is hyseg 0.0.9" in told.splitlines()[-2]
@@ -83,7 +83,7 @@ def test_storage_that_is_full_ends_in_one_error_and_the_run_goes_on(
     filler = fill(small_disk, 40_000)
     no_forecast = (
         "from hyseg_cli.workflows.predict import plan; "
-        "plan.BYTES_PER_CLASS_PIXEL = 0.0; " + SMALL_UNITS
+        "plan.BYTES_PER_CLASS_PIXEL = 0.0; " + SMALL_BLOCKS
     )
     words = (scene, "--out", out, "-m", lively_model, *TILES)
     code, told = cluster.run(*words, setting=no_forecast)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hyseg_cli.cluster import scheduler as queue
 from hyseg_cli.cluster.pool import Advanced, Done, Lost, Ready, Unfit
-from hyseg_cli.cluster.scheduler import ATTEMPTS, START_ATTEMPTS, Dispatch
+from hyseg_cli.cluster.scheduler import ATTEMPTS, START_ATTEMPTS, Scheduler
 from hyseg_cli.errors import HysegError
 
 GONE = HysegError("a worker is gone", hint="x")
@@ -29,7 +29,7 @@ class Task:
         return len(self.parts)
 
 
-class Crew:
+class WorkerPool:
     """Workers that do one part of their task at a time; `fate` says what happens instead.
 
     Args:
@@ -39,16 +39,16 @@ class Crew:
     def __init__(self, fate):
         self.fate = fate
         self.done = Counter()
-        self.hired = 0
+        self.started = 0
         self.most = 0
         self.starting, self.tasks = [], {}
 
-    def hire(self):
-        self.hired += 1
-        self.starting.append(self.hired)
-        return self.hired
+    def start(self):
+        self.started += 1
+        self.starting.append(self.started)
+        return self.started
 
-    def give(self, worker, task):
+    def submit(self, worker, task):
         assert worker not in self.starting, "work was given before the worker had answered"
         assert worker not in self.tasks, "work was given to a worker who has some"
         self.tasks[worker] = [task, set(task.parts)]
@@ -81,18 +81,18 @@ class Crew:
         return "nobody is there"
 
 
-def run(crew, tasks, workers=3):
+def run(pool, tasks, workers=3):
     """The outcome of each task and the amount told of it."""
     told, outcomes, warned = Counter(), [], []
 
     def rest(task):
-        left = frozenset(part for part in task.parts if not crew.done[task.name, part])
+        left = frozenset(part for part in task.parts if not pool.done[task.name, part])
         return replace(task, parts=left) if left else None
 
     def advance(task, amount):
         told[task.name] += amount
 
-    shared = Dispatch(crew, workers=workers, rest=rest, advance=advance, warn=warned.append)
+    shared = Scheduler(pool, workers=workers, rest=rest, advance=advance, warn=warned.append)
     outcomes = [(task.name, error) for task, error in shared.run(iter(tasks))]
     return outcomes, told, warned
 
@@ -119,26 +119,26 @@ def test_every_part_is_done_once_whoever_dies(sizes, workers, deaths):
         idle[task.name] += 1
         return "die"
 
-    crew = Crew(fate)
-    outcomes, told, _ = run(crew, make(sizes), workers)
+    pool = WorkerPool(fate)
+    outcomes, told, _ = run(pool, make(sizes), workers)
     assert sorted(outcomes) == [(name, None) for name in range(len(sizes))]
     assert told == dict(enumerate(sizes))
-    assert set(crew.done.values()) <= {1}
-    assert sum(crew.done.values()) == sum(sizes)
-    assert crew.most <= workers
+    assert set(pool.done.values()) <= {1}
+    assert sum(pool.done.values()) == sum(sizes)
+    assert pool.most <= workers
 
 
 def test_nobody_is_hired_for_nothing():
-    crew = Crew(lambda *_: "work")
-    assert run(crew, [])[0] == []
-    assert crew.hired == 0
-    run(crew, make([1, 1]), workers=8)
-    assert crew.hired == 2
+    pool = WorkerPool(lambda *_: "work")
+    assert run(pool, [])[0] == []
+    assert pool.started == 0
+    run(pool, make([1, 1]), workers=8)
+    assert pool.started == 2
 
 
 def test_a_task_that_kills_its_workers_fails_and_the_others_are_done():
-    crew = Crew(lambda _, task: "die" if task and task.name == 1 else "work")
-    outcomes, told, warned = run(crew, make([2, 2, 2]))
+    pool = WorkerPool(lambda _, task: "die" if task and task.name == 1 else "work")
+    outcomes, told, warned = run(pool, make([2, 2, 2]))
     assert dict(outcomes) == {0: None, 1: GONE, 2: None}
     assert told == {0: 2, 2: 2}
     assert len(warned) == ATTEMPTS - 1
@@ -152,43 +152,43 @@ def test_a_task_may_lose_many_workers_while_it_gets_on():
         lives[worker] += task is not None
         return "die" if lives[worker] == 2 else "work"
 
-    outcomes, told, _ = run(Crew(fate), make([3 * ATTEMPTS]), workers=1)
+    outcomes, told, _ = run(WorkerPool(fate), make([3 * ATTEMPTS]), workers=1)
     assert outcomes == [(0, None)]
     assert told[0] == 3 * ATTEMPTS
 
 
 def test_a_task_that_fails_is_not_tried_again():
-    crew = Crew(lambda _, task: "fail" if task and task.name == 0 else "work")
-    outcomes, _, warned = run(crew, make([3, 3]), workers=1)
+    pool = WorkerPool(lambda _, task: "fail" if task and task.name == 0 else "work")
+    outcomes, _, warned = run(pool, make([3, 3]), workers=1)
     assert outcomes == [(0, BAD), (1, None)]
     assert not warned
-    assert crew.hired == 1
+    assert pool.started == 1
 
 
 def test_workers_that_cannot_work_are_left_out_and_the_last_one_is_an_error():
-    crew = Crew(lambda worker, _: "sick" if worker == 1 else "work")
-    outcomes, _, warned = run(crew, make([1, 1, 1]))
+    pool = WorkerPool(lambda worker, _: "sick" if worker == 1 else "work")
+    outcomes, _, warned = run(pool, make([1, 1, 1]))
     assert len(outcomes) == 3
     assert warned == ["a worker is left out: no model here. x"]
     with pytest.raises(HysegError, match="no model here"):
-        run(Crew(lambda *_: "sick"), make([1, 1, 1]))
+        run(WorkerPool(lambda *_: "sick"), make([1, 1, 1]))
 
 
 def test_workers_that_die_before_they_are_ready_are_an_error():
-    crew = Crew(lambda *_: "die")
+    pool = WorkerPool(lambda *_: "die")
     with pytest.raises(HysegError, match="a worker is gone"):
-        run(crew, make([1]))
-    assert crew.hired == START_ATTEMPTS
+        run(pool, make([1]))
+    assert pool.started == START_ATTEMPTS
 
 
 def test_when_nobody_answers_the_run_ends(monkeypatch):
     clock = iter(range(0, 10**6, 100))
     monkeypatch.setattr(queue.time, "monotonic", lambda: float(next(clock)))
-    crew = Crew(lambda *_: "work")
-    monkeypatch.setattr(crew, "wait", lambda _: [])
+    pool = WorkerPool(lambda *_: "work")
+    monkeypatch.setattr(pool, "wait", lambda _: [])
     warned = []
-    shared = Dispatch(
-        crew, workers=1, rest=lambda task: task, advance=lambda *_: None, warn=warned.append
+    shared = Scheduler(
+        pool, workers=1, rest=lambda task: task, advance=lambda *_: None, warn=warned.append
     )
     with pytest.raises(HysegError, match=r"no worker has answered for \d+ s; nobody is there"):
         list(shared.run(iter(make([1]))))
@@ -203,9 +203,9 @@ def test_tasks_are_taken_as_they_are_needed():
             taken.append(task)
             yield task
 
-    crew = Crew(lambda *_: "work")
-    shared = Dispatch(
-        crew, workers=2, rest=lambda task: task, advance=lambda *_: None, warn=taken.append
+    pool = WorkerPool(lambda *_: "work")
+    shared = Scheduler(
+        pool, workers=2, rest=lambda task: task, advance=lambda *_: None, warn=taken.append
     )
     for count, _ in enumerate(shared.run(tasks())):
         assert len(taken) <= count + 5

@@ -73,14 +73,14 @@ def test_settings_of_numba_in_a_file_are_honoured(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_rehearsal_loads_all_kernels_that_tracing_takes():
+def test_a_warm_up_loads_all_kernels_that_tracing_needs():
     done = run("""
 import numpy as np
 from pathlib import Path
 from hyseg_cli.geo.compiled import _SavedKernels
 from hyseg_cli.geo.coverage.trace import rehearse
 
-rehearse(smooth=True, simplify=True, check=True)
+warm_up(smooth=True, simplify=True, check=True)
 _SavedKernels.load_overload = None  # what is called now is there, or fails
 
 from hyseg_cli.geo.coverage.runs import ArrayRows, seams

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.tiling import units
+from hyseg_cli.geo.tiling import blocks
 from hyseg_cli.workflows.predict import run as _  # noqa: F401 - loaded once, before the forks
 
 CHANGES = ("replace", "rename", "unlink", "rmdir", "fsync")
@@ -61,7 +61,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def main() -> None:
     folder, words = Path(sys.argv[1]), sys.argv[2:]
-    units.UNIT_PIXELS = 6000
+    blocks.BLOCK_PIXELS = 6000
     start = folder.with_name("start")
     shutil.copytree(folder, start)
     outcomes: list[dict[str, Any]] = []

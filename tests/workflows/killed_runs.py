@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hyseg_cli.geo.tiling import units
+from hyseg_cli.geo.tiling import blocks
 from hyseg_cli.messages import Silence
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict import run as predict
@@ -36,7 +36,7 @@ def shards(out: Path) -> dict[str, int]:
 
 def main() -> None:
     scene, model, folder, kills, seed = sys.argv[1:]
-    units.UNIT_PIXELS = 6000
+    blocks.BLOCK_PIXELS = 6000
     rng = np.random.default_rng(int(seed))
     out = Path(folder) / "map.tif"
     settings = PredictSettings(

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.tiling import units
+from hyseg_cli.geo.tiling import blocks
 from hyseg_cli.workflows.predict import plan as mapping_plan
 
 
@@ -29,10 +29,10 @@ def fill(folder: Path, left: int) -> Path:
 def test_a_disk_that_fills_up_is_one_error_and_the_run_goes_on_when_there_is_space(
     tmp_path, small_disk, write_raster, tiny_model, monkeypatch, has_shards, left
 ):
-    monkeypatch.setattr(units, "UNIT_PIXELS", 20_000)
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 20_000)
     # Maps of noise are larger than the forecast, which is measured on real ones.
     monkeypatch.setattr(mapping_plan, "BYTES_PER_CLASS_PIXEL", 0.0)
-    monkeypatch.setattr(mapping_plan, "BYTES_PER_SHARE_PIXEL", 0.0)
+    monkeypatch.setattr(mapping_plan, "BYTES_PER_PROBABILITY_PIXEL", 0.0)
     image = np.random.default_rng(0).integers(1, 255, (3, 300, 310), dtype=np.uint8)
     scene = write_raster(image, photometric="RGB")
 

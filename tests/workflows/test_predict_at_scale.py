@@ -23,14 +23,14 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.output import work_folder as shelf
+from hyseg_cli.geo.output import work_folder as store
 from hyseg_cli.geo.output import work_folder as work
-from hyseg_cli.geo.tiling import units
+from hyseg_cli.geo.tiling import blocks
 
 # A shell may start the tests in the background, where Ctrl-C is ignored.
-SMALL_UNITS = (
+SMALL_BLOCKS = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from hyseg_cli.geo.tiling import units; units.UNIT_PIXELS = 6000; "
+    "from hyseg_cli.geo.tiling import blocks; blocks.BLOCK_PIXELS = 6000; "
     "from hyseg_cli.cli.group import cli; cli()"
 )
 TILES = ("--tile-size", 64, "--overlap", 32)
@@ -46,8 +46,8 @@ def read(path):
 
 
 @pytest.fixture(autouse=True)
-def _small_units(monkeypatch):
-    monkeypatch.setattr(units, "UNIT_PIXELS", 6000)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 6000)
 
 
 @pytest.fixture(scope="module")
@@ -393,7 +393,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(tmp_path, scene, model, expected):
         out = tmp_path / f"{code}.tif"
         process = subprocess.Popen(
             [
-                *(sys.executable, "-c", SMALL_UNITS, "predict", scene, "--out", out),
+                *(sys.executable, "-c", SMALL_BLOCKS, "predict", scene, "--out", out),
                 *("-m", model, *map(str, TILES)),
             ],
             stderr=subprocess.PIPE,
@@ -424,7 +424,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, scene, model, expected, monkey
     out = tmp_path / "map.tif"
     with monkeypatch.context() as patch:
         patch.setattr(work, "sync", fill)
-        patch.setattr(shelf, "sync", fill)
+        patch.setattr(store, "sync", fill)
         result = run(scene, "--out", out, "-m", model, *TILES)
     assert result.exit_code == 1
     assert "No space left" in result.stderr

@@ -21,7 +21,7 @@ from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import StateMismatchError
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.tiling import units
+from hyseg_cli.geo.tiling import blocks
 from hyseg_cli.workflows.predict import plan
 
 TILES = ("--tile-size", "64", "--overlap", "32")
@@ -36,8 +36,8 @@ def scene(tmp_path, write_raster):
 
 
 @pytest.fixture(autouse=True)
-def _small_units(monkeypatch):
-    monkeypatch.setattr(units, "UNIT_PIXELS", 6000)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_PIXELS", 6000)
 
 
 @pytest.fixture

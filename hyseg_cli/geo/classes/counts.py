@@ -78,8 +78,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 @kernel
-def exchange(values: Bytes, table: Bytes) -> None:
-    """Put entry `v` of a table (256,) in the place of every value v of (rows, cols)."""
+def remap(values: Bytes, table: Bytes) -> None:
+    """Replace every value v of (rows, cols) by entry `v` of a table (256,), in place."""
     for row in range(len(values)):
         for col in range(values.shape[1]):
             values[row, col] = table[values[row, col]]
@@ -114,7 +114,7 @@ def count_rows(
 
 
 @dataclass
-class Tally:
+class ClassTotals:
     """Pixels and ground by class id, and the time they took; mutable."""
 
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(NODATA_ID + 1, np.int64))
@@ -126,7 +126,7 @@ class Tally:
         count_rows(ids, row_areas_m2, self.pixels, self.area_m2)
 
     def add(self, summary: dict[str, Any]) -> None:
-        """Add what `to_dict` told of another tally."""
+        """Add totals that `to_dict` has returned."""
         for key, (pixels, area) in summary["classes"].items():
             self.pixels[int(key)] += pixels
             self.area_m2[int(key)] += area

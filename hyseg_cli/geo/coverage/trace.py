@@ -206,8 +206,8 @@ def _to_batch(rings: Rings) -> PolygonBatch:
     return PolygonBatch(rings.regions[is_exterior], rings.offsets, polygon_offsets, points)
 
 
-def rehearse(*, smooth: bool, simplify: bool, check: bool) -> None:
-    """Load the compiled kernels that tracing takes, by tracing a little.
+def warm_up(*, smooth: bool, simplify: bool, check: bool) -> None:
+    """Load the compiled kernels that tracing needs, by tracing a tiny raster.
 
     Each is read from the disk and linked when it is first called, for the most part without the
     interpreter's lock. In a thread of its own that is done while libraries load.

@@ -26,7 +26,7 @@ from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import GroundControl, open_dataset
 from hyseg_cli.geo.suffixes import stale_files
 from hyseg_cli.geo.window import Window
-from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, Legend
 
 BLOCK = 512
 """Side of the blocks of maps."""
@@ -40,13 +40,10 @@ COG_OPTIONS = {
 CACHE_MIB = 256
 """Block rows that overviews are made of; those of 100,000 columns take 50 MiB."""
 
-SHARE_LEVELS = 254
-"""Level of a share of one; 255 is nodata."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MapSpec:
-    """Size, place and meaning of a class raster, or of shares between 0 and 1."""
+    """Size, place and meaning of a class raster, or of probabilities."""
 
     height: int
     width: int
@@ -57,13 +54,13 @@ class MapSpec:
     legend: Legend
     tags: dict[str, str]
     """Provenance and whatever else goes into the TIFF's metadata."""
-    shares: tuple[str, ...] = ()
-    """Names of the bands of a raster of shares, as levels 0 to 254; empty for a class raster."""
+    probabilities: tuple[str, ...] = ()
+    """Band names of a raster of quantised probabilities; empty for a class raster."""
 
     @property
     def band_count(self) -> int:
         """Bands of the raster."""
-        return max(1, len(self.shares))
+        return max(1, len(self.probabilities))
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def write_cog(
         HysegError: If the system refuses.
     """
     # A class number between two others means nothing: the most frequent one stands for a block.
-    resampling = "AVERAGE" if spec.shares else "MODE"
+    resampling = "AVERAGE" if spec.probabilities else "MODE"
     vrt = work.path / f"{name}.vrt"
     with work.writing(vrt.name, here=True) as path:
         path.write_text(vrt_xml(spec, list(sources), work.path, first_band), encoding="utf-8")
@@ -181,8 +178,8 @@ def vrt_xml(spec: MapSpec, sources: list[Source], folder: Path, first_band: int 
         ET.SubElement(metadata, "MDI", key=key).text = value
     for index in range(1, spec.band_count + 1):
         band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(index))
-        if spec.shares:
-            _describe_share(band, spec.shares[index - 1])
+        if spec.probabilities:
+            _describe_probability(band, spec.probabilities[index - 1])
         else:
             _describe_classes(band, spec.legend)
         for source in sources:
@@ -206,12 +203,12 @@ def _source_element(source: Source, spec: MapSpec, folder: Path, band: int) -> E
     return element
 
 
-def _describe_share(band: ET.Element, name: str) -> None:
+def _describe_probability(band: ET.Element, name: str) -> None:
     ET.SubElement(band, "Description").text = name
     ET.SubElement(band, "NoDataValue").text = str(NODATA_ID)
     ET.SubElement(band, "ColorInterp").text = "Gray"
     ET.SubElement(band, "Offset").text = "0"
-    ET.SubElement(band, "Scale").text = repr(1.0 / SHARE_LEVELS)
+    ET.SubElement(band, "Scale").text = repr(1.0 / QUANTISED_ONE)
 
 
 def _describe_classes(band: ET.Element, legend: Legend) -> None:

@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.geo.raster.raster import Raster, one_line, open_dataset
-from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 
@@ -107,7 +107,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
     return Frame(crs, transform, height, width, windows)
 
 
-def blocks_of(frame: Frame) -> Iterator[tuple[Unit, tuple[int, ...]]]:
+def blocks_of(frame: Frame) -> Iterator[tuple[Block, tuple[int, ...]]]:
     """Parts of a mosaic and the numbers of the maps that reach them; those of none are left out."""
     found: dict[tuple[int, int], list[int]] = {}
     for number, window in enumerate(frame.windows):
@@ -118,7 +118,7 @@ def blocks_of(frame: Frame) -> Iterator[tuple[Unit, tuple[int, ...]]]:
         top, left = row * BLOCK, col * BLOCK
         height, width = min(BLOCK, frame.height - top), min(BLOCK, frame.width - left)
         window = Window(top, left, height, width)
-        yield Unit(range(row, row + 1), range(col, col + 1), window), tuple(numbers)
+        yield Block(range(row, row + 1), range(col, col + 1), window), tuple(numbers)
 
 
 def compose(

@@ -23,7 +23,7 @@ from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.tiling.blocks import Block
 
 BLOCK = 512
 """Side of the blocks of shards."""
@@ -31,7 +31,7 @@ SUMMARY_TAG = "HYSEG_SUMMARY"
 
 
 class ShardWriter:
-    """Takes the rows of a unit in order; mutable. Rows are packed and written in a thread."""
+    """Takes the rows of a block in order; mutable. Rows are packed and written in a thread."""
 
     def __init__(self, dataset: rasterio.io.DatasetWriter, thread: ThreadPoolExecutor) -> None:
         self._dataset = dataset
@@ -50,7 +50,7 @@ class ShardWriter:
             self._flush(count // BLOCK * BLOCK)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write what is left, and what is to be remembered of the unit.
+        """Write what is left, and what is to be remembered of the block.
 
         Raises:
             ValueError: If rows are missing.
@@ -80,20 +80,20 @@ class ShardWriter:
 
 
 @contextmanager
-def writing_shard(work: WorkFolder, unit: Unit, bands: int) -> Iterator[ShardWriter]:
-    """Write the shard of a unit; if the body fails, there is none.
+def writing_shard(work: WorkFolder, block: Block, bands: int) -> Iterator[ShardWriter]:
+    """Write the shard of a block; if the body fails, there is none.
 
     Raises:
         HysegError: If the system refuses.
     """
-    with work.writing(shard_path(work, unit).name) as path:
+    with work.writing(shard_path(work, block).name) as path:
         with (
             rasterio.open(
                 path,
                 "w",
                 driver="GTiff",
-                width=unit.window.width,
-                height=unit.window.height,
+                width=block.window.width,
+                height=block.window.height,
                 count=bands,
                 dtype="uint8",
                 interleave="band",
@@ -123,19 +123,19 @@ def _read_back(path: Path, writer: ShardWriter) -> None:
         raise OSError(errno.EIO, "what was written reads back otherwise; is the disk full?")
 
 
-def missing_units(work: WorkFolder, units: Iterable[Unit]) -> tuple[Unit, ...]:
-    """The units whose shards are not there."""
+def missing_blocks(work: WorkFolder, blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """The blocks whose shards are not there."""
     there = work.names()
-    return tuple(unit for unit in units if shard_path(work, unit).name not in there)
+    return tuple(block for block in blocks if shard_path(work, block).name not in there)
 
 
-def shard_path(work: WorkFolder, unit: Unit) -> Path:
-    """Where the shard of a unit is, or comes to be when it is brought."""
-    return work.path / f"{unit.name}{work.mark}.tif"
+def shard_path(work: WorkFolder, block: Block) -> Path:
+    """Where the shard of a block is, or will be once it is fetched."""
+    return work.path / f"{block.name}{work.mark}.tif"
 
 
-def read_summary(work: WorkFolder, unit: Unit) -> dict[str, Any]:
-    """What was remembered of a unit that is done."""
-    with rasterio.open(shard_path(work, unit)) as shard:
+def read_summary(work: WorkFolder, block: Block) -> dict[str, Any]:
+    """What was remembered of a block that is done."""
+    with rasterio.open(shard_path(work, block)) as shard:
         found: dict[str, Any] = json.loads(shard.tags()[SUMMARY_TAG])
     return found

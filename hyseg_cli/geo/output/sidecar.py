@@ -19,7 +19,7 @@ from hyseg_cli.legend import NODATA_ID, Legend
 
 SIDECAR_SUFFIX = ".aux.xml"
 ENOUGH_PIXELS = 2**22
-"""Of a band of shares, to tell how far to stretch its colours."""
+"""Of a band of probabilities, from which a GIS takes the range of its colours."""
 
 # Type and usage of a column, as GDAL numbers them.
 INTEGER, REAL, TEXT = "0", "1", "2"
@@ -59,7 +59,7 @@ def sidecar_of_classes(
 
 
 def sidecar_of_shares(bands: Iterable[Statistics | None]) -> str:
-    """The side-car of a raster of shares, with the statistics of its bands."""
+    """The side-car of a raster of probabilities, with the statistics of its bands."""
     elements = []
     for number, statistics in enumerate(bands, 1):
         if statistics is not None:

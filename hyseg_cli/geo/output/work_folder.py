@@ -10,12 +10,12 @@ have them, and what is left of the folder is rubbish.
 A run that nobody goes on with, such as that of a mosaic or of polygons, borrows the folder as
 scratch: under the same lock, without a manifest, and only if no unfinished run needs it.
 
-What is complete is kept on a shelf: the folder itself, or object storage if the output goes there.
+Complete files are kept in a store: the folder itself, or object storage if the output goes there.
 
-Where the complete files of a work folder are kept: in the folder itself, or in object storage.
+The store of a work folder: its complete files, in the folder itself or in object storage.
 
-A run whose outputs go to object storage has a folder on this machine all the same, for its locks
-and for what is not complete; what others are to find lies in storage.
+A run whose outputs go to object storage still has a folder on this machine, for its locks and for
+incomplete files; the files that other machines need are in storage.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.raster import object_storage
 
 AT_ONCE = 8
-"""Objects that are fetched at the same time."""
+"""Objects that are downloaded at the same time."""
 
 
-class Shelf(Protocol):
-    """Keeps files by name; whatever is there is complete."""
+class Store(Protocol):
+    """Stores files by name; every stored file is complete."""
 
-    place: str
-    """Where it is, for people."""
+    location: str
+    """Where the store is, for messages."""
 
     def names(self) -> frozenset[str]:
         """What is there."""
@@ -56,28 +56,28 @@ class Shelf(Protocol):
     def read_text(self, name: str) -> str | None:
         """Content of a file, None if there is none."""
 
-    def keep(self, file: Path, name: str) -> None:
-        """Take over a file of the folder, which is complete."""
+    def put(self, file: Path, name: str) -> None:
+        """Move a complete file of the folder into the store."""
 
     def create(self, file: Path, name: str) -> bool:
-        """The same unless there is one of that name already; returns whether there was none."""
+        """Like `put`, but only if the name is free; return whether it was."""
 
-    def bring(self, names: Iterable[str]) -> None:
-        """Have files in the folder itself."""
+    def fetch(self, names: Iterable[str]) -> None:
+        """Copy files into the folder itself."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Throw files away, the last name last."""
+        """Delete files, in this order."""
 
 
-class FolderShelf:
+class FolderStore:
     """The folder itself."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.place = str(folder)
+        self.location = str(folder)
 
     def names(self) -> frozenset[str]:
-        """What is there, locks and what is not complete among it."""
+        """The names of all files, including locks and incomplete files."""
         try:
             return frozenset(entry.name for entry in self._folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -90,68 +90,68 @@ class FolderShelf:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def keep(self, file: Path, name: str) -> None:
+    def put(self, file: Path, name: str) -> None:
         """Give a file its name."""
         move(file, self._folder / name)
 
     def create(self, file: Path, name: str) -> bool:
-        """Give a file its name; who calls holds the lock, so nobody else does."""
-        self.keep(file, name)
+        """Give a file its name; the caller holds the lock, so no other run can."""
+        self.put(file, name)
         return True
 
-    def bring(self, names: Iterable[str]) -> None:
-        """They are here."""
+    def fetch(self, names: Iterable[str]) -> None:
+        """Do nothing: the files are in the folder already."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Throw files away, the last name last."""
+        """Delete files, in this order."""
         for name in names:
             with suppress(OSError):
                 (self._folder / name).unlink()
 
 
-class ObjectShelf:
-    """Objects whose names begin with that of the folder.
+class ObjectStore:
+    """Objects in storage with a common prefix.
 
     Args:
         folder: The folder on this machine.
-        prefix: What the names in storage begin with; ends in a slash.
+        prefix: Prefix of the names in storage; ends with a slash.
     """
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self._folder = folder
-        self.place = prefix
+        self.location = prefix
 
     def names(self) -> frozenset[str]:
         """What is there."""
-        return object_storage.names_under(self.place)
+        return object_storage.names_under(self.location)
 
     def read_text(self, name: str) -> str | None:
         """Content of an object, None if there is none."""
-        return object_storage.read_text(self.place + name)
+        return object_storage.read_text(self.location + name)
 
-    def keep(self, file: Path, name: str) -> None:
-        """Upload a file; the one on this machine goes."""
-        object_storage.upload(file, self.place + name)
+    def put(self, file: Path, name: str) -> None:
+        """Upload a file and delete it on this machine."""
+        object_storage.upload(file, self.location + name)
         file.unlink()
 
     def create(self, file: Path, name: str) -> bool:
-        """Upload a text unless one is there; locks do not keep other machines off."""
-        return object_storage.create_text(self.place + name, file.read_text(encoding="utf-8"))
+        """Upload a text if the name is free, because locks do not stop other machines."""
+        return object_storage.create_text(self.location + name, file.read_text(encoding="utf-8"))
 
-    def bring(self, names: Iterable[str]) -> None:
-        """Download what is not in the folder."""
+    def fetch(self, names: Iterable[str]) -> None:
+        """Download the files that are not in the folder."""
         missing = [name for name in names if not (self._folder / name).exists()]
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            list(threads.map(self._fetch, missing))
+            list(threads.map(self._download, missing))
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects, the last name last."""
-        ordered = [self.place + name for name in names]
+        """Delete objects, the last one after all others."""
+        ordered = [self.location + name for name in names]
         object_storage.remove(ordered[:-1])
         object_storage.remove(ordered[-1:])
 
-    def _fetch(self, name: str) -> None:
-        object_storage.download(self.place + name, self._folder / name)
+    def _download(self, name: str) -> None:
+        object_storage.download(self.location + name, self._folder / name)
 
 
 SUFFIX = ".hyseg"
@@ -178,51 +178,51 @@ class WorkFolder:
     def __init__(self, out: Path, mark: str = "", remote: str | None = None) -> None:
         self.out = out
         self.path = out.with_name(out.name + SUFFIX)
-        self._shelf: Shelf = FolderShelf(self.path)
+        self._store: Store = FolderStore(self.path)
         self._is_staged = remote is not None
         if remote is not None:
-            self._shelf = ObjectShelf(self.path, f"{remote}{SUFFIX}/")
+            self._store = ObjectStore(self.path, f"{remote}{SUFFIX}/")
         self.mark = mark
         """Tells what is settled, and ends the names of shards: what a worker that nobody waits for
         any more still writes is never taken for a part of another run."""
 
     @property
-    def place(self) -> str:
-        """Where what is done is kept, for people."""
-        return self._shelf.place
+    def location(self) -> str:
+        """Where finished work is kept, for messages."""
+        return self._store.location
 
     @property
     def own_outputs(self) -> frozenset[str]:
         """Absolute paths to which a run that was stopped was giving its outputs."""
-        text = None if self.is_finished else self._shelf.read_text(FINISHING)
+        text = None if self.is_finished else self._store.read_text(FINISHING)
         return frozenset() if text is None else frozenset(json.loads(text))
 
     @property
     def is_finished(self) -> bool:
         """Whether all outputs have their names, so that the folder is of no use any more."""
-        return self.is_empty or FINISHED in self._shelf.names()
+        return self.is_empty or FINISHED in self._store.names()
 
     @property
     def is_empty(self) -> bool:
         """Whether the folder is there with nothing in it: just made, or all but removed."""
-        return self.path.is_dir() and not any(self.path.iterdir()) and not self._shelf.names()
+        return self.path.is_dir() and not any(self.path.iterdir()) and not self._store.names()
 
     @property
     def has_shards(self) -> bool:
         """Whether anything was computed, by whatever settings."""
-        return any(name.endswith(".tif") for name in self._shelf.names())
+        return any(name.endswith(".tif") for name in self._store.names())
 
     def names(self) -> frozenset[str]:
         """The files that are complete."""
-        return self._shelf.names()
+        return self._store.names()
 
-    def bring(self, names: Iterable[str]) -> None:
-        """Have complete files in the folder itself, to read them.
+    def fetch(self, names: Iterable[str]) -> None:
+        """Copy complete files into the folder itself, to read them.
 
         Raises:
-            HysegError: If they cannot be fetched.
+            HysegError: If they cannot be downloaded.
         """
-        self._shelf.bring(names)
+        self._store.fetch(names)
 
     def start_finishing(self, outputs: Iterable[Path]) -> None:
         """Remember that these outputs, if they exist from now on, are our own."""
@@ -289,10 +289,10 @@ class WorkFolder:
         Raises:
             StateMismatchError: If it holds such parts.
         """
-        if self.is_finished or not self.has_shards or self._shelf.read_text(MANIFEST) is None:
+        if self.is_finished or not self.has_shards or self._store.read_text(MANIFEST) is None:
             return
         raise StateMismatchError(
-            f"{self.place} holds the unfinished work of another run that writes {self.out.name}",
+            f"{self.location} holds the unfinished work of another run that writes {self.out.name}",
             hint="Finish that run, delete the folder, or choose another name for the output.",
         )
 
@@ -327,15 +327,15 @@ class WorkFolder:
             keys = [key for key in {**settled, **before} if settled.get(key) != before.get(key)]
             told = "; ".join(f"{k} was {_told(before, k)}, is {_told(settled, k)}" for k in keys)
             raise StateMismatchError(
-                f"{self.place} holds an unfinished run with other settings: {told}",
+                f"{self.location} holds an unfinished run with other settings: {told}",
                 hint="Repeat the earlier settings, or start anew with --no-resume.",
             )
         self._clear_here()
         if self._is_staged and not resume:
-            self._shelf.remove(self._shelf.names())
+            self._store.remove(self._store.names())
         with self._temporary(MANIFEST) as path:
             path.write_text(json.dumps(settled, indent=1), encoding="utf-8")
-            is_first = self._shelf.create(path, MANIFEST)
+            is_first = self._store.create(path, MANIFEST)
         # Locks keep the parts of one machine apart; another may have been faster.
         return False if is_first else self._settle(settled, resume=True)
 
@@ -348,7 +348,7 @@ class WorkFolder:
         before = self._manifest()
         if before is None:
             raise StateMismatchError(
-                f"{self.place} holds no unfinished run",
+                f"{self.location} holds no unfinished run",
                 hint="Run the parts first, with the same --out.",
             )
         return before
@@ -367,10 +367,10 @@ class WorkFolder:
         Raises:
             HysegError: If the system refuses.
         """
-        shelf = FolderShelf(self.path) if here else self._shelf
+        store = FolderStore(self.path) if here else self._store
         with self._temporary(name) as temporary:
             yield temporary
-            shelf.keep(temporary, name)
+            store.put(temporary, name)
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
@@ -404,8 +404,8 @@ class WorkFolder:
         What says that the work is finished is removed last: a run that is killed here leaves
         nothing that another would go on with.
         """
-        self._shelf.remove(sorted(self._shelf.names(), key=lambda name: name == FINISHED))
-        FolderShelf(self.path).remove(FolderShelf(self.path).names())
+        self._store.remove(sorted(self._store.names(), key=lambda name: name == FINISHED))
+        FolderStore(self.path).remove(FolderStore(self.path).names())
 
     def _create(self) -> None:
         try:
@@ -431,14 +431,14 @@ class WorkFolder:
         return lock
 
     def _manifest(self) -> dict[str, Any] | None:
-        text = self._shelf.read_text(MANIFEST)
+        text = self._store.read_text(MANIFEST)
         if text is None:
             return None
         try:
             found: dict[str, Any] = json.loads(text)
         except ValueError as error:
             raise StateMismatchError(
-                f"{self.place}: the {MANIFEST} of the run is damaged ({error})",
+                f"{self.location}: the {MANIFEST} of the run is damaged ({error})",
                 hint="Start anew with --no-resume.",
             ) from error
         return found

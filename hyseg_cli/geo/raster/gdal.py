@@ -24,8 +24,8 @@ def gdal_env(cache_mib: int, **options: str) -> rasterio.Env:
     return rasterio.Env(GDAL_CACHEMAX=cache_mib * MIB, **options)
 
 
-def give_back_freed() -> bool:
-    """Hand freed memory back to the system; whether there was any, False where it cannot be asked.
+def trim_heap() -> bool:
+    """Return freed memory to the system; say whether there was any, False if unsupported.
 
     Readers, writers and networks take and free large arrays of ever other sizes, in several
     threads. glibc keeps what lies between those in use, and over many strips that grows to more

@@ -132,13 +132,13 @@ class TileGrid:
         )
         return cls(rows, cols)
 
-    def bands(self) -> Iterator[Band]:
+    def tile_rows(self) -> Iterator[TileRow]:
         """The rows of tiles, top to bottom."""
-        return (self.band(index) for index in range(len(self.rows.starts)))
+        return (self.tile_row(index) for index in range(len(self.rows.starts)))
 
-    def band(self, index: int) -> Band:
+    def tile_row(self, index: int) -> TileRow:
         """One row of tiles."""
-        return Band(
+        return TileRow(
             index=index,
             row=self.rows.starts[index],
             height=self.rows.length,
@@ -150,7 +150,7 @@ class TileGrid:
 
 
 @dataclass(frozen=True)
-class Band:
+class TileRow:
     """One row of tiles."""
 
     index: int
@@ -159,4 +159,4 @@ class Band:
     height: int
     """Rows of its tiles; may reach beyond the scene."""
     finished: range
-    """Rows of the scene that no later tile touches: done once this band is."""
+    """Rows of the scene that no later tile touches: done once this row of tiles is."""

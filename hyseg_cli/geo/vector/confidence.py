@@ -16,15 +16,14 @@ from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, strips
 from hyseg_cli.geo.raster.raster import Raster, open_dataset
+from hyseg_cli.legend import QUANTISED_ONE
 
-LEVELS = 254
-"""Confidence 1; levels are whole numbers from 0, and 255 stands for unknown."""
 UNKNOWN = 255
 BINS = 16
-"""Levels are counted by their higher and then by their lower four bits."""
+"""Quantised values are counted by their higher and then by their lower four bits."""
 SHARE = 0.1
 
-Levels = npt.NDArray[np.uint8]
+Quantised = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 
@@ -34,7 +33,7 @@ class RegionConfidence:
 
     mean: Floats
     p10: Floats
-    """The least level that a tenth of the pixels does not exceed."""
+    """The least confidence that a tenth of the pixels does not exceed."""
 
 
 class ConfidenceRows:
@@ -62,17 +61,17 @@ class ConfidenceRows:
                 hint="Confidence is one band, 8-bit from 0 to 254 or float from 0 to 1.",
             )
         scaled = not self._is_float and dataset.scales[0] != 1.0
-        self.scale = dataset.scales[0] if scaled else 1.0 / LEVELS
-        """Confidence of one level."""
+        self.scale = dataset.scales[0] if scaled else 1.0 / QUANTISED_ONE
+        """Confidence of one value."""
         self.offset = dataset.offsets[0] if scaled else 0.0
-        """Confidence of level 0."""
+        """Confidence of value 0."""
 
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
 
-    def read(self, row: int, count: int) -> Levels:
-        """Levels of some rows."""
+    def read(self, row: int, count: int) -> Quantised:
+        """Quantised confidence of some rows."""
         window = RasterWindow(0, row, self._dataset.width, count)
         try:
             values = self._dataset.read(1, window=window)
@@ -89,7 +88,7 @@ class ConfidenceRows:
                     f"{self._path} is no confidence raster: it has values outside 0 to 1",
                     hint="Confidence is one band, 8-bit from 0 to 254 or float from 0 to 1.",
                 )
-            values = np.round(np.where(valid, values, 0.0) * LEVELS)
+            values = np.round(np.where(valid, values, 0.0) * QUANTISED_ONE)
         return np.where(valid, values, UNKNOWN).astype(np.uint8)
 
 
@@ -104,7 +103,7 @@ def measure_confidence(
     feature_of_region: Int32s,
     confidence: ConfidenceRows,
 ) -> RegionConfidence:
-    """Mean and tenth percentile of each feature, exact to the level; both rasters are read twice.
+    """Mean and tenth percentile of each feature, exact to the value; both rasters are read twice.
 
     Args:
         source: The raster that `regions` was found in.
@@ -121,11 +120,11 @@ def measure_confidence(
     lower = upper
     lower[:] = 0
     _each_strip(source, regions, features, confidence, sums, counts, lower, bins)
-    levels = bins * BINS + _bin_of_rank(lower, ranks)[0]
+    quantised = bins * BINS + _bin_of_rank(lower, ranks)[0]
     is_known = counts > 0
     mean = np.full(size, np.nan)
     np.divide(sums, counts, where=is_known, out=mean)
-    p10 = np.where(is_known, levels, np.nan)
+    p10 = np.where(is_known, quantised, np.nan)
     return RegionConfidence(
         mean * confidence.scale + confidence.offset, p10 * confidence.scale + confidence.offset
     )
@@ -166,23 +165,23 @@ def count_levels(
     starts: Int32s,
     stops: Int32s,
     features: Int32s,
-    levels: Levels,
+    quantised: Quantised,
     sums: Int64s,
     counts: Int64s,
     histogram: npt.NDArray[np.uint32],
     bins: Int64s,
 ) -> None:
-    """Count levels by their upper bits, or by their lower ones where the upper are `bins`."""
+    """Count values by their upper bits, or by their lower ones where the upper are `bins`."""
     for row in range(1, len(offsets) - 1):
         for run in range(offsets[row], offsets[row + 1]):
             feature = features[run]
             for col in range(starts[run], stops[run]):
-                level = levels[row - 1, col]
-                if level == UNKNOWN:
+                value = quantised[row - 1, col]
+                if value == UNKNOWN:
                     continue
                 if bins[feature] < 0:
-                    sums[feature] += level
+                    sums[feature] += value
                     counts[feature] += 1
-                    histogram[feature, level // BINS] += 1
-                elif level // BINS == bins[feature]:
-                    histogram[feature, level % BINS] += 1
+                    histogram[feature, value // BINS] += 1
+                elif value // BINS == bins[feature]:
+                    histogram[feature, value % BINS] += 1

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.legend import NODATA_ID, Legend, format_color
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend, format_color
 
-Channels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 NO_COLOR = -1
@@ -23,28 +22,28 @@ NO_COLOR = -1
 class Encoded:
     """Labels as channels of a legend, and what the legend does not know."""
 
-    channels: Channels
+    channels: ClassIndices
     """(height, width), 0..N-1, or 255 where the pixel is unlabelled or strange."""
-    is_strange: Mask
+    is_unmatched: Mask
     """(height, width), True where the value or colour is not in the legend."""
-    strangers: tuple[str, ...]
+    unmatched: tuple[str, ...]
     """Those values or colours."""
 
 
 def encode_labels(
     raster: npt.NDArray[Any], legend: Legend, name: str, valid: Mask | None = None
-) -> Channels:
+) -> ClassIndices:
     """The channel of each pixel's class; see `encode_known` for the arguments.
 
     Raises:
         HysegError: If ids are no whole numbers, or a value or colour is not in the legend.
     """
     encoded = encode_known(raster, legend, name, valid)
-    if encoded.strangers:
+    if encoded.unmatched:
         what = "colour" if len(raster) >= 3 else "value"
         known = "" if len(raster) >= 3 else f" (it has {', '.join(map(str, legend.ids))})"
         raise HysegError(
-            f"{name}: the label {what} {encoded.strangers[0]} is not in the legend{known}",
+            f"{name}: the label {what} {encoded.unmatched[0]} is not in the legend{known}",
             hint=f"Add the class to the legend, or the {what} to its list of ignored ones.",
         )
     return encoded.channels
@@ -107,17 +106,17 @@ def _look_up(
     valid: Mask | None,
     text_of: Callable[[int], str],
 ) -> Encoded:
-    """Channels of pixels whose values are `found[inverse]`."""
+    """Class indices of pixels whose values are `found[inverse]`."""
     known = np.array([value in channel_of for value in found.tolist()], np.bool_)
     table = np.array([channel_of.get(value, NODATA_ID) for value in found.tolist()], np.uint8)
     channels = table[inverse]
-    is_strange = np.zeros(inverse.shape, np.bool_) if known.all() else ~known[inverse]
+    is_unmatched = np.zeros(inverse.shape, np.bool_) if known.all() else ~known[inverse]
     if valid is not None:
         channels[~valid] = NODATA_ID
-        is_strange &= valid
-    positions = np.unique(inverse[is_strange])
-    strangers = tuple(text_of(int(value)) for value in found[positions].tolist())
-    return Encoded(channels, is_strange, strangers)
+        is_unmatched &= valid
+    positions = np.unique(inverse[is_unmatched])
+    unmatched = tuple(text_of(int(value)) for value in found[positions].tolist())
+    return Encoded(channels, is_unmatched, unmatched)
 
 
 def _color_text(packed: int) -> str:

@@ -13,7 +13,6 @@ from typing import Protocol
 
 import geopandas as gpd
 import numpy as np
-import numpy.typing as npt
 import pyogrio
 import pyogrio.errors
 import shapely
@@ -29,15 +28,13 @@ from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.vector.formats import geometry_layer
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import encode_labels
-from hyseg_cli.legend import NODATA_ID, Legend
-
-Channels = npt.NDArray[np.uint8]
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend
 
 
 class LabelSource(Protocol):
     """Labels of one image."""
 
-    def read(self, window: Window) -> Channels:
+    def read(self, window: Window) -> ClassIndices:
         """Class channels (height, width) of a window inside the image, 255 where unknown."""
         ...
 
@@ -60,7 +57,7 @@ class RasterLabels:
 
     def __init__(self, paths: Sequence[Path], image: Raster, legend: Legend) -> None:
         self._legend = legend
-        self._sources: list[tuple[ClassRaster | SceneReader, Channels | None]] = []
+        self._sources: list[tuple[ClassRaster | SceneReader, ClassIndices | None]] = []
         for path in paths:
             labels = open_raster(path)
             has_place = labels.is_georeferenced and image.is_georeferenced
@@ -81,7 +78,7 @@ class RasterLabels:
                 else (ClassRaster(labels, onto=onto, named=frozenset(legend.ids)), None)
             )
 
-    def read(self, window: Window) -> Channels:
+    def read(self, window: Window) -> ClassIndices:
         found = np.full((window.height, window.width), NODATA_ID, np.uint8)
         for source, colors in self._sources:
             if isinstance(source, ClassRaster):
@@ -96,7 +93,7 @@ class RasterLabels:
         return found
 
 
-def _palette_of(labels: Raster) -> Channels | None:
+def _palette_of(labels: Raster) -> ClassIndices | None:
     """Colours (3, 256) of the values of a PNG that has a palette."""
     if Path(labels.path).suffix.lower() not in PICTURE_SUFFIXES:
         return None
@@ -134,7 +131,7 @@ class VectorLabels:
         self._geometry = polygons.geometry.to_numpy()
         self._index = shapely.STRtree(self._geometry)
 
-    def read(self, window: Window) -> Channels:
+    def read(self, window: Window) -> ClassIndices:
         place = self._transform @ Affine.translation(window.col, window.row)
         corners = [
             place @ corner
@@ -146,7 +143,7 @@ class VectorLabels:
         shape = (window.height, window.width)
         if len(near) == 0:
             return np.full(shape, NODATA_ID, np.uint8)
-        burnt: Channels = rasterize(
+        burnt: ClassIndices = rasterize(
             zip(self._geometry[near], self._channels[near].tolist(), strict=True),
             out_shape=shape,
             transform=place,
@@ -193,7 +190,7 @@ def read_polygons(path: Path, image: Raster, field: str) -> gpd.GeoDataFrame:
     return polygons[polygons.intersects(shapely.Polygon(corners))]
 
 
-def _channels_of(values: gpd.GeoSeries, legend: Legend, path: Path) -> Channels:
+def _channels_of(values: gpd.GeoSeries, legend: Legend, path: Path) -> ClassIndices:
     """The channel of each polygon, by the name of its class or by its id."""
     channel_of: dict[str, int] = {}
     for channel, entry in enumerate(legend.classes):

@@ -33,7 +33,7 @@ def occurrence(labels: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.bo
     """Whether each class has a pixel in each cell.
 
     Args:
-        labels: Channels (height, width), 255 where unknown.
+        labels: Class indices (height, width), 255 where unknown.
         classes: Number of channels N.
 
     Returns:

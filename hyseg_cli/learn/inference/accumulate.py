@@ -1,7 +1,7 @@
 """Sums of weighted probabilities, on any device or, faster on the CPU, by compiled loops.
 
 Both ways give the same bytes: they add in the same order, round a product and its sum once where
-the processor can, and of equal shares the lower class wins.
+the processor can, and of equal sums the lower class wins.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.compiled import contracting_kernel, kernel
-from hyseg_cli.geo.output.cog import SHARE_LEVELS
+from hyseg_cli.legend import QUANTISED_ONE
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -34,8 +34,8 @@ class Sums(Protocol):
         """Number of the largest sum of each pixel of a part, (rows, cols)."""
         ...
 
-    def levels(self, rows: slice, cols: slice) -> Bytes:
-        """The sums of a part as shares from 0 to 254, (N, rows, cols)."""
+    def quantised(self, rows: slice, cols: slice) -> Bytes:
+        """The sums of a part, quantised to 0 to 254, (N, rows, cols)."""
         ...
 
     def turn(self, overlap: int) -> None:
@@ -66,9 +66,9 @@ class DeviceSums:
         found: Bytes = self._sums[:, rows, cols].max(dim=0).indices.to(torch.uint8).cpu().numpy()
         return found
 
-    def levels(self, rows: slice, cols: slice) -> Bytes:
-        shares = self._sums[:, rows, cols] * SHARE_LEVELS
-        found: Bytes = shares.round().to(torch.uint8).cpu().numpy()
+    def quantised(self, rows: slice, cols: slice) -> Bytes:
+        scaled = self._sums[:, rows, cols] * QUANTISED_ONE
+        found: Bytes = scaled.round().to(torch.uint8).cpu().numpy()
         return found
 
     def turn(self, overlap: int) -> None:
@@ -83,18 +83,18 @@ class CompiledSums:
         self._sums = np.zeros((classes, height, width), np.float32)
 
     def add(self, tile: Tensor, row_weights: Floats, col_weights: Floats, start: int) -> None:
-        shares = tile.detach().float().contiguous().numpy()
-        add_weighted(self._sums, shares, row_weights, col_weights, start)
+        probabilities = tile.detach().float().contiguous().numpy()
+        add_weighted(self._sums, probabilities, row_weights, col_weights, start)
 
     def classes(self, rows: slice, cols: slice) -> Bytes:
         found = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
         largest(self._sums, rows.start, cols.start, found)
         return found
 
-    def levels(self, rows: slice, cols: slice) -> Bytes:
+    def quantised(self, rows: slice, cols: slice) -> Bytes:
         shape = len(self._sums), rows.stop - rows.start, cols.stop - cols.start
         found = np.empty(shape, np.uint8)
-        to_levels(self._sums, rows.start, cols.start, np.float32(SHARE_LEVELS), found)
+        quantise(self._sums, rows.start, cols.start, np.float32(QUANTISED_ONE), found)
         return found
 
     def turn(self, overlap: int) -> None:
@@ -105,16 +105,16 @@ class CompiledSums:
 
 @contracting_kernel
 def add_weighted(
-    sums: Floats, shares: Floats, row_weights: Floats, col_weights: Floats, start: int
+    sums: Floats, probabilities: Floats, row_weights: Floats, col_weights: Floats, start: int
 ) -> None:
-    """Add shares (N, height, width) to the sums from column `start` on."""
-    classes, height, width = shares.shape
+    """Add probabilities (N, height, width) to the sums from column `start` on."""
+    classes, height, width = probabilities.shape
     for number in range(classes):
         for row in range(height):
             weight = row_weights[row]
             if weight == 0.0:
                 continue
-            source, target = shares[number, row], sums[number, row, start : start + width]
+            source, target = probabilities[number, row], sums[number, row, start : start + width]
             for col in range(width):
                 target[col] += source[col] * (weight * col_weights[col])
 
@@ -139,9 +139,7 @@ def largest(sums: Floats, first_row: int, first_col: int, found: Bytes) -> None:
 
 
 @kernel
-def to_levels(
-    sums: Floats, first_row: int, first_col: int, scale: np.float32, found: Bytes
-) -> None:
+def quantise(sums: Floats, first_row: int, first_col: int, scale: np.float32, found: Bytes) -> None:
     """A part of the sums (N, height, width) times a scale, halves rounded to even."""
     classes, rows, cols = found.shape
     for number in range(classes):

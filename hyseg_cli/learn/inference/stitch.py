@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.blend import blend_weights
-from hyseg_cli.geo.tiling.grid import Band, TileGrid
+from hyseg_cli.geo.tiling.blocks import BlockRun
+from hyseg_cli.geo.tiling.grid import TileGrid, TileRow
 from hyseg_cli.geo.tiling.strips import Strip
-from hyseg_cli.geo.tiling.units import Stretch
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.accumulate import make_sums
 from hyseg_cli.legend import NODATA_ID
@@ -37,87 +37,87 @@ class FinishedRows:
 
     channels: npt.NDArray[np.uint8]
     """(rows, width): channels of the legend, 255 where the scene holds no data."""
-    levels: npt.NDArray[np.uint8] | None
-    """(classes, rows, width): probabilities from 0 to 254, 255 without data; None unless asked."""
+    quantised: npt.NDArray[np.uint8] | None
+    """(classes, rows, width): probabilities, 0 to 254, 255 without data; None unless asked for."""
 
 
 class Stitcher:
-    """Sums of weighted probabilities of the band of tiles in work; mutable.
+    """Sums of weighted probabilities of the current row of tiles; mutable.
 
     Tiles are added in raster order, so the sums depend neither on the batch size nor on where a
-    stretch begins. Only one band is held: (N, tile height, stretch width) float32.
+    run of blocks begins. Only one row of tiles is held: (N, tile height, width of the run) float32.
     """
 
     def __init__(
-        self, grid: TileGrid, stretch: Stretch, classes: int, device: torch.device
+        self, grid: TileGrid, block_run: BlockRun, classes: int, device: torch.device
     ) -> None:
         self._grid = grid
-        self._first = stretch.columns[0]
-        self._cols = grid.cols.finished_by(stretch.units[0].columns)
+        self._first = block_run.tile_cols[0]
+        self._cols = grid.cols.finished_by(block_run.blocks[0].tile_cols)
         self._row_weights, self._col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
-        width = (len(stretch.columns) - 1) * grid.cols.step + grid.cols.length
+        width = (len(block_run.tile_cols) - 1) * grid.cols.step + grid.cols.length
         self._sums = make_sums(classes, grid.rows.length, width, device)
 
-    def add(self, band: Band, column: int, probabilities: Tensor) -> None:
-        """Add tile number `column` of a band: probabilities (N, tile height, tile width)."""
-        weights = self._row_weights[band.index], self._col_weights[column]
+    def add(self, tile_row: TileRow, column: int, probabilities: Tensor) -> None:
+        """Add tile number `column` of a row: probabilities (N, tile height, tile width)."""
+        weights = self._row_weights[tile_row.index], self._col_weights[column]
         self._sums.add(probabilities, *weights, (column - self._first) * self._grid.cols.step)
 
     def finish(
-        self, band: Band, *, levels: bool = False
+        self, tile_row: TileRow, *, quantised: bool = False
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
-        """Channels (rows, unit width) of the band's finished rows, and levels if asked for."""
+        """Class indices (rows, block width) of the finished rows, and probabilities if wanted."""
         left = self._grid.cols.starts[self._first]
-        rows = slice(band.finished.start - band.row, band.finished.stop - band.row)
+        rows = slice(tile_row.finished.start - tile_row.row, tile_row.finished.stop - tile_row.row)
         cols = slice(self._cols.start - left, self._cols.stop - left)
         channels = self._sums.classes(rows, cols)
-        found = self._sums.levels(rows, cols) if levels else None
+        found = self._sums.quantised(rows, cols) if quantised else None
         self.turn()
         return channels, found
 
     def turn(self) -> None:
-        """Go on to the next band: what it shares with this one becomes its first rows."""
+        """Move on to the next row of tiles: what it shares with this one becomes its first rows."""
         self._sums.turn(self._grid.rows.overlap)
 
 
 def map_strips(
     strips: Iterable[Strip],
     grid: TileGrid,
-    stretch: Stretch,
+    block_run: BlockRun,
     classify: Classify,
     *,
     batch_size: int,
     noise_origin: tuple[int, int] = (0, 0),
-    levels: bool = False,
+    quantised: bool = False,
     within: Callable[[Window], npt.NDArray[np.bool_]] | None = None,
 ) -> Iterator[FinishedRows]:
-    """Classify a stretch of a scene and hand out its rows, top to bottom.
+    """Classify a run of blocks and yield its rows, top to bottom.
 
     Args:
-        strips: The pixels, one strip per band of the stretch.
+        strips: The pixels, one strip per row of tiles.
         grid: The tiles of the scene.
-        stretch: The part to map.
+        block_run: The part to map.
         classify: The network.
         batch_size: Tiles per call of it.
         noise_origin: Row and column of the scene's first pixel on the noise grid.
-        levels: Hand out probabilities, too.
+        quantised: Yield probabilities, too.
         within: Tells which pixels of a window are wanted at all; None for all of them. What is
             not wanted holds no data, but the network sees it.
     """
-    stitcher = Stitcher(grid, stretch, classify.classes, classify.device)
+    stitcher = Stitcher(grid, block_run, classify.classes, classify.device)
     for strip in strips:
-        band, wanted = strip.band, _wanted(strip, within)
-        tiles = _tiles_to_run(wanted, grid, stretch)
+        tile_row, wanted = strip.tile_row, _wanted(strip, within)
+        tiles = _tiles_to_run(wanted, grid, block_run)
         for start in range(0, len(tiles), batch_size):
             columns = tiles[start : start + batch_size]
-            probabilities = classify(*_gather(strip, grid, stretch, columns, noise_origin))
+            probabilities = classify(*_gather(strip, grid, block_run, columns, noise_origin))
             for column, tile in zip(columns, probabilities, strict=True):
-                stitcher.add(band, column, tile)
-        if band.index not in stretch.finished_bands:
+                stitcher.add(tile_row, column, tile)
+        if tile_row.index not in block_run.finished_tile_rows:
             stitcher.turn()
             continue
-        channels, found = stitcher.finish(band, levels=levels)
-        is_finished = _finished(wanted, strip, grid, stretch)
+        channels, found = stitcher.finish(tile_row, quantised=quantised)
+        is_finished = _finished(wanted, strip, grid, block_run)
         if not is_finished.all():
             channels[~is_finished] = NODATA_ID
             if found is not None:
@@ -132,14 +132,14 @@ def _wanted(
     valid = strip.pixels.valid
     if within is None:
         return valid
-    return valid & within(Window(strip.band.row, strip.col, *valid.shape))
+    return valid & within(Window(strip.tile_row.row, strip.col, *valid.shape))
 
 
-def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, stretch: Stretch) -> list[int]:
+def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, block_run: BlockRun) -> list[int]:
     step, length = grid.cols.step, grid.cols.length
     return [
         column
-        for place, column in enumerate(stretch.columns)
+        for place, column in enumerate(block_run.tile_cols)
         if wanted[:, place * step : place * step + length].any()
     ]
 
@@ -147,18 +147,19 @@ def _tiles_to_run(wanted: npt.NDArray[np.bool_], grid: TileGrid, stretch: Stretc
 def _gather(
     strip: Strip,
     grid: TileGrid,
-    stretch: Stretch,
+    block_run: BlockRun,
     columns: list[int],
     noise_origin: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The batch of tiles `columns` of a strip: image, valid and origin."""
     step, length = grid.cols.step, grid.cols.length
-    starts = [(column - stretch.columns[0]) * step for column in columns]
+    starts = [(column - block_run.tile_cols[0]) * step for column in columns]
     places = [slice(start, start + length) for start in starts]
     image = np.stack([strip.pixels.image[:, :, place] for place in places])
     valid = np.stack([strip.pixels.valid[None, :, place] for place in places])
     origin = [
-        (noise_origin[0] + strip.band.row, noise_origin[1] + strip.col + start) for start in starts
+        (noise_origin[0] + strip.tile_row.row, noise_origin[1] + strip.col + start)
+        for start in starts
     ]
     return torch.from_numpy(_torch_dtype(image)), torch.from_numpy(valid), torch.tensor(origin)
 
@@ -169,10 +170,10 @@ def _torch_dtype(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _finished(
-    wanted: npt.NDArray[np.bool_], strip: Strip, grid: TileGrid, stretch: Stretch
+    wanted: npt.NDArray[np.bool_], strip: Strip, grid: TileGrid, block_run: BlockRun
 ) -> npt.NDArray[np.bool_]:
-    band, cols = strip.band, grid.cols.finished_by(stretch.units[0].columns)
+    tile_row, cols = strip.tile_row, grid.cols.finished_by(block_run.blocks[0].tile_cols)
     return wanted[
-        band.finished.start - band.row : band.finished.stop - band.row,
+        tile_row.finished.start - tile_row.row : tile_row.finished.stop - tile_row.row,
         cols.start - strip.col : cols.stop - strip.col,
     ]

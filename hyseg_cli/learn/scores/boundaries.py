@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.learn.scores.metrics import Counts, Floats, ratio
-from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.legend import NODATA_ID, ClassIndices
 
-Channels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 BAND_COUNTS = 7
@@ -46,7 +45,11 @@ class Disc:
 
 
 def count_boundaries(
-    reference: Channels, mapped: Channels, inner: tuple[slice, slice], disc: Disc, classes: int
+    reference: ClassIndices,
+    mapped: ClassIndices,
+    inner: tuple[slice, slice],
+    disc: Disc,
+    classes: int,
 ) -> Counts:
     """What boundary scores need of a window.
 
@@ -79,7 +82,7 @@ def count_boundaries(
         paint_near(mapped, contours[1], reference, contours[0], offsets),
     )
 
-    def by_class(channels: Channels, chosen: Mask) -> Counts:
+    def by_class(channels: ClassIndices, chosen: Mask) -> Counts:
         return np.bincount(channels[inner][chosen[inner]], minlength=classes)[:classes]
 
     return np.column_stack(
@@ -121,7 +124,7 @@ def boundary_f1(counts: Counts | Floats) -> Floats:
 
 
 @kernel
-def contour(channels: Channels) -> Mask:
+def contour(channels: ClassIndices) -> Mask:
     """Pixels that share an edge with a pixel of another class; bool, as `channels`."""
     height, width = channels.shape
     found = np.zeros((height, width), np.bool_)
@@ -141,7 +144,7 @@ def differ(one: int, other: int) -> bool:
 
 
 @kernel
-def paint_band(channels: Channels, drawn: Mask, offsets: Counts) -> Mask:
+def paint_band(channels: ClassIndices, drawn: Mask, offsets: Counts) -> Mask:
     """Pixels that a disc around a contour pixel of another class reaches."""
     height, width = channels.shape
     band = np.zeros((height, width), np.bool_)
@@ -159,7 +162,7 @@ def paint_band(channels: Channels, drawn: Mask, offsets: Counts) -> Mask:
 
 @kernel
 def paint_near(
-    channels: Channels, drawn: Mask, other: Channels, other_drawn: Mask, offsets: Counts
+    channels: ClassIndices, drawn: Mask, other: ClassIndices, other_drawn: Mask, offsets: Counts
 ) -> Mask:
     """Contour pixels that a disc around a contour pixel of their class in the other reaches."""
     height, width = channels.shape

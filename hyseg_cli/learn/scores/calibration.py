@@ -1,6 +1,6 @@
 """Whether probabilities mean what they say: reliability, and one temperature to mend them.
 
-Probabilities come as levels, whole numbers from 0 to 254 for 0 to 1, as `hyseg predict` writes
+Probabilities come quantised, as whole numbers from 0 to 254 for 0 to 1, as `hyseg predict` writes
 them. Sums are kept in whole numbers, so windows may come in any order.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from hyseg_cli.geo.output.cog import SHARE_LEVELS
+from hyseg_cli.legend import QUANTISED_ONE
 
-Levels = npt.NDArray[np.uint8]
+Quantised = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 BINS = 15
@@ -57,26 +57,26 @@ class ReliabilityCounts:
     """Counts of confidence and success; mutable, and commutative."""
 
     def __init__(self) -> None:
-        self._pixels = np.zeros(SHARE_LEVELS + 1, np.int64)
-        self._right = np.zeros(SHARE_LEVELS + 1, np.int64)
+        self._pixels = np.zeros(QUANTISED_ONE + 1, np.int64)
+        self._right = np.zeros(QUANTISED_ONE + 1, np.int64)
         self._squares = 0
         self._of_truth = 0
 
-    def update(self, levels: Levels, reference: npt.NDArray[np.uint8]) -> None:
+    def update(self, quantised: Quantised, reference: npt.NDArray[np.uint8]) -> None:
         """Count pixels.
 
         Args:
-            levels: (classes, n), 0 to 254.
+            quantised: (classes, n), 0 to 254.
             reference: (n,) true channel of each pixel.
         """
-        best = levels.argmax(axis=0)
-        confidence = levels.max(axis=0)
-        size = SHARE_LEVELS + 1
+        best = quantised.argmax(axis=0)
+        confidence = quantised.max(axis=0)
+        size = QUANTISED_ONE + 1
         self._pixels += np.bincount(confidence, minlength=size)
         self._right += np.bincount(confidence[best == reference], minlength=size)
         # 254 squared still fits into 16 bits.
-        self._squares += int(np.square(levels, dtype=np.uint16).sum(dtype=np.int64))
-        of_truth = np.take_along_axis(levels, reference[None].astype(np.intp), axis=0)
+        self._squares += int(np.square(quantised, dtype=np.uint16).sum(dtype=np.int64))
+        of_truth = np.take_along_axis(quantised, reference[None].astype(np.intp), axis=0)
         self._of_truth += int(of_truth.sum(dtype=np.int64))
 
     @property
@@ -86,12 +86,12 @@ class ReliabilityCounts:
 
     def reliability(self) -> Reliability:
         """What the counts amount to; at least one pixel must have been counted."""
-        levels = np.arange(SHARE_LEVELS + 1)
+        quantised = np.arange(QUANTISED_ONE + 1)
         # Bins are open below and closed above: (0, 1/15], (1/15, 2/15], ...
-        bin_of = np.maximum(-(-levels * BINS // SHARE_LEVELS) - 1, 0)
+        bin_of = np.maximum(-(-quantised * BINS // QUANTISED_ONE) - 1, 0)
         pixels = np.bincount(bin_of, self._pixels, BINS)
         right = np.bincount(bin_of, self._right, BINS)
-        confidences = np.bincount(bin_of, self._pixels * levels, BINS) / SHARE_LEVELS
+        confidences = np.bincount(bin_of, self._pixels * quantised, BINS) / QUANTISED_ONE
         total = self.pixels
         with np.errstate(invalid="ignore"):
             accuracy, confidence = right / pixels, confidences / pixels
@@ -102,13 +102,13 @@ class ReliabilityCounts:
             for i in range(BINS)
         )
         # Of (p - y)^2 summed over classes, with y one for the true class alone.
-        squares = self._squares / SHARE_LEVELS**2 - 2.0 * self._of_truth / SHARE_LEVELS
+        squares = self._squares / QUANTISED_ONE**2 - 2.0 * self._of_truth / QUANTISED_ONE
         return Reliability(
             bins=bins,
             ece=float(np.abs(right - confidences).sum() / total),
             brier=squares / total + 1.0,
             pixels=total,
-            saturated=float(self._pixels[SHARE_LEVELS] / total),
+            saturated=float(self._pixels[QUANTISED_ONE] / total),
         )
 
 
@@ -123,13 +123,13 @@ class PixelSample:
         self._size, self._seed = size, seed
         self._limit = 1.0
         self._keys: list[Floats] = []
-        self._levels: list[Levels] = []
+        self._quantised: list[Quantised] = []
         self._reference: list[npt.NDArray[np.uint8]] = []
 
     def update(
         self,
         row: int,
-        levels: Levels,
+        quantised: Quantised,
         reference: npt.NDArray[np.uint8],
         usable: npt.NDArray[np.bool_],
     ) -> None:
@@ -137,7 +137,7 @@ class PixelSample:
 
         Args:
             row: First row of the window.
-            levels: (classes, height, width).
+            quantised: (classes, height, width).
             reference: (height, width) channels.
             usable: bool (height, width).
         """
@@ -150,25 +150,25 @@ class PixelSample:
         )
         is_chosen = usable & (keys < self._limit)
         self._keys.append(keys[is_chosen])
-        self._levels.append(levels[:, is_chosen])
+        self._quantised.append(quantised[:, is_chosen])
         self._reference.append(reference[is_chosen])
         if sum(map(len, self._keys)) > 2 * self._size:
             self._thin()
 
-    def take(self) -> tuple[Levels, npt.NDArray[np.uint8]]:
-        """Levels (classes, n) and true channels (n,) of the sample."""
+    def take(self) -> tuple[Quantised, npt.NDArray[np.uint8]]:
+        """Quantised probabilities (classes, n) and true channels (n,) of the sample."""
         self._thin()
-        return self._levels[0], self._reference[0]
+        return self._quantised[0], self._reference[0]
 
     def _thin(self) -> None:
         keys = np.concatenate(self._keys)
-        levels = np.concatenate(self._levels, axis=1)
+        quantised = np.concatenate(self._quantised, axis=1)
         reference = np.concatenate(self._reference)
         # In the order of the numbers, which is that of no window.
         order = np.argsort(keys, kind="stable")[: self._size]
         if len(order) == self._size:
             self._limit = float(keys[order[-1]])
-        self._keys, self._levels = [keys[order]], [levels[:, order]]
+        self._keys, self._quantised = [keys[order]], [quantised[:, order]]
         self._reference = [reference[order]]
 
 
@@ -186,17 +186,17 @@ class Temperature:
     """That it was fitted to."""
 
 
-def fit_temperature(levels: Levels, reference: npt.NDArray[np.uint8]) -> Temperature:
+def fit_temperature(quantised: Quantised, reference: npt.NDArray[np.uint8]) -> Temperature:
     """The temperature of least log loss (Guo et al. 2017, section 4.2).
 
     Logits are taken back from the probabilities; a level of 0 counts as half a level. With very
     sure networks 8 bits cut the logits short, and the temperature comes out too close to 1.
 
     Args:
-        levels: (classes, n), 0 to 254.
+        quantised: (classes, n), 0 to 254.
         reference: (n,) true channels.
     """
-    logits = np.log(np.maximum(levels.astype(np.float64), 0.5))
+    logits = np.log(np.maximum(quantised.astype(np.float64), 0.5))
     of_truth = reference.astype(np.intp)
 
     def log_loss(log_temperature: float) -> float:

@@ -19,10 +19,10 @@ from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.data.encode_labels import Channels, Encoded, Mask, encode_known, encode_labels
+from hyseg_cli.learn.data.encode_labels import Encoded, Mask, encode_known, encode_labels
 from hyseg_cli.learn.data.label_sources import LabelSource
-from hyseg_cli.learn.scores.evaluation import Patch, Strangers
-from hyseg_cli.legend import NODATA_ID, Legend, LegendClass
+from hyseg_cli.learn.scores.evaluation import Patch, Unmatched
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend, LegendClass
 
 Merging = Mapping[str, str | None]
 """New names of classes, None for those to leave out; other classes keep theirs."""
@@ -39,7 +39,7 @@ class Crosswalk:
     """The classes that are compared."""
     maps: tuple[Table, ...]
     reference: Table
-    strangers: npt.NDArray[np.bool_]
+    unmatched: npt.NDArray[np.bool_]
     """(256,): channels of the reference whose class no map has."""
 
 
@@ -51,7 +51,7 @@ def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -
 
     Args:
         maps: Legends of the maps; the classes of all of them are compared.
-        reference: Legend of the reference; its classes that no map has are strangers.
+        reference: Legend of the reference; its classes that no map has are unmatched.
         merging: Classes to rename, and so to merge, or to leave out.
 
     Raises:
@@ -72,9 +72,9 @@ def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -
             f'{{"{reference.names[0]}": "{legend.names[0]}"}}.',
         )
     wanted = [new_names[_key(name)] is not None for name in reference.names]
-    strangers = np.zeros(NODATA_ID + 1, np.bool_)
-    strangers[: len(wanted)] = wanted & (table[: len(wanted)] == NODATA_ID)
-    return Crosswalk(legend, tables, table, strangers)
+    unmatched = np.zeros(NODATA_ID + 1, np.bool_)
+    unmatched[: len(wanted)] = wanted & (table[: len(wanted)] == NODATA_ID)
+    return Crosswalk(legend, tables, table, unmatched)
 
 
 def read_merging(path: Path) -> Merging:
@@ -167,8 +167,8 @@ class MapClasses:
     """Of the map itself."""
     table: Table
 
-    def read(self, window: Window) -> Channels:
-        """Channels (height, width) of a window inside the map, 255 where unknown."""
+    def read(self, window: Window) -> ClassIndices:
+        """ClassIndices (height, width) of a window inside the map, 255 where unknown."""
         classes = self.raster.read(window)
         name = self.raster.scene.path
         return self.table[encode_labels(classes.ids[None], self.legend, name, classes.valid)]
@@ -191,15 +191,17 @@ class ReferenceClasses:
     """Pixels counted so far of classes that no map has."""
     names: set[str] = field(default_factory=set)
 
-    def read(self, patch: Patch) -> Channels:
-        """Channels of `patch.read`, 255 where unknown; strangers are counted in `patch.window`."""
+    def read(self, patch: Patch) -> ClassIndices:
+        """Class indices of `patch.read`; counts the unmatched pixels of `patch.window`."""
         encoded = self._encode(patch.read)
-        is_strange = encoded.is_strange | self.crosswalk.strangers[encoded.channels]
-        count = int(np.count_nonzero(is_strange[patch.inner]))
+        is_unmatched = encoded.is_unmatched | self.crosswalk.unmatched[encoded.channels]
+        count = int(np.count_nonzero(is_unmatched[patch.inner]))
         if count:
             self.pixels += count
-            strange = np.unique(encoded.channels[self.crosswalk.strangers[encoded.channels]])
-            self.names.update(encoded.strangers, (self.legend.names[i] for i in strange))
+            unmatched_classes = np.unique(
+                encoded.channels[self.crosswalk.unmatched[encoded.channels]]
+            )
+            self.names.update(encoded.unmatched, (self.legend.names[i] for i in unmatched_classes))
         return self.crosswalk.reference[encoded.channels]
 
     def _encode(self, window: Window) -> Encoded:
@@ -214,12 +216,12 @@ class ReferenceClasses:
         return Encoded(channels, np.zeros(channels.shape, np.bool_), ())
 
     @property
-    def strangers(self) -> Strangers:
+    def unmatched(self) -> Unmatched:
         """What was counted so far."""
-        return Strangers(self.pixels, tuple(sorted(self.names)))
+        return Unmatched(self.pixels, tuple(sorted(self.names)))
 
 
-def keep_common(rasters: Sequence[Channels]) -> None:
+def keep_common(rasters: Sequence[ClassIndices]) -> None:
     """Make pixels unknown in all rasters that are unknown in one."""
     unknown: Mask = np.logical_or.reduce([raster == NODATA_ID for raster in rasters])
     for raster in rasters:

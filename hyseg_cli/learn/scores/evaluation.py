@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.window import Window
@@ -21,7 +20,7 @@ from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.metrics import Counts, Scores, count_pairs
 from hyseg_cli.learn.scores.seams import SeamScores, TileLines, count_changes
 from hyseg_cli.learn.scores.structure import StructureCounts, StructureScores
-from hyseg_cli.legend import NODATA_ID, Legend
+from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ def _cuts(size: int, side: int) -> tuple[int, ...]:
     return tuple(size * index // count for index in range(count + 1))
 
 
-Channels = npt.NDArray[np.uint8]
 _Part = TypeVar("_Part")
 
 
@@ -107,8 +105,8 @@ class PatchTable:
 
 def count_patch(
     patch: Patch,
-    reference: Channels,
-    mapped: Channels,
+    reference: ClassIndices,
+    mapped: ClassIndices,
     classes: int,
     *,
     disc: Disc | None = None,
@@ -119,7 +117,7 @@ def count_patch(
 
     Args:
         patch: Which.
-        reference: Channels of `patch.read`, 255 where unknown.
+        reference: Class indices of `patch.read`, 255 where unknown.
         mapped: The same of the map.
         classes: How many there are.
         disc: Width of boundaries; None to leave structure out.
@@ -141,8 +139,8 @@ def count_patch(
     )
 
 
-class Tally:
-    """Adds up patches, which may come in any order; mutable."""
+class PatchCounts:
+    """Adds up the counts of patches, in any order; mutable."""
 
     def __init__(self, classes: int) -> None:
         self.confusion: Counts = np.zeros((classes, classes), np.int64)
@@ -152,7 +150,7 @@ class Tally:
         self._seams: list[Counts] = []
 
     def add(self, count: PatchCount) -> None:
-        """Take a patch in; one without known pixels tells nothing and is left out."""
+        """Add a patch; one without known pixels is left out."""
         if not count.confusion.any():
             return
         self.confusion += count.confusion
@@ -201,20 +199,20 @@ class Protocol:
     disc: Disc | None = None
     """Width of boundaries; None to leave structure out."""
     excluded: tuple[int, ...] = ()
-    """Channels that the means leave out."""
+    """Class indices that the means leave out."""
 
 
 @dataclass(frozen=True)
-class Strangers:
+class Unmatched:
     """Pixels of the reference that have a class of no map; they are not compared."""
 
     pixels: int = 0
     names: tuple[str, ...] = ()
     """Their classes, or values and colours where these have no name."""
 
-    def joined(self, other: Strangers) -> Strangers:
+    def joined(self, other: Unmatched) -> Unmatched:
         """Those of two references together."""
-        return Strangers(self.pixels + other.pixels, tuple(sorted({*self.names, *other.names})))
+        return Unmatched(self.pixels + other.pixels, tuple(sorted({*self.names, *other.names})))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +234,7 @@ class Evaluation:
     """None if the map does not tell its tiles, or has but one."""
     overlap_disagreement: float | None
     """Share of the pixels in overlaps on which neighbouring tiles differ; None for maps."""
-    strangers: Strangers
+    unmatched: Unmatched
     scenes: tuple[str, ...]
     """The map, or the images of a model, that the patches are numbered by."""
     patches: PatchTable
@@ -244,13 +242,13 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        tally: Tally,
+        counts: PatchCounts,
         legend: Legend,
         protocol: Protocol,
         *,
         name: str,
         reference: str,
-        strangers: Strangers,
+        unmatched: Unmatched,
         scenes: tuple[str, ...],
         overlap_disagreement: float | None = None,
     ) -> Evaluation:
@@ -259,18 +257,18 @@ class Evaluation:
         Raises:
             HysegError: If no pixel has a class in both.
         """
-        if not tally.confusion.any():
+        if not counts.confusion.any():
             outside = ""
-            if strangers.pixels:
+            if unmatched.pixels:
                 outside = (
-                    f"; {strangers.pixels:,} pixels of the reference are of classes that the map "
-                    f"does not have ({', '.join(strangers.names[:5])})"
+                    f"; {unmatched.pixels:,} pixels of the reference are of classes that the map "
+                    f"does not have ({', '.join(unmatched.names[:5])})"
                 )
             raise HysegError(
                 f"{name} and {reference} have no labelled pixel in common{outside}",
                 hint="Check that they cover the same place and that their classes match.",
             )
-        agreement, table = Scores.of(tally.confusion, protocol.excluded), tally.table()
+        agreement, table = Scores.of(counts.confusion, protocol.excluded), counts.table()
         structure = None
         if table.structure is not None and protocol.disc is not None:
             structure = StructureScores.of(
@@ -285,12 +283,12 @@ class Evaluation:
             reference=reference,
             legend=legend,
             protocol=protocol,
-            confusion=tally.confusion,
+            confusion=counts.confusion,
             agreement=agreement,
             structure=structure,
             seams=None if table.seams is None else SeamScores.of(table.seams),
             overlap_disagreement=overlap_disagreement,
-            strangers=strangers,
+            unmatched=unmatched,
             scenes=scenes,
             patches=table,
         )

@@ -28,7 +28,7 @@ class ConfusionMatrix:
         """Count pixels where both have a class.
 
         Args:
-            reference: Channels 0..N-1, 255 where unknown; any shape.
+            reference: Class indices 0..N-1, 255 where unknown; any shape.
             mapped: The same, of the map.
         """
         self.counts += count_pairs(reference, mapped, len(self.counts))
@@ -37,7 +37,7 @@ class ConfusionMatrix:
         """What the counts amount to.
 
         Args:
-            excluded: Channels that the means leave out; overall accuracy counts them.
+            excluded: Class indices that the means leave out; overall accuracy counts them.
         """
         return Scores.of(self.counts, excluded)
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.inference.stitch import Classify
-from hyseg_cli.legend import NODATA_ID
-
-Channels = npt.NDArray[np.uint8]
+from hyseg_cli.legend import NODATA_ID, ClassIndices
 
 
 class OverlapProbe:
@@ -33,7 +30,7 @@ class OverlapProbe:
         self._classify = classify
         self._grid = grid
         self._origin = noise_origin
-        self._recent: dict[tuple[int, int], Channels] = {}
+        self._recent: dict[tuple[int, int], ClassIndices] = {}
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """What the network says; see `Classify`."""
@@ -44,7 +41,7 @@ class OverlapProbe:
             self._compare(tile, row - self._origin[0], col - self._origin[1])
         return probabilities
 
-    def _compare(self, tile: Channels, row: int, col: int) -> None:
+    def _compare(self, tile: ClassIndices, row: int, col: int) -> None:
         grid = self._grid
         # What lies outside the scene is reflected: no pixel of the map.
         rows, cols = row + np.arange(tile.shape[0]), col + np.arange(tile.shape[1])
@@ -63,7 +60,7 @@ class OverlapProbe:
         }
         self._recent[row, col] = tile
 
-    def _count(self, one: Channels, other: Channels) -> None:
+    def _count(self, one: ClassIndices, other: ClassIndices) -> None:
         known = (one != NODATA_ID) & (other != NODATA_ID)
         self.pixels += int(known.sum())
         self.disagreements += int((known & (one != other)).sum())

@@ -23,10 +23,10 @@ from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.regions import find_root
 from hyseg_cli.learn.scores.boundaries import Disc, boundary_f1, boundary_iou, count_boundaries
 from hyseg_cli.learn.scores.metrics import Counts, Floats, mean_of_known, ratio
-from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.legend import NODATA_ID, ClassIndices
 
 
-def betti_numbers(channels: Channels, classes: int) -> Counts:
+def betti_numbers(channels: ClassIndices, classes: int) -> Counts:
     """Pieces and holes of each class.
 
     The pieces of all classes are counted in one pass over the pixels, which joins each with its
@@ -47,7 +47,7 @@ def betti_numbers(channels: Channels, classes: int) -> Counts:
     return np.column_stack([pieces, pieces - fours // 4])
 
 
-def skeleton_counts(reference: Channels, mapped: Channels, classes: int) -> Counts:
+def skeleton_counts(reference: ClassIndices, mapped: ClassIndices, classes: int) -> Counts:
     """What clDice needs of a patch.
 
     Returns:
@@ -99,7 +99,7 @@ def _around(one: _Box | None, other: _Box | None) -> _Box | None:
 
 
 @kernel
-def count_pieces(channels: Channels, classes: int) -> Counts:
+def count_pieces(channels: ClassIndices, classes: int) -> Counts:
     """8-connected pieces of each class, (classes,)."""
     height, width = channels.shape
     pieces = np.zeros(classes, np.int64)
@@ -140,7 +140,7 @@ def count_pieces(channels: Channels, classes: int) -> Counts:
 
 
 @kernel
-def sum_quads(padded: Channels, classes: int) -> Counts:
+def sum_quads(padded: ClassIndices, classes: int) -> Counts:
     """Four times the Euler number of each class, 8-connected, (classes,).
 
     A quad with one pixel of the class counts 1, with three -1, with two on a diagonal -2.
@@ -177,9 +177,6 @@ def quad_share(pixels: int, faces: bool) -> int:  # noqa: FBT001 - compiled
     return -2 if pixels == 2 and faces else 0
 
 
-Channels = npt.NDArray[np.uint8]
-
-
 @dataclass(frozen=True)
 class StructureCounts:
     """What was counted in patches; the first axis is the patch, the second the class."""
@@ -194,8 +191,8 @@ class StructureCounts:
     @classmethod
     def of_patch(
         cls,
-        reference: Channels,
-        mapped: Channels,
+        reference: ClassIndices,
+        mapped: ClassIndices,
         inner: tuple[slice, slice],
         disc: Disc,
         classes: int,

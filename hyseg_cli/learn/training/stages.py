@@ -386,6 +386,6 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
 
 
 def as_bytes(channels: Tensor) -> npt.NDArray[np.uint8]:
-    """Channels, `IGNORE_ID` among them, as an array for `ConfusionMatrix`."""
+    """Class indices, `IGNORE_ID` among them, as an array for `ConfusionMatrix`."""
     array: npt.NDArray[np.uint8] = channels.to(torch.uint8).cpu().numpy()
     return array

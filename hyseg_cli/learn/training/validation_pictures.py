@@ -110,7 +110,7 @@ def compose(
 
     Args:
         images: (H, W, 3) in [0, 1].
-        columns: Channels (B, H, W) of each kind, 255 where unknown.
+        columns: Class indices (B, H, W) of each kind, 255 where unknown.
         legend: Names and colours of the channels.
     """
     from matplotlib.figure import Figure  # half a second that only pictures need

@@ -96,21 +96,21 @@ def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
             not made by the model.
         HysegError: One of its kinds, if a file cannot be used or nothing is labelled.
     """
-    shares, reference = open_raster(settings.probabilities), open_raster(settings.reference)
-    legend = read_legend(settings.legend) if settings.legend else legend_of(shares)
-    bands = _bands_of(shares, legend)
+    probabilities, reference = open_raster(settings.probabilities), open_raster(settings.reference)
+    legend = read_legend(settings.legend) if settings.legend else legend_of(probabilities)
+    bands = _bands_of(probabilities, legend)
     model = None if settings.calibrate is None else _own_model(settings.calibrate)
     if model is not None:
-        _require_maker(model, shares)
-    _require_one_place(shares, reference)
+        _require_maker(model, probabilities)
+    _require_one_place(probabilities, reference)
     counts, sample = ReliabilityCounts(), PixelSample()
-    for row, levels, truth, usable in _strips(shares, bands, reference, legend):
-        counts.update(levels[:, usable], truth[usable])
-        sample.update(row, levels, truth, usable)
-        messages.advance("reading probabilities", row + len(truth), shares.height)
+    for row, quantised, truth, usable in _strips(probabilities, bands, reference, legend):
+        counts.update(quantised[:, usable], truth[usable])
+        sample.update(row, quantised, truth, usable)
+        messages.advance("reading probabilities", row + len(truth), probabilities.height)
     if counts.pixels == 0:
         raise HysegError(
-            f"{shares.path} and {reference.path} have no labelled pixel in common",
+            f"{probabilities.path} and {reference.path} have no labelled pixel in common",
             hint="Check that they cover the same place and use the same class ids.",
         )
     reliability, temperature = counts.reliability(), fit_temperature(*sample.take())
@@ -137,37 +137,37 @@ def _own_model(chosen: Path) -> Path:
 
 
 def _strips(
-    shares: Raster, bands: tuple[int, ...], reference: Raster, legend: Legend
+    probabilities: Raster, bands: tuple[int, ...], reference: Raster, legend: Legend
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]]:
-    """First row, levels (classes, h, w), true channels (h, w) and where both are known."""
-    onto = shares if shares.is_georeferenced else None
+    """First row, quantised probabilities (classes, h, w), truth (h, w), where both are known."""
+    onto = probabilities if probabilities.is_georeferenced else None
     with (
-        SceneReader(shares, bands) as share_reader,
+        SceneReader(probabilities, bands) as probability_reader,
         ClassRaster(reference, onto=onto, named=frozenset(legend.ids)) as reference_raster,
     ):
-        step = min(STRIP_ROWS, max(1, STRIP_PIXELS // shares.width))
-        for row in range(0, shares.height, step):
-            window = Window(row, 0, min(step, shares.height - row), shares.width)
-            levels = share_reader.read(window).image
+        step = min(STRIP_ROWS, max(1, STRIP_PIXELS // probabilities.width))
+        for row in range(0, probabilities.height, step):
+            window = Window(row, 0, min(step, probabilities.height - row), probabilities.width)
+            quantised = probability_reader.read(window).image
             labels = reference_raster.read(window)
             truth = encode_labels(labels.ids[None], legend, reference.path, labels.valid)
             # 255 in any band is no level, whether the file says so or not.
-            usable = (levels != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
-            yield row, levels, truth, usable
+            usable = (quantised != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
+            yield row, quantised, truth, usable
 
 
-def _bands_of(shares: Raster, legend: Legend) -> tuple[int, ...]:
+def _bands_of(probabilities: Raster, legend: Legend) -> tuple[int, ...]:
     """The band of each class, by its description, or in order where bands have none."""
-    named = {name: i for i, name in enumerate(shares.descriptions, 1) if name}
+    named = {name: i for i, name in enumerate(probabilities.descriptions, 1) if name}
     is_named = set(legend.names) <= set(named)
-    is_in_order = not named and len(shares.dtypes) == len(legend)
-    if set(shares.dtypes) != {"uint8"} or len(shares.dtypes) != len(legend) or not (
+    is_in_order = not named and len(probabilities.dtypes) == len(legend)
+    if set(probabilities.dtypes) != {"uint8"} or len(probabilities.dtypes) != len(legend) or not (
         is_named or is_in_order
     ):  # fmt: skip
-        bands = ", ".join(str(name) for name in shares.descriptions)
+        bands = ", ".join(str(name) for name in probabilities.descriptions)
         raise ModelMismatchError(
-            f"{shares.path} does not hold the probabilities of {', '.join(legend.names)}: "
-            f"its bands are {bands} ({shares.dtypes[0]})",
+            f"{probabilities.path} does not hold the probabilities of {', '.join(legend.names)}: "
+            f"its bands are {bands} ({probabilities.dtypes[0]})",
             hint="Give the raster that `hyseg predict --probabilities` wrote.",
         )
     return tuple(named[name] for name in legend.names) if is_named else tuple(
@@ -175,24 +175,26 @@ def _bands_of(shares: Raster, legend: Legend) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _require_maker(model: Path, shares: Raster) -> None:
+def _require_maker(model: Path, probabilities: Raster) -> None:
     """A temperature fitted to the probabilities of one model means nothing to another."""
-    digest, maker = digest_of(model), shares.tags.get(MODEL_TAG)
+    digest, maker = digest_of(model), probabilities.tags.get(MODEL_TAG)
     if maker != digest:
         raise ModelMismatchError(
-            f"{shares.path} was made by the model {maker or 'that it does not name'}, "
+            f"{probabilities.path} was made by the model {maker or 'that it does not name'}, "
             f"and {model} is {digest}",
             hint="Run `hyseg predict --probabilities` anew with this model, as it is now.",
         )
 
 
-def _require_one_place(shares: Raster, reference: Raster) -> None:
-    same_size = (shares.height, shares.width) == (reference.height, reference.width)
-    if len(reference.data_bands) != 1 or shares.is_georeferenced != reference.is_georeferenced or (
-        not shares.is_georeferenced and not same_size
-    ):  # fmt: skip
+def _require_one_place(probabilities: Raster, reference: Raster) -> None:
+    same_size = (probabilities.height, probabilities.width) == (reference.height, reference.width)
+    if (
+        len(reference.data_bands) != 1
+        or probabilities.is_georeferenced != reference.is_georeferenced
+        or (not probabilities.is_georeferenced and not same_size)
+    ):
         raise HysegError(
-            f"{reference.path} is no reference for {shares.path}: it has several bands, or they "
-            "cannot be laid over each other",
+            f"{reference.path} is not a reference for {probabilities.path}: it has several "
+            "bands, or they cannot be laid over each other",
             hint="Give a raster with one band of class ids, georeferenced as the map is.",
         )

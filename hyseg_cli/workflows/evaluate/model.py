@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import Pixels
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
@@ -31,21 +30,24 @@ from hyseg_cli.learn.scores.crosswalk import ReferenceClasses, match_legends
 from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
     PatchCount,
+    PatchCounts,
     Protocol,
-    Strangers,
-    Tally,
+    Unmatched,
     count_patch,
 )
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
 from hyseg_cli.learn.scores.seams import TileLines
-from hyseg_cli.legend import Legend, read_legend
+from hyseg_cli.legend import ClassIndices, Legend, read_legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import own_legend
 from hyseg_cli.workflows.evaluate.pictures import Gallery
-from hyseg_cli.workflows.evaluate.protocol import merging_of, patches_of, protocol_of, warn_of
-
-Channels = npt.NDArray[np.uint8]
+from hyseg_cli.workflows.evaluate.protocol import (
+    merging_of,
+    patches_of,
+    protocol_of,
+    warn_of_unmatched,
+)
 
 COLORS = ("red", "green", "blue")
 
@@ -69,8 +71,8 @@ def evaluate_model(
     labelled = _find(settings, model.card.legend, messages)
     crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
-    tally, seen = Tally(len(crosswalk.legend)), _Overlaps()
-    strangers, names = Strangers(), []
+    counts, seen = PatchCounts(len(crosswalk.legend)), _Overlaps()
+    unmatched, names = Unmatched(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
         origin = (0, 0) if place is None else place.noise_origin
@@ -81,26 +83,26 @@ def evaluate_model(
             known = crosswalk.reference[drawn.labels]
             _show(gallery, scene, place, (known, mapped), protocol, model.card)
         for count in _count(mapped, reference, TileLines.of(drawn.grid), protocol, index):
-            tally.add(count)
-        strangers = strangers.joined(reference.strangers)
+            counts.add(count)
+        unmatched = unmatched.joined(reference.unmatched)
         names.append(scene.name)
         seen.add(drawn.probe)
         messages.advance("mapping and comparing", index + 1, len(labelled.pairs))
-    warn_of(strangers, messages)
+    warn_of_unmatched(unmatched, messages)
     return Evaluation.of(
-        tally,
+        counts,
         crosswalk.legend,
         protocol,
         name=str(path),
         reference=labelled.name,
-        strangers=strangers,
+        unmatched=unmatched,
         scenes=tuple(names),
         overlap_disagreement=seen.share,
     )
 
 
 def _count(
-    mapped: Channels,
+    mapped: ClassIndices,
     reference: ReferenceClasses,
     lines: TileLines,
     protocol: Protocol,
@@ -125,7 +127,7 @@ def _show(
     gallery: Gallery,
     scene: LabelledScene,
     place: Raster | None,
-    rasters: tuple[Channels, Channels],
+    rasters: tuple[ClassIndices, ClassIndices],
     protocol: Protocol,
     card: ModelCard,
 ) -> None:
@@ -146,9 +148,9 @@ def _show(
 class _InMemory:
     """Labels held as channels."""
 
-    channels: Channels
+    channels: ClassIndices
 
-    def read(self, window: Window) -> Channels:
+    def read(self, window: Window) -> ClassIndices:
         return self.channels[window.slices]
 
 
@@ -172,9 +174,9 @@ class _Overlaps:
 class _Drawn:
     """A scene that was mapped."""
 
-    channels: Channels
+    channels: ClassIndices
     """(height, width), channels of the model's legend."""
-    labels: Channels
+    labels: ClassIndices
     """(height, width), channels of the labels' legend."""
     grid: TileGrid
     probe: OverlapProbe
@@ -283,11 +285,11 @@ def _draw(
     )
     labels = np.zeros((scene.height, scene.width), np.uint8)
     probe = OverlapProbe(classify, grid, noise_origin)
-    stretch = whole_scene(grid)
+    block_run = whole_scene(grid)
     rows = map_strips(
         _strips(scene, grid, labels),
         grid,
-        stretch,
+        block_run,
         probe,
         batch_size=tiles_at_once(probe.device, settings.batch_size),
         noise_origin=noise_origin,
@@ -295,13 +297,13 @@ def _draw(
     return _Drawn(np.concatenate([part.channels for part in rows]), labels, grid, probe)
 
 
-def _strips(scene: LabelledScene, grid: TileGrid, labels: Channels) -> Iterator[Strip]:
+def _strips(scene: LabelledScene, grid: TileGrid, labels: ClassIndices) -> Iterator[Strip]:
     """The strips of a scene; the labels of their finished rows are written to `labels`."""
     left = grid.cols.first
     width = grid.cols.starts[-1] + grid.cols.length - left
-    for band in grid.bands():
-        chip = scene.read(Window(band.row, left, band.height, width))
-        rows = band.finished
-        inner = slice(rows.start - band.row, rows.stop - band.row)
+    for tile_row in grid.tile_rows():
+        chip = scene.read(Window(tile_row.row, left, tile_row.height, width))
+        rows = tile_row.finished
+        inner = slice(rows.start - tile_row.row, rows.stop - tile_row.row)
         labels[rows.start : rows.stop] = chip.labels[inner, -left : scene.width - left]
-        yield Strip(band, left, Pixels(chip.image, chip.valid))
+        yield Strip(tile_row, left, Pixels(chip.image, chip.valid))

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.evaluation import Patch
-from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.legend import NODATA_ID, ClassIndices
 
-Channels = npt.NDArray[np.uint8]
 Colors = npt.NDArray[np.uint8]
 
 PICTURE_SIDE = 1600
@@ -42,14 +41,14 @@ class Picture:
     """The part, in pixels of the scene."""
     step: int
     """Every so many-th row and column was kept."""
-    reference: Channels
+    reference: ClassIndices
     """(height, width), channels of the legend compared in, 255 where unknown."""
-    maps: tuple[Channels, ...]
+    maps: tuple[ClassIndices, ...]
     """The same of each map."""
     photo: Colors | None = None
     """(height, width, 3): the image that was mapped, in red, green and blue."""
 
-    def errors(self, index: int) -> Channels:
+    def errors(self, index: int) -> ClassIndices:
         """Where a map is right (0) and wrong (1), 255 where it or the reference is unknown."""
         found = self.maps[index]
         wrong = np.where(found == self.reference, RIGHT, WRONG)
@@ -111,15 +110,15 @@ class Gallery:
     def add(
         self,
         patch: Patch,
-        reference: Channels,
-        mapped: Sequence[Channels],
+        reference: ClassIndices,
+        mapped: Sequence[ClassIndices],
         photo: Colors | None = None,
     ) -> None:
         """Take what is shown of a patch.
 
         Args:
             patch: Which.
-            reference: Channels of `patch.read`, 255 where unknown.
+            reference: Class indices of `patch.read`, 255 where unknown.
             mapped: The same of each map.
             photo: (height, width, 3) colours of `patch.read`, if the scene has a photo.
         """
@@ -144,8 +143,8 @@ class Gallery:
         self,
         scene: Picture,
         patch: Patch,
-        reference: Channels,
-        mapped: Sequence[Channels],
+        reference: ClassIndices,
+        mapped: Sequence[ClassIndices],
         photo: Colors | None,
     ) -> None:
         truth, *found = (layer[patch.inner] for layer in (reference, *mapped))
@@ -167,7 +166,7 @@ class Gallery:
             heapq.heappush(self._places, place)
 
 
-def _draw(canvas: Channels, layer: Channels, window: Window, step: int) -> None:
+def _draw(canvas: ClassIndices, layer: ClassIndices, window: Window, step: int) -> None:
     """Put the pixels of a window into a picture that keeps every `step`-th."""
     rows, from_rows = _kept(window.row, window.row_stop, step)
     cols, from_cols = _kept(window.col, window.col_stop, step)

@@ -6,7 +6,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.crosswalk import Merging, read_merging
-from hyseg_cli.learn.scores.evaluation import PatchGrid, Protocol, Strangers
+from hyseg_cli.learn.scores.evaluation import PatchGrid, Protocol, Unmatched
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
@@ -70,11 +70,11 @@ def _disc(settings: EvaluateSettings, scene: Raster | None) -> Disc:
     return Disc(width.value / resolution)
 
 
-def warn_of(strangers: Strangers, messages: Messages) -> None:
+def warn_of_unmatched(unmatched: Unmatched, messages: Messages) -> None:
     """Tell of pixels that were left out because no map has their class."""
-    if strangers.pixels:
-        names = ", ".join(strangers.names[:8]) + (", ..." if len(strangers.names) > 8 else "")
+    if unmatched.pixels:
+        names = ", ".join(unmatched.names[:8]) + (", ..." if len(unmatched.names) > 8 else "")
         messages.warn(
-            f"{strangers.pixels:,} pixels of the reference are not compared: the map has no class "
+            f"{unmatched.pixels:,} pixels of the reference are not compared: the map has no class "
             f"{names}; --map-classes can rename or merge classes"
         )

@@ -10,12 +10,12 @@ from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.learn.scores.bootstrap import FEW_BLOCKS
 from hyseg_cli.learn.scores.comparison import Comparison
 from hyseg_cli.learn.scores.crosswalk import keep_common
-from hyseg_cli.learn.scores.evaluation import Evaluation, Tally, count_patch
+from hyseg_cli.learn.scores.evaluation import Evaluation, PatchCounts, count_patch
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
 from hyseg_cli.workflows.evaluate.maps import EvaluatedMaps, open_maps
 from hyseg_cli.workflows.evaluate.pictures import Gallery
-from hyseg_cli.workflows.evaluate.protocol import patches_of, warn_of
+from hyseg_cli.workflows.evaluate.protocol import patches_of, warn_of_unmatched
 from hyseg_cli.workflows.outputs import require_free
 
 CACHE_MIB = 256
@@ -47,19 +47,19 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(gdal_env(CACHE_MIB))
         maps = open_maps(settings, stack)
-        tallies = _count(maps, messages, gallery)
-    warn_of(maps.reference.strangers, messages)
+        counts_of_maps = _count(maps, messages, gallery)
+    warn_of_unmatched(maps.reference.unmatched, messages)
     evaluations = [
         Evaluation.of(
-            tally,
+            counts,
             maps.reference.crosswalk.legend,
             maps.protocol,
             name=str(path),
             reference=str(settings.reference),
-            strangers=maps.reference.strangers,
+            unmatched=maps.reference.unmatched,
             scenes=(str(path),),
         )
-        for tally, path in zip(tallies, settings.maps, strict=True)
+        for counts, path in zip(counts_of_maps, settings.maps, strict=True)
     ]
     if len(evaluations) == 1:
         return evaluations[0]
@@ -72,24 +72,26 @@ def run(
     return comparison
 
 
-def _count(maps: EvaluatedMaps, messages: Messages, gallery: Gallery | None) -> list[Tally]:
+def _count(maps: EvaluatedMaps, messages: Messages, gallery: Gallery | None) -> list[PatchCounts]:
     """Read all patches once; with several maps, only pixels that all of them know count."""
     protocol, classes = maps.protocol, len(maps.reference.crosswalk.legend)
-    tallies = [Tally(classes) for _ in maps.sources]
+    counts_of_maps = [PatchCounts(classes) for _ in maps.sources]
     scene = maps.scene
     patches = patches_of(scene.height, scene.width, protocol)
     if gallery is not None:
-        gallery.begin(scene.path, scene.height, scene.width, maps=len(tallies), scene=scene)
+        gallery.begin(scene.path, scene.height, scene.width, maps=len(counts_of_maps), scene=scene)
     for done, patch in enumerate(patches, 1):
         found = [source.read(patch.read) for source in maps.sources]
         known = maps.reference.read(patch)
         keep_common(found)
-        for tally, channels, lines in zip(tallies, found, maps.lines, strict=True):
-            tally.add(count_patch(patch, known, channels, classes, disc=protocol.disc, lines=lines))
+        for counts, channels, lines in zip(counts_of_maps, found, maps.lines, strict=True):
+            counts.add(
+                count_patch(patch, known, channels, classes, disc=protocol.disc, lines=lines)
+            )
         if gallery is not None:
             gallery.add(patch, known, found)
         messages.advance("comparing", done, len(patches))
-    return tallies
+    return counts_of_maps
 
 
 def check_thresholds(settings: EvaluateSettings, evaluations: Sequence[Evaluation]) -> None:

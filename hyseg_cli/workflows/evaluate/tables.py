@@ -77,8 +77,8 @@ def _agreement_lines(evaluation: Evaluation, *, kappa: bool) -> Iterator[str]:
         yield _line("kappa", format_score(scores.kappa))
         yield KAPPA_NOTE
     yield _line("pixels compared", str(scores.pixels))
-    if evaluation.strangers.pixels:
-        yield _line("pixels not compared", str(evaluation.strangers.pixels))
+    if evaluation.unmatched.pixels:
+        yield _line("pixels not compared", str(evaluation.unmatched.pixels))
 
 
 def _form_lines(evaluation: Evaluation, form: StructureScores) -> Iterator[str]:
@@ -188,8 +188,8 @@ def _evaluation_dict(evaluation: Evaluation, *, kappa: bool) -> dict[str, Any]:
         "pixels": evaluation.agreement.pixels,
         "patch_px": protocol.patch_px,
         "not_compared": {
-            "pixels": evaluation.strangers.pixels,
-            "classes": list(evaluation.strangers.names),
+            "pixels": evaluation.unmatched.pixels,
+            "classes": list(evaluation.unmatched.names),
         },
         "excluded_from_means": [evaluation.legend.names[i] for i in protocol.excluded],
         "classes": {name: _numbers(scores) for name, scores in evaluation.by_class().items()},

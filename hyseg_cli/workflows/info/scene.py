@@ -58,7 +58,7 @@ class Fit:
                 "notes": list(inspection.notes),
                 "tile_size": self.plan.grid.rows.length,
                 "tiles": self.plan.tiles,
-                "parts": len(self.plan.units),
+                "parts": len(self.plan.blocks),
                 "disk": self.plan.disk_bytes(self.plan.window.height * self.plan.window.width),
             }
         return told
@@ -83,7 +83,7 @@ class Fit:
             *(row("note", text) for text in inspection.notes),
             row(
                 "mapping",
-                f"{self.plan.tiles} tiles of {tile} in {len(self.plan.units)} parts, "
+                f"{self.plan.tiles} tiles of {tile} in {len(self.plan.blocks)} parts, "
                 f"about {gigabytes:.2f} GB of disk; time and memory: `hyseg predict --dry-run`",
             ),
         ]

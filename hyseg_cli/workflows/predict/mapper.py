@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from hyseg_cli.geo.output.work_folder import WorkFolder
+from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_cli.geo.tiling.units import Unit
 from hyseg_cli.learn.inference.augmentation import VIEWS
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
@@ -17,7 +17,7 @@ from hyseg_cli.learn.inference.stitch import Classify
 from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.mapping import Advance, map_units
+from hyseg_cli.workflows.predict.mapping import Advance, map_blocks
 from hyseg_cli.workflows.predict.plan import Plan, Planner
 
 
@@ -68,12 +68,12 @@ class Mapper:
         """Tiles in a batch."""
         return tiles_at_once(self.classify.device, self.settings.batch_size)
 
-    def map_units(
-        self, plan: Plan, work: WorkFolder, units: Iterable[Unit], advance: Advance
+    def map_blocks(
+        self, plan: Plan, work: WorkFolder, blocks: Iterable[Block], advance: Advance
     ) -> None:
-        """Write the shards of units that are missing."""
+        """Write the shards of blocks that are missing."""
         classify = self._at_resolution_of(plan)
-        map_units(plan, work, units, classify, self.tiles_at_once, advance)
+        map_blocks(plan, work, blocks, classify, self.tiles_at_once, advance)
 
     def try_tile(self, plan: Plan) -> None:
         """Run the network on a batch of blank tiles of a scene."""

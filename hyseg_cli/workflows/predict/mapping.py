@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.counts import Tally, exchange
+from hyseg_cli.geo.classes.counts import ClassTotals, remap
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
-from hyseg_cli.geo.output.shards import missing_units, read_summary, shard_path, writing_shard
+from hyseg_cli.geo.output.shards import missing_blocks, read_summary, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import files_of_raster
-from hyseg_cli.geo.raster.gdal import gdal_env, give_back_freed
+from hyseg_cli.geo.raster.gdal import gdal_env, trim_heap
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
+from hyseg_cli.geo.tiling.blocks import Block, BlockRun, block_runs
 from hyseg_cli.geo.tiling.strips import read_strips
-from hyseg_cli.geo.tiling.units import Stretch, Unit, stretches
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.predict.outputs import files_beside, map_item
@@ -40,15 +40,15 @@ Advance = Callable[[int], None]
 """Told of pixels that are done."""
 
 
-def map_units(
+def map_blocks(
     plan: Plan,
     work: WorkFolder,
-    units: Iterable[Unit],
+    blocks: Iterable[Block],
     classify: Classify,
     batch_size: int,
     advance: Advance,
 ) -> None:
-    """Write the shards of units; those that are there are left alone.
+    """Write the shards of blocks; those that are there are left alone.
 
     Raises:
         HysegError: If the scene cannot be read or a shard cannot be written.
@@ -56,33 +56,33 @@ def map_units(
     # Whoever has a network has loaded PyTorch; making outputs of shards needs none.
     from hyseg_cli.learn.inference.stitch import map_strips
 
-    missing = missing_units(work, units)
+    missing = missing_blocks(work, blocks)
     with (
         gdal_env(CACHE_MIB, **REMOTE_OPTIONS),
         SceneReader(
             plan.scene, plan.inspection.contract.bands, validity=plan.inspection.validity
         ) as reader,
     ):
-        for stretch in stretches(missing):
+        for block_run in block_runs(missing):
             # Closed before the reader: a thread reads ahead, and its dataset has to stay open.
-            with closing(read_strips(reader, plan.grid, stretch)) as strips:
+            with closing(read_strips(reader, plan.grid, block_run)) as strips:
                 rows = map_strips(
                     strips,
                     plan.grid,
-                    stretch,
+                    block_run,
                     classify,
                     batch_size=batch_size,
                     noise_origin=plan.scene.noise_origin,
-                    levels=len(plan.outputs) > 1,
+                    quantised=len(plan.outputs) > 1,
                     within=plan.area,
                 )
-                _write_stretch(plan, work, stretch, rows, advance)
+                _write_run(plan, work, block_run, rows, advance)
 
 
-def _write_stretch(
+def _write_run(
     plan: Plan,
     work: WorkFolder,
-    stretch: Stretch,
+    block_run: BlockRun,
     finished: Iterator[FinishedRows],
     advance: Advance,
 ) -> None:
@@ -90,44 +90,44 @@ def _write_stretch(
     id_of_channel[: len(plan.legend)] = plan.legend.ids
     is_same = list(plan.legend.ids) == list(range(len(plan.legend)))
     row_areas_m2 = GroundMeasure(plan.scene).row_areas_m2()
-    for unit in stretch.units:
-        tally, started, row = Tally(), time.perf_counter(), unit.window.row
-        with writing_shard(work, unit, plan.shard_bands) as shard:
-            for _ in unit.bands:
+    for block in block_run.blocks:
+        totals, started, row = ClassTotals(), time.perf_counter(), block.window.row
+        with writing_shard(work, block, plan.shard_bands) as shard:
+            for _ in block.tile_rows:
                 part = next(finished)
                 ids = part.channels
                 if not is_same:
-                    exchange(ids, id_of_channel)
-                shard.append(_stack(plan, ids, part.levels))
-                place = Window(row, unit.window.col, *ids.shape)
+                    remap(ids, id_of_channel)
+                shard.append(_stack(plan, ids, part.quantised))
+                place = Window(row, block.window.col, *ids.shape)
                 kept = place.intersection(plan.window)
                 if kept is not None:
                     inside = ids[kept.seen_from(place).slices]
-                    tally.count(inside, row_areas_m2[kept.row : kept.row_stop])
+                    totals.count(inside, row_areas_m2[kept.row : kept.row_stop])
                 row = place.row_stop
                 advance(ids.size)
-            tally.seconds = time.perf_counter() - started
-            shard.finish(tally.to_dict())
-        give_back_freed()
+            totals.seconds = time.perf_counter() - started
+            shard.finish(totals.to_dict())
+        trim_heap()
 
 
 def _stack(
-    plan: Plan, ids: npt.NDArray[np.uint8], levels: npt.NDArray[np.uint8] | None
+    plan: Plan, ids: npt.NDArray[np.uint8], quantised: npt.NDArray[np.uint8] | None
 ) -> npt.NDArray[np.uint8]:
     """All outputs of some rows, (bands of a shard, rows, width)."""
     parts = [ids[None]]
     for output in plan.outputs[1:]:
-        if levels is None:
-            message = "shares are wanted, but no levels were computed"
+        if quantised is None:
+            message = "probabilities are wanted, but none were computed"
             raise ValueError(message)
-        parts.append(levels if output.spec.band_count > 1 else levels.max(axis=0)[None])
+        parts.append(quantised if output.spec.band_count > 1 else quantised.max(axis=0)[None])
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 @contextmanager
 def merged(
     plan: Plan, work: WorkFolder, also: Iterable[Path] = ()
-) -> Iterator[tuple[Tally, dict[Path, Path]]]:
+) -> Iterator[tuple[ClassTotals, dict[Path, Path]]]:
     """Make the outputs of the shards, and give them their names in the end, the map last.
 
     Args:
@@ -141,29 +141,30 @@ def merged(
     Raises:
         HysegError: If a shard is missing, or the system refuses.
     """
-    missing = len(missing_units(work, plan.units))
+    missing = len(missing_blocks(work, plan.blocks))
     if missing:
         raise HysegError(
-            f"{plan.out}: {missing} of {len(plan.units)} parts are not computed yet",
+            f"{plan.out}: {missing} of {len(plan.blocks)} parts are not computed yet",
             hint="Run the missing --shard parts, or without --merge to compute what is missing.",
         )
-    work.bring(shard_path(work, unit).name for unit in plan.units)
-    tally = Tally()
-    for unit in plan.units:
-        tally.add(read_summary(work, unit))
+    work.fetch(shard_path(work, block).name for block in plan.blocks)
+    totals = ClassTotals()
+    for block in plan.blocks:
+        totals.add(read_summary(work, block))
     sources = [
-        Source(shard_path(work, unit), unit.window.seen_from(plan.window)) for unit in plan.units
+        Source(shard_path(work, block), block.window.seen_from(plan.window))
+        for block in plan.blocks
     ]
     cogs: list[Path] = []
     for number, output in enumerate(plan.outputs):
         cogs.append(write_cog(work, f"output{number}.tif", output.spec, sources, output.first_band))
-    beside = [files_beside(plan, *pair, tally) for pair in zip(plan.outputs, cogs, strict=True)]
+    beside = [files_beside(plan, *pair, totals) for pair in zip(plan.outputs, cogs, strict=True)]
     if STAC_SUFFIX in plan.beside:
-        item = json.dumps(map_item(plan, cogs, tally), indent=2, allow_nan=False)
+        item = json.dumps(map_item(plan, cogs, totals), indent=2, allow_nan=False)
         beside[0][plan.beside[STAC_SUFFIX]] = item + "\n"
     kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
     paths = [output.path for output in plan.outputs]
     work.start_finishing([*also, *paths, *plan.beside.values()])
-    yield tally, dict(zip(paths, cogs, strict=True))
+    yield totals, dict(zip(paths, cogs, strict=True))
     for path, cog, texts in reversed(list(zip(paths, cogs, beside, strict=True))):
         put_in_place(cog, path, texts, kept)

@@ -137,16 +137,16 @@ def _write_tiff(
     with work.scratch():
         blocks = list(blocks_of(frame))
         pixels = np.zeros(NODATA_ID + 1, np.int64)
-        sources, done, total = [], 0, sum(unit.pixels for unit, _ in blocks)
-        for unit, numbers in blocks:
+        sources, done, total = [], 0, sum(block.pixels for block, _ in blocks)
+        for block, numbers in blocks:
             reaching = [layers[number] for number in numbers]
-            ids = compose(frame, reaching, unit.window, settings.mosaic_resampling)
-            with writing_shard(work, unit, 1) as shard:
+            ids = compose(frame, reaching, block.window, settings.mosaic_resampling)
+            with writing_shard(work, block, 1) as shard:
                 shard.append(ids[None])
                 shard.finish({})
             pixels += np.bincount(ids.ravel(), minlength=NODATA_ID + 1)
-            sources.append(Source(shard_path(work, unit), unit.window))
-            done += unit.pixels
+            sources.append(Source(shard_path(work, block), block.window))
+            done += block.pixels
             messages.advance(f"joining {work.out.name}", done, total, unit="px")
         cog = write_cog(work, "mosaic.tif", spec, sources)
         sidecar = work.out.with_name(work.out.name + SIDECAR_SUFFIX)

@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli import __version__
-from hyseg_cli.geo.classes.counts import Tally
+from hyseg_cli.geo.classes.counts import ClassTotals
 from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
-from hyseg_cli.geo.output.cog import SHARE_LEVELS
 from hyseg_cli.geo.output.preview import Preview, draw_preview
 from hyseg_cli.geo.output.sidecar import (
     SIDECAR_SUFFIX,
@@ -51,7 +50,7 @@ from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.learn.model.card import ModelSource
-from hyseg_cli.legend import NODATA_ID, LegendClass
+from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, LegendClass
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import write_bytes
 from hyseg_cli.workflows.predict.jobs import Job
@@ -73,7 +72,7 @@ class FinishedMap:
     job: Job
     plan: Plan
     model: ModelSource
-    tally: Tally
+    totals: ClassTotals
     rasters: dict[Path, Path]
     """Where the raster that gets a path lies until then."""
 
@@ -86,9 +85,9 @@ class FinishedMap:
     def classes(self) -> tuple[tuple[LegendClass, int, float], ...]:
         """The classes that occur, with their pixels and square metres."""
         return tuple(
-            (entry, int(self.tally.pixels[entry.id]), float(self.tally.area_m2[entry.id]))
+            (entry, int(self.totals.pixels[entry.id]), float(self.totals.area_m2[entry.id]))
             for entry in self.plan.legend.classes
-            if self.tally.pixels[entry.id]
+            if self.totals.pixels[entry.id]
         )
 
 
@@ -101,7 +100,7 @@ def nothing_more(_: FinishedMap) -> None:
 
 
 @dataclass(frozen=True)
-class Look:
+class Thumbnail:
     """A scene and its map, small enough to be shown; arrays are of one height and width."""
 
     photo: Bytes
@@ -109,11 +108,11 @@ class Look:
     channels: Bytes
     """(height, width), channels of the legend, 255 where there is no class."""
     confidence: Bytes | None
-    """(height, width), levels 0 to 254, 255 where there is none; None if it was not asked for."""
+    """(height, width), quantised; None if it was not asked for."""
 
 
-def look_at(done: FinishedMap, size: tuple[int, int]) -> Look:
-    """Read a scene and its map at a size; what is read does not grow with them.
+def read_thumbnail(done: FinishedMap, size: tuple[int, int]) -> Thumbnail:
+    """Read a scene and its map at a small size, in a time that does not grow with the scene.
 
     Raises:
         UnusableFileError: If a block cannot be read.
@@ -129,9 +128,9 @@ def look_at(done: FinishedMap, size: tuple[int, int]) -> Look:
     photo[~valid] = EMPTY
     confidence = None
     if done.job.confidence is not None:
-        levels, is_sure = read_reduced(str(done.rasters[done.job.confidence]), (1,), size)
-        confidence = np.where(is_sure, levels[0], NODATA_ID).astype(np.uint8)
-    return Look(photo, channels, confidence)
+        quantised, is_sure = read_reduced(str(done.rasters[done.job.confidence]), (1,), size)
+        confidence = np.where(is_sure, quantised[0], NODATA_ID).astype(np.uint8)
+    return Thumbnail(photo, channels, confidence)
 
 
 def write_preview(path: Path, done: FinishedMap) -> None:
@@ -142,15 +141,15 @@ def write_preview(path: Path, done: FinishedMap) -> None:
     """
     placed = done.map
     size = picture_size(placed, PREVIEW_SIDE, enlarge=True)
-    look = look_at(done, size)
+    thumbnail = read_thumbnail(done, size)
     colors = np.full((NODATA_ID + 1, 3), EMPTY, np.uint8)
     colors[: len(done.plan.legend)] = [entry.color for entry in done.plan.legend.classes]
     mapped = max(1, sum(pixels for _, pixels, _ in done.classes))
     sides = placed.pixel_sides_m()
     preview = Preview(
         pictures=(
-            (Path(done.job.scene).name, look.photo),
-            (done.plan.out.name, colors[look.channels]),
+            (Path(done.job.scene).name, thumbnail.photo),
+            (done.plan.out.name, colors[thumbnail.channels]),
         ),
         legend=tuple(
             (f"{entry.name} {100 * pixels / mapped:.1f} %", entry.color)
@@ -192,21 +191,21 @@ Json = dict[str, Any]
 STYLE_TYPES = {".qml": "application/xml", ".sld": "application/vnd.ogc.sld+xml"}
 
 
-def map_item(plan: Plan, cogs: Sequence[Path], tally: Tally) -> Json:
+def map_item(plan: Plan, cogs: Sequence[Path], totals: ClassTotals) -> Json:
     """An Item for a map and what was written with it.
 
     Args:
         plan: The run.
         cogs: Its outputs, finished, under other names.
-        tally: Pixels of the classes.
+        totals: Pixels of the classes.
     """
     scene, folder = open_raster(cogs[0]), plan.beside[STAC_SUFFIX].parent
     assets = {}
     for output, cog in zip(plan.outputs, cogs, strict=True):
         asset = _raster(output, cog, scene, folder)
-        if not output.spec.shares:
-            asset["classification:classes"] = class_objects(plan.legend, tally.pixels)
-            asset["bands"][0] |= _statistics(tally)
+        if not output.spec.probabilities:
+            asset["classification:classes"] = class_objects(plan.legend, totals.pixels)
+            asset["bands"][0] |= _statistics(totals)
         assets[_name_of(output)] = asset
     sidecar = plan.out.with_name(plan.out.name + SIDECAR_SUFFIX)
     assets["attribute-table"] = _file(sidecar, folder, "application/xml", "metadata")
@@ -225,9 +224,9 @@ def map_item(plan: Plan, cogs: Sequence[Path], tally: Tally) -> Json:
 
 
 def _name_of(output: Output) -> str:
-    if not output.spec.shares:
+    if not output.spec.probabilities:
         return "map"
-    return "probabilities" if len(output.spec.shares) > 1 else "confidence"
+    return "probabilities" if len(output.spec.probabilities) > 1 else "confidence"
 
 
 def _raster(output: Output, cog: Path, scene: Raster, folder: Path) -> Json:
@@ -238,14 +237,14 @@ def _raster(output: Output, cog: Path, scene: Raster, folder: Path) -> Json:
     resolution = scene.resolution_m()
     if resolution is not None:
         asset["raster:spatial_resolution"] = resolution
-    if output.spec.shares:
-        asset |= {"raster:scale": 1.0 / SHARE_LEVELS, "raster:offset": 0.0}
-    asset["bands"] = [{"name": name} for name in output.spec.shares or ("class",)]
+    if output.spec.probabilities:
+        asset |= {"raster:scale": 1.0 / QUANTISED_ONE, "raster:offset": 0.0}
+    asset["bands"] = [{"name": name} for name in output.spec.probabilities or ("class",)]
     return asset
 
 
-def _statistics(tally: Tally) -> Json:
-    found = class_statistics(tally.pixels)
+def _statistics(totals: ClassTotals) -> Json:
+    found = class_statistics(totals.pixels)
     if found is None:
         return {}
     told = {"minimum": found.minimum, "maximum": found.maximum}
@@ -282,20 +281,20 @@ def _links(plan: Plan, folder: Path) -> list[Json]:
     return []
 
 
-def files_beside(plan: Plan, output: Output, cog: Path, tally: Tally) -> dict[Path, str]:
+def files_beside(plan: Plan, output: Output, cog: Path, totals: ClassTotals) -> dict[Path, str]:
     """Texts of the files that belong beside an output.
 
     Args:
         plan: The run.
         output: One of its outputs.
         cog: The raster, finished, under another name.
-        tally: Pixels and areas of the classes.
+        totals: Pixels and areas of the classes.
     """
     sidecar = output.path.with_name(output.path.name + SIDECAR_SUFFIX)
-    if output.spec.shares:
+    if output.spec.probabilities:
         return {sidecar: sidecar_of_shares(share_statistics(str(cog)))}
-    hectares = tally.area_m2 / 1e4 if plan.has_area else None
-    return {sidecar: sidecar_of_classes(plan.legend, tally.pixels, hectares)} | _styles(plan)
+    hectares = totals.area_m2 / 1e4 if plan.has_area else None
+    return {sidecar: sidecar_of_classes(plan.legend, totals.pixels, hectares)} | _styles(plan)
 
 
 def _styles(plan: Plan) -> dict[Path, str]:

@@ -28,10 +28,10 @@ from hyseg_cli.geo.raster.ground import distorted_areas
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.raster.validity import Validity
-from hyseg_cli.geo.tiling import units as cut
+from hyseg_cli.geo.tiling import blocks as cut
+from hyseg_cli.geo.tiling.blocks import Block, cut_blocks
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.strips import rows_of_blocks
-from hyseg_cli.geo.tiling.units import Unit, cut_units
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.model.card import MODEL_TAG, ModelCard, ModelSource
@@ -65,7 +65,7 @@ def bytes_per_column(
     strips = (3 * grid.rows.length + 3 * blocks) * (len(bands) * itemsize + 1)
     masks = grid.rows.length * (len(bands) + 1)
     sums = 4 * classes * grid.rows.length
-    # The channels, and the levels if there are any.
+    # The classes, and the probabilities if there are any.
     finishing = grid.rows.step * (1 + (classes if outputs > 1 else 0))
     rows = outputs * (grid.rows.step + BLOCK)
     return int(strips + masks + sums + finishing + rows)
@@ -162,7 +162,7 @@ COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
 
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on maps of small fields, packed; smoother ones take less."""
-BYTES_PER_SHARE_PIXEL = 0.7
+BYTES_PER_PROBABILITY_PIXEL = 0.7
 FINAL_COPIES = 1.4
 """The final raster with its overviews."""
 
@@ -191,7 +191,7 @@ class Plan:
     """Pixels of the scene that are written."""
     area: AreaOfInterest | None
     """Where in it pixels are wanted; None for everywhere."""
-    units: tuple[Unit, ...]
+    blocks: tuple[Block, ...]
     outputs: tuple[Output, ...]
     """The map comes first."""
     remote: str | None
@@ -226,9 +226,9 @@ class Plan:
     @property
     def tiles(self) -> int:
         """Tiles at most; those without data are not run."""
-        bands = {index for unit in self.units for index in unit.bands}
-        columns = {index for unit in self.units for index in unit.columns}
-        return len(bands) * len(columns)
+        rows = {index for block in self.blocks for index in block.tile_rows}
+        cols = {index for block in self.blocks for index in block.tile_cols}
+        return len(rows) * len(cols)
 
     def disk_bytes(self, missing: int, *, is_part: bool = False) -> int:
         """Free space that the run needs, about.
@@ -237,8 +237,8 @@ class Plan:
             missing: Pixels that are not in shards yet.
             is_part: Make shards only.
         """
-        shares = self.shard_bands - 1
-        packed = BYTES_PER_CLASS_PIXEL + shares * BYTES_PER_SHARE_PIXEL
+        probabilities = self.shard_bands - 1
+        packed = BYTES_PER_CLASS_PIXEL + probabilities * BYTES_PER_PROBABILITY_PIXEL
         final = 0.0 if is_part else FINAL_COPIES * self.window.height * self.window.width
         return int(packed * (missing + final))
 
@@ -292,13 +292,13 @@ class MappingRequest:
         pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(legend), count)
         budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
         columns = max(1, int((budget - grid.cols.length) // grid.cols.step))
-        units = cut_units(grid, window, columns)
+        blocks = cut_blocks(grid, window, columns)
         resampling = 0
         if contract.alignment != ALIGNMENT:
             resampling = bytes_of_resampling(
                 grid, len(contract.bands), len(legend), settings.batch_size
             )
-        widest = max(unit.window.width for unit in units) + grid.cols.length
+        widest = max(block.window.width for block in blocks) + grid.cols.length
         return Plan(
             source=job.scene,
             inspection=self.inspection,
@@ -306,7 +306,7 @@ class MappingRequest:
             grid=grid,
             window=window,
             area=area,
-            units=units,
+            blocks=blocks,
             outputs=outputs,
             remote=job.remote_of(job.out),
             beside=job.beside,
@@ -341,7 +341,7 @@ class MappingRequest:
             "aoi": None if area is None else area.digest,
             "outputs": list(self.job.rasters),
             "columns of tiles (--max-memory)": columns,
-            "pixels of a part": cut.UNIT_PIXELS,
+            "pixels of a part": cut.BLOCK_PIXELS,
         }
 
     def tags(self, itself: Raster) -> dict[str, str]:
@@ -416,10 +416,10 @@ class MappingRequest:
         )
         outputs = [Output(job.out, spec, 1)]
         if job.confidence is not None:
-            outputs.append(Output(job.confidence, replace(spec, shares=("confidence",)), 2))
+            outputs.append(Output(job.confidence, replace(spec, probabilities=("confidence",)), 2))
         if job.probabilities is not None:
-            shares = replace(spec, shares=legend.names)
-            outputs.append(Output(job.probabilities, shares, 1 + len(outputs)))
+            probabilities = replace(spec, probabilities=legend.names)
+            outputs.append(Output(job.probabilities, probabilities, 1 + len(outputs)))
         return tuple(outputs)
 
 

@@ -15,38 +15,38 @@ from typing import Any
 
 import torch
 
-from hyseg_cli.cluster.pool import Advance, Crew, Skill
-from hyseg_cli.cluster.scheduler import Dispatch
+from hyseg_cli.cluster.pool import Advance, RunTask, WorkerPool
+from hyseg_cli.cluster.scheduler import Scheduler
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.output.shards import missing_units
+from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
-from hyseg_cli.geo.tiling.units import Unit, stretches
+from hyseg_cli.geo.tiling.blocks import Block, block_runs
 from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
 from hyseg_cli.workflows.predict.mapper import Mapper
 from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
-from hyseg_cli.workflows.predict.scene_run import PredictRun, SceneRun, in_work, look_at
+from hyseg_cli.workflows.predict.scene_run import PredictRun, SceneRun, in_work, plan_scene
 
 
 @dataclass(frozen=True)
 class MapTask:
-    """Neighbouring units of a scene for one worker."""
+    """Neighbouring blocks of a scene for one worker."""
 
     scene: int
     """Number of the scene in the run."""
     plan: Plan
-    """Without its units, to be short."""
+    """Without its blocks, to be short."""
     mark: str
     """Of the work folder, as it was settled."""
-    units: tuple[Unit, ...]
+    blocks: tuple[Block, ...]
 
     @property
     def size(self) -> int:
         """Pixels."""
-        return sum(unit.pixels for unit in self.units)
+        return sum(block.pixels for block in self.blocks)
 
     @property
     def work(self) -> WorkFolder:
@@ -54,13 +54,13 @@ class MapTask:
         return WorkFolder(self.plan.out, self.mark, self.plan.remote)
 
     def rest(self) -> MapTask | None:
-        """The units whose shards are not there; None if all are."""
-        left = missing_units(self.work, self.units)
-        return replace(self, units=left) if left else None
+        """The blocks whose shards are not there; None if all are."""
+        left = missing_blocks(self.work, self.blocks)
+        return replace(self, blocks=left) if left else None
 
 
 @dataclass(frozen=True)
-class MapTrade:
+class MapSetup:
     """What a worker needs to map: a model that is loaded once, on a device of its own."""
 
     settings: PredictSettings
@@ -71,7 +71,7 @@ class MapTrade:
     threads: int | None
     """Of PyTorch on a CPU; None to leave it to the environment."""
 
-    def learn(self, seat: int) -> Skill:
+    def prepare(self, slot: int) -> RunTask:
         """Load the model.
 
         Raises:
@@ -79,7 +79,7 @@ class MapTrade:
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        mapper = Mapper.load(self.settings, device=self.devices[seat % len(self.devices)])
+        mapper = Mapper.load(self.settings, device=self.devices[slot % len(self.devices)])
         if mapper.planner.model.digest != self.digest:
             raise HysegError(
                 f"{self.settings.model or 'the built-in model'} is another model here than where "
@@ -88,26 +88,26 @@ class MapTrade:
             )
 
         def do(task: Any, advance: Advance) -> None:
-            mapper.map_units(task.plan, task.work, task.units, advance)
+            mapper.map_blocks(task.plan, task.work, task.blocks, advance)
 
         return do
 
 
 def tasks_of(
-    scene: int, plan: Plan, mark: str, units: Iterable[Unit], pixels: Iterator[int]
+    scene: int, plan: Plan, mark: str, blocks: Iterable[Block], pixels: Iterator[int]
 ) -> Iterator[MapTask]:
-    """Cut units of a scene into tasks.
+    """Cut blocks of a scene into tasks.
 
     Args:
         scene: Number of the scene.
         plan: How it is mapped.
         mark: Of its work folder.
-        units: What is to be done.
-        pixels: For each task, how many it may have at most; a unit is never cut.
+        blocks: What is to be done.
+        pixels: For each task, how many it may have at most; a block is never cut.
     """
-    brief = replace(plan, units=())
-    for stretch in stretches(units):
-        left = list(stretch.units)
+    brief = replace(plan, blocks=())
+    for block_run in block_runs(blocks):
+        left = list(block_run.blocks)
         while left:
             limit, taken = next(pixels), [left.pop(0)]
             total = taken[0].pixels
@@ -117,7 +117,7 @@ def tasks_of(
             yield MapTask(scene, brief, mark, tuple(taken))
 
 
-def open_crew(run: PredictRun) -> tuple[Crew, Planner, int]:
+def open_pool(run: PredictRun) -> tuple[WorkerPool, Planner, int]:
     """Whoever maps, how scenes are planned for them, and how many they are.
 
     Raises:
@@ -126,7 +126,7 @@ def open_crew(run: PredictRun) -> tuple[Crew, Planner, int]:
     settings, source = run.settings, run.model
     if settings.cluster is None:
         return _open_local(settings, source)
-    from hyseg_cli.cluster.ray_pool import RayCrew
+    from hyseg_cli.cluster.ray_pool import RayPool
 
     has_gpus = settings.gpus_per_worker > 0
     address = settings.cluster
@@ -134,24 +134,24 @@ def open_crew(run: PredictRun) -> tuple[Crew, Planner, int]:
         settings = replace(settings, model=Path(made_absolute(str(settings.model))))
     planner = Planner.on("cuda" if has_gpus else "cpu", source, settings)
     # Ray shows each worker the GPUs that are its own, and says how many threads it has.
-    trade = MapTrade(settings, source.digest, ("cuda" if has_gpus else "cpu",), None)
-    crew = RayCrew(address, trade, gpus=settings.gpus_per_worker)
-    return crew, planner, settings.workers or crew.room
+    setup = MapSetup(settings, source.digest, ("cuda" if has_gpus else "cpu",), None)
+    pool = RayPool(address, setup, gpus=settings.gpus_per_worker)
+    return pool, planner, settings.workers or pool.room
 
 
-def _open_local(settings: PredictSettings, source: ModelSource) -> tuple[Crew, Planner, int]:
-    from hyseg_cli.cluster.local_pool import LocalCrew
+def _open_local(settings: PredictSettings, source: ModelSource) -> tuple[WorkerPool, Planner, int]:
+    from hyseg_cli.cluster.local_pool import LocalPool
 
     kind, threads = settings.device, None
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    devices = tuple(f"cuda:{seat}" for seat in range(settings.devices))
+    devices = tuple(f"cuda:{slot}" for slot in range(settings.devices))
     if kind == "cpu":
         devices = ("cpu",)
         threads = max(1, (os.cpu_count() or 1) // settings.devices)
     planner = Planner.on(devices[0].partition(":")[0], source, settings)
-    crew = LocalCrew(MapTrade(settings, source.digest, devices, threads))
-    return crew, planner, settings.devices
+    pool = LocalPool(MapSetup(settings, source.digest, devices, threads))
+    return pool, planner, settings.devices
 
 
 def made_absolute(name: str) -> str:
@@ -178,19 +178,19 @@ def map_queue(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     Raises:
         HysegError: If a scene fails and the run is to stop, or nobody can work.
     """
-    crew, planner, workers = open_crew(run)
+    pool, planner, workers = open_pool(run)
     merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
     # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
-    with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, crew:
+    with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, pool:
         queue = _Queue(jobs, planner, workers, run, scenes, merging)
-        dispatch = Dispatch(
-            crew,
+        scheduler = Scheduler(
+            pool,
             workers=workers,
             rest=MapTask.rest,
             advance=queue.advance,
             warn=run.messages.warn,
         )
-        for task, error in dispatch.run(queue.tasks()):
+        for task, error in scheduler.run(queue.tasks()):
             queue.end_task(task, error)
             yield from queue.ended()
         yield from queue.ended(wait_for_all=True)
@@ -243,7 +243,7 @@ class _Queue:
             if scene is not None:
                 plan, mark = scene.run.plan, scene.run.work.mark
                 missing = scene.run.missing
-                self._left = left_then + sum(unit.pixels for unit in missing)
+                self._left = left_then + sum(block.pixels for block in missing)
                 for task in tasks_of(number, plan, mark, missing, self._limits()):
                     if number not in self._open:
                         break  # it has failed meanwhile
@@ -292,7 +292,7 @@ class _Queue:
             job = replace(job, scene=made_absolute(job.scene), out=job.out.absolute())
         locks = ExitStack()
         try:
-            found = look_at(job, self._planner, self._run.messages)
+            found = plan_scene(job, self._planner, self._run.messages)
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.counts import Tally
+from hyseg_cli.geo.classes.counts import ClassTotals
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.workflows.predict.jobs import Job
 from hyseg_cli.workflows.predict.plan import Plan
@@ -73,7 +73,7 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
         height=plan.window.height,
         width=plan.window.width,
         tiles=tiles,
-        parts=len(plan.units),
+        parts=len(plan.blocks),
         peak_memory=peak_memory() + plan.working_bytes,
         disk=plan.disk_bytes(plan.window.height * plan.window.width),
         disk_free=shutil.disk_usage(_nearest_folder(plan.out)).free,
@@ -111,7 +111,7 @@ class SceneResult:
     job: Job
     state: Literal["done", "part", "existed", "elsewhere", "planned", "failed"]
     plan: Plan | None = None
-    tally: Tally | None = None
+    totals: ClassTotals | None = None
     forecast: Forecast | None = None
     error: HysegError | None = None
 
@@ -131,8 +131,8 @@ class SceneResult:
             found["pixels"] = self.plan.window.height * self.plan.window.width
         if self.forecast is not None:
             found["forecast"] = self.forecast.to_dict()
-        if self.tally is not None and self.plan is not None:
-            seconds = self.tally.seconds
+        if self.totals is not None and self.plan is not None:
+            seconds = self.totals.seconds
             found["seconds"] = seconds
             found["mpx_per_second"] = found["pixels"] / 1e6 / seconds if seconds else None
             found["classes"] = [
@@ -147,23 +147,25 @@ class SceneResult:
         """A few lines for people."""
         if self.forecast is not None:
             return f"{self.job.scene}\n{self.forecast.to_text()}"
-        if self.tally is None:
+        if self.totals is None:
             if self.state == "elsewhere":
                 return f"{self.job.scene} lies elsewhere"
             told = {"part": "part is done", "existed": "exists"}
             return f"{self.job.name_of(self.job.out)} {told.get(self.state, self.state)}"
-        total = max(1, int(self.tally.pixels.sum()))
+        # Shares are of what is mapped, as in `hyseg info`, previews and reports.
+        mapped = max(1, int(self.totals.pixels.sum() - self.totals.pixels[NODATA_ID]))
         lines = [
-            f"{name:<20} {pixels:>12} px {100.0 * pixels / total:6.2f} %"
+            f"{name:<20} {pixels:>12} px "
+            + (" " * 8 if i == NODATA_ID else f"{100.0 * pixels / mapped:6.2f} %")
             + ("" if hectares is None else f" {hectares:>14.2f} ha")
-            for _, name, pixels, hectares in self._classes()
+            for i, name, pixels, hectares in self._classes()
         ]
         files = (*self.job.outputs.values(), *self.job.beside.values())
         return "\n".join([*lines, *map(self.job.name_of, files)])
 
     def _classes(self) -> list[tuple[int, str, int, float | None]]:
         """Id, name, pixels and hectares of what occurs; no hectares where pixels have no place."""
-        if self.tally is None or self.plan is None:
+        if self.totals is None or self.plan is None:
             return []
         names = dict(zip(self.plan.legend.ids, self.plan.legend.names, strict=True))
         names[NODATA_ID] = "nodata"
@@ -172,11 +174,11 @@ class SceneResult:
             (
                 i,
                 names[i],
-                int(self.tally.pixels[i]),
-                float(self.tally.area_m2[i]) / 1e4 if has_area else None,
+                int(self.totals.pixels[i]),
+                float(self.totals.area_m2[i]) / 1e4 if has_area else None,
             )
             for i in sorted(names)
-            if self.tally.pixels[i]
+            if self.totals.pixels[i]
         ]
 
 

@@ -24,7 +24,7 @@ from hyseg_cli.workflows.predict.scene_run import (
     PredictRun,
     clear_finished,
     in_work,
-    look_at,
+    plan_scene,
     require_outputs_free,
 )
 
@@ -112,12 +112,12 @@ def _map_one_by_one(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneRes
 
 
 def _map_scene(job: Job, mapper: Mapper, run: PredictRun) -> SceneResult:
-    found = look_at(job, mapper.planner, run.messages)
+    found = plan_scene(job, mapper.planner, run.messages)
     if isinstance(found, SceneResult):
         return found
     if run.settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
     with in_work(job, found, run) as scene:
         if scene.missing:
-            mapper.map_units(found, scene.work, scene.missing, scene.advance)
+            mapper.map_blocks(found, scene.work, scene.missing, scene.advance)
         return scene.finish()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
-from hyseg_cli.geo.output.shards import missing_units
+from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import files_of_raster
-from hyseg_cli.geo.tiling.units import Unit, share_of
+from hyseg_cli.geo.tiling.blocks import Block, share_of
 from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
@@ -46,19 +46,19 @@ class SceneRun:
     """
 
     def __init__(self, job: Job, plan: Plan, work: WorkFolder, run: PredictRun) -> None:
-        settings, units = run.settings, plan.units
+        settings, blocks = run.settings, plan.blocks
         if settings.shard is not None:
-            # Small scenes have fewer units than there are parts: names spread them evenly.
-            units = share_of(units, *settings.shard, turn=crc32(job.out.name.encode()))
+            # Small scenes have fewer blocks than there are parts: names spread them evenly.
+            blocks = share_of(blocks, *settings.shard, turn=crc32(job.out.name.encode()))
         self.job = job
         self.plan = plan
         self.work = work
-        self.missing: tuple[Unit, ...] = () if settings.merge else missing_units(work, units)
-        """Units to compute."""
+        self.missing: tuple[Block, ...] = () if settings.merge else missing_blocks(work, blocks)
+        """Blocks to compute."""
         self._run = run
         self._is_part = settings.shard is not None
-        self._total = sum(unit.pixels for unit in units)
-        self._done = self._total - sum(unit.pixels for unit in self.missing)
+        self._total = sum(block.pixels for block in blocks)
+        self._done = self._total - sum(block.pixels for block in self.missing)
 
     def require_disk(self) -> None:
         """Refuse to start what will not fit.
@@ -66,7 +66,7 @@ class SceneRun:
         Raises:
             HysegError: If the free space is too little.
         """
-        pixels = sum(unit.pixels for unit in self.missing)
+        pixels = sum(block.pixels for block in self.missing)
         self.plan.require_disk(pixels, is_part=self._is_part)
 
     def advance(self, pixels: int) -> None:
@@ -76,7 +76,7 @@ class SceneRun:
         self._run.messages.advance(task, self._done, self._total, unit="px")
 
     def finish(self) -> SceneResult:
-        """Make the outputs, when all units are computed; a part of a scene makes none.
+        """Make the outputs, when all blocks are computed; a part of a scene makes none.
 
         Raises:
             HysegError: If a shard is missing, or the system refuses.
@@ -84,15 +84,15 @@ class SceneRun:
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
         run, also = self._run, self.job.documents.values()
-        with merged(self.plan, self.work, also) as (tally, rasters):
-            run.publish(FinishedMap(run.settings, self.job, self.plan, run.model, tally, rasters))
+        with merged(self.plan, self.work, also) as (totals, rasters):
+            run.publish(FinishedMap(run.settings, self.job, self.plan, run.model, totals, rasters))
         deliver(self.job)
         self.work.finish()
-        return SceneResult(self.job, "done", plan=self.plan, tally=tally)
+        return SceneResult(self.job, "done", plan=self.plan, totals=totals)
 
 
-def look_at(job: Job, planner: Planner, messages: Messages) -> Plan | SceneResult:
-    """How a scene is mapped, or what became of it if there is nothing to do.
+def plan_scene(job: Job, planner: Planner, messages: Messages) -> Plan | SceneResult:
+    """Plan how to map a scene, or return its result if there is nothing to do.
 
     Raises:
         HysegError: If it cannot be mapped, or an output may not be written.
@@ -147,9 +147,9 @@ def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: M
     goes_on = work.settle(settled, resume=settings.resume)
     if settings.shard is None:
         work.clear_temporary()
-    done = len(plan.units) - len(missing_units(work, plan.units))
+    done = len(plan.blocks) - len(missing_blocks(work, plan.blocks))
     if goes_on and done and settings.shard is None:
-        messages.note(f"going on: {done} of {len(plan.units)} parts of {plan.out.name} are there")
+        messages.note(f"going on: {done} of {len(plan.blocks)} parts of {plan.out.name} are there")
 
 
 @contextmanager
@@ -160,11 +160,11 @@ def _state_kept(
     try:
         yield
     except BaseException:
-        done = len(plan.units) - len(missing_units(work, plan.units))
+        done = len(plan.blocks) - len(missing_blocks(work, plan.blocks))
         if done:
             messages.note(
-                f"{done} of {len(plan.units)} parts of {plan.out.name} are done and kept in "
-                f"{work.place}; the same command goes on from there"
+                f"{done} of {len(plan.blocks)} parts of {plan.out.name} are done and kept in "
+                f"{work.location}; the same command goes on from there"
             )
         elif part is None and not work.has_shards:
             work.remove()

@@ -28,10 +28,10 @@ def run(settings: VectorizeSettings, messages: Messages) -> VectorizeResult:
     # The writer's process loads its libraries while this one loads its own.
     with LayerWriter() as writer, ThreadPoolExecutor(max_workers=1) as beside:
         with loading():
-            from hyseg_cli.geo.coverage.trace import rehearse
+            from hyseg_cli.geo.coverage.trace import warm_up
 
-            rehearsal = beside.submit(
-                rehearse,
+            warming_up = beside.submit(
+                warm_up,
                 smooth=settings.smooth,
                 simplify=settings.tolerance.value > 0,
                 check=settings.check,
@@ -40,7 +40,7 @@ def run(settings: VectorizeSettings, messages: Messages) -> VectorizeResult:
 
         # Kernels that are not there yet are waited for where they are called.
         result = vectorize_map(settings, messages, writer)
-        rehearsal.result()  # an error in it would be one in the map, too; but none gets lost
+        warming_up.result()  # raises what went wrong, which the map would run into as well
         return result
 
 

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hyseg_cli.geo.classes.counts import count_rows, exchange
+from hyseg_cli.geo.classes.counts import count_rows, remap
 
 MAPS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -28,5 +28,5 @@ def test_rows_are_counted_as_numpy_does(values, seed):
 def test_values_are_exchanged_by_the_table(values, order):
     table = np.array(order, np.uint8)
     expected = table[values]
-    exchange(values, table)
+    remap(values, table)
     np.testing.assert_array_equal(values, expected)

@@ -8,9 +8,9 @@ from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, write_cog
-from hyseg_cli.geo.output.shards import missing_units, shard_path, writing_shard
+from hyseg_cli.geo.output.shards import missing_blocks, shard_path, writing_shard
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.tiling.units import Unit
+from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
 
 CUSTOM_WKT = CRS.from_proj4(
@@ -91,12 +91,14 @@ def test_a_window_of_the_parts_may_be_written(tmp_path, legend):
     window = Window(100, 50, 600, 333)
     with work.locked():
         for row, col, height, width in [(0, 0, 500, 400), (500, 0, 300, 400)]:
-            unit = Unit(range(1), range(1), Window(row, col, height, width))
-            with writing_shard(work, unit, 1) as shard:
-                shard.append(classes[None, *unit.window.slices])
+            block = Block(range(1), range(1), Window(row, col, height, width))
+            with writing_shard(work, block, 1) as shard:
+                shard.append(classes[None, *block.window.slices])
                 shard.finish({})
-        units = [Unit(range(1), range(1), Window(r, 0, h, 400)) for r, h in [(0, 500), (500, 300)]]
-        sources = [Source(shard_path(work, u), u.window.seen_from(window)) for u in units]
+        blocks = [
+            Block(range(1), range(1), Window(r, 0, h, 400)) for r, h in [(0, 500), (500, 300)]
+        ]
+        sources = [Source(shard_path(work, u), u.window.seen_from(window)) for u in blocks]
         small = make_spec(legend, height=600, width=333)
         put_in_place(write_cog(work, "map.tif", small, sources), tmp_path / "map.tif")
     with rasterio.open(tmp_path / "map.tif") as file:
@@ -148,10 +150,13 @@ def test_stale_sidecars_go_with_the_map_they_described(tmp_path, legend, write_m
 
 
 def test_a_shard_that_fails_is_not_there(tmp_path):
-    work, unit = WorkFolder(tmp_path / "map.tif"), Unit(range(1), range(1), Window(0, 0, 600, 700))
+    work, block = (
+        WorkFolder(tmp_path / "map.tif"),
+        Block(range(1), range(1), Window(0, 0, 600, 700)),
+    )
 
     def fail():
-        with work.locked(), writing_shard(work, unit, 1) as shard:
+        with work.locked(), writing_shard(work, block, 1) as shard:
             shard.append(np.zeros((1, 600, 700), np.uint8))
             message = "stop"
             raise RuntimeError(message)
@@ -162,14 +167,17 @@ def test_a_shard_that_fails_is_not_there(tmp_path):
 
 
 def test_missing_rows_are_a_defect_not_a_shard(tmp_path):
-    work, unit = WorkFolder(tmp_path / "map.tif"), Unit(range(1), range(1), Window(0, 0, 900, 700))
+    work, block = (
+        WorkFolder(tmp_path / "map.tif"),
+        Block(range(1), range(1), Window(0, 0, 900, 700)),
+    )
 
     def fall_short():
-        with writing_shard(work, unit, 1) as shard:
+        with writing_shard(work, block, 1) as shard:
             shard.append(np.zeros((1, 600, 700), np.uint8))
             shard.finish({})
 
     with work.locked():
         with pytest.raises(ValueError, match="600 of 900 rows"):
             fall_short()
-        assert missing_units(work, [unit])
+        assert missing_blocks(work, [block])

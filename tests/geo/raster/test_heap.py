@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyseg_cli.geo.raster.gdal import give_back_freed
+from hyseg_cli.geo.raster.gdal import trim_heap
 
 
 def resident_mib():
@@ -21,6 +21,6 @@ def test_freed_memory_between_used_pieces_goes_back():
     kept = pieces[::20]
     del pieces
     before = resident_mib()
-    assert give_back_freed()
+    assert trim_heap()
     assert before - resident_mib() > 30
     assert all(piece.all() for piece in kept)

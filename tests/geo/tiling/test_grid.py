@@ -39,15 +39,15 @@ def test_no_tile_could_be_left_out(grid):
 
 @given(grid=grids())
 def test_finished_rows_partition_the_scene(grid):
-    finished = [row for band in grid.bands() for row in band.finished]
+    finished = [row for tile_row in grid.tile_rows() for row in tile_row.finished]
     assert finished == list(range(grid.rows.size))
 
 
 @given(grid=grids())
 def test_finished_rows_are_not_touched_by_later_bands(grid):
-    bands = list(grid.bands())
-    for band, later in pairwise(bands):
-        assert band.finished.stop <= later.row
+    bands = list(grid.tile_rows())
+    for tile_row, later in pairwise(bands):
+        assert tile_row.finished.stop <= later.row
 
 
 @given(grid=grids(), phase=phases)

@@ -3,9 +3,9 @@ import pytest
 
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.geo.window import Window
 
 
@@ -18,14 +18,14 @@ def test_strips_are_the_windows_of_their_bands(write_raster, size, overlap, phas
     grid = TileGrid.cover(*size, tile=128, overlap=overlap, phase=phase)
     width = grid.cols.starts[-1] + grid.cols.length - grid.cols.first
     with SceneReader(scene, (1, 2)) as reader:
-        bands = []
+        tile_rows = []
         for strip in read_strips(reader, grid, whole_scene(grid)):
-            bands.append(strip.band)
-            window = Window(strip.band.row, grid.cols.first, strip.band.height, width)
+            tile_rows.append(strip.tile_row)
+            window = Window(strip.tile_row.row, grid.cols.first, strip.tile_row.height, width)
             expected = reader.read(window)
             np.testing.assert_array_equal(strip.pixels.image, expected.image)
             np.testing.assert_array_equal(strip.pixels.valid, expected.valid)
-        assert bands == list(grid.bands())
+        assert tile_rows == list(grid.tile_rows())
 
 
 def test_every_row_is_read_once(write_raster, monkeypatch):
@@ -65,8 +65,10 @@ def test_no_block_is_decoded_twice(write_raster, monkeypatch, block):
 
         monkeypatch.setattr(reader, "_read_inside", noting)
         for strip in read_strips(reader, grid, whole_scene(grid)):
-            rows = range(max(strip.band.row, 0), min(strip.band.row + strip.band.height, 700))
-            part = strip.pixels.image[:, rows.start - strip.band.row :][:, : len(rows)]
+            rows = range(
+                max(strip.tile_row.row, 0), min(strip.tile_row.row + strip.tile_row.height, 700)
+            )
+            part = strip.pixels.image[:, rows.start - strip.tile_row.row :][:, : len(rows)]
             np.testing.assert_array_equal(part[:, :, :40], array[:, rows.start : rows.stop])
     # Blocks twice as high as tiles would fill the memory; those of the last rows are read again
     # for their reflection.

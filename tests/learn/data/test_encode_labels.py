@@ -54,5 +54,5 @@ def test_values_outside_the_legend_can_be_told_from_unlabelled_ones(dtype):
     values = np.array([[[10, 30, 30], [99, 7, 255]]], dtype)
     encoded = encode_known(values, WORLDCOVER, "x", values[0] != 7)
     assert encoded.channels.tolist() == [[0, 255, 255], [255, 255, 255]]
-    assert encoded.is_strange.tolist() == [[False, True, True], [False, False, False]]
-    assert encoded.strangers == ("30",)
+    assert encoded.is_unmatched.tolist() == [[False, True, True], [False, False, False]]
+    assert encoded.unmatched == ("30",)

@@ -42,7 +42,7 @@ def test_compiled_sums_are_those_of_torch(classes, size, overlap, seed, tied, le
             for sums in (compiled, reference):
                 sums.add(tile, weights[band], weights[column], start - span.first)
         rows, cols = slice(3, span.length - 5), slice(1, width)
-        for ask in ("classes", "levels"):
+        for ask in ("classes", "quantised"):
             found, expected = (getattr(sums, ask)(rows, cols) for sums in (compiled, reference))
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == np.uint8

@@ -8,9 +8,9 @@ import torch
 
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import read_strips
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.inference.stitch import map_strips
@@ -171,11 +171,11 @@ def test_probabilities_are_those_of_the_whole_scene(scene):
                 whole_scene(grid),
                 classify,
                 batch_size=2,
-                levels=True,
+                quantised=True,
             )
         )
         pixels = reader.read(Window(0, 0, scene.height, scene.width))
-    levels = np.concatenate([part.levels for part in parts], axis=1)
+    levels = np.concatenate([part.quantised for part in parts], axis=1)
     expected = classify(torch.from_numpy(pixels.image)[None], None, None)[0].numpy() * 254
     assert (levels[:, ~pixels.valid] == 255).all()
     found = levels[:, pixels.valid].astype(float)

@@ -15,7 +15,7 @@ def test_names_decide_not_ids():
     assert walk.legend.names == ("road", "water")
     assert walk.maps[0][:3].tolist() == [0, 1, 255]
     assert walk.reference[:3].tolist() == [1, 0, 255]
-    assert not walk.strangers.any()
+    assert not walk.unmatched.any()
 
 
 def test_unknown_stays_unknown():
@@ -38,7 +38,7 @@ def test_merged_classes_take_id_and_colour_of_the_one_they_are_merged_into():
 def test_what_is_left_out_is_no_stranger():
     walk = match_legends([legend(road=1)], legend(road=1, cloud=2, snow=3), {"cloud": None})
     assert walk.reference[:3].tolist() == [0, 255, 255]
-    assert np.flatnonzero(walk.strangers).tolist() == [2]
+    assert np.flatnonzero(walk.unmatched).tolist() == [2]
 
 
 def test_two_maps_bring_the_classes_of_both():

@@ -2,9 +2,9 @@ import numpy as np
 import torch
 
 from hyseg_cli.geo.raster.reader import Pixels
+from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
-from hyseg_cli.geo.tiling.units import whole_scene
 from hyseg_cli.learn.inference.stitch import map_strips
 from hyseg_cli.learn.scores.overlaps import OverlapProbe
 
@@ -34,18 +34,18 @@ def probe(classify, image, valid, grid):
     found = OverlapProbe(classify, grid, (0, 0))
     strips = (
         Strip(
-            band,
+            tile_row,
             0,
             Pixels(
                 np.pad(image, ((0, 0), (0, 64), (0, 64)), mode="reflect")[
-                    :, band.row : band.row + band.height
+                    :, tile_row.row : tile_row.row + tile_row.height
                 ],
                 np.pad(valid, ((0, 64), (0, 64)), constant_values=True)[
-                    band.row : band.row + band.height
+                    tile_row.row : tile_row.row + tile_row.height
                 ],
             ),
         )
-        for band in grid.bands()
+        for tile_row in grid.tile_rows()
     )
     for _ in map_strips(strips, grid, whole_scene(grid), found, batch_size=3):
         pass

@@ -8,10 +8,10 @@ from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.comparison import Comparison
 from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
+    PatchCounts,
     PatchGrid,
     Protocol,
-    Strangers,
-    Tally,
+    Unmatched,
     count_patch,
 )
 from hyseg_cli.learn.scores.seams import TileLines
@@ -59,21 +59,21 @@ def evaluate(order, wrong=0.1, seed=1):
     protocol = Protocol(patch_px=20, disc=Disc(2.0))
     patches = list(PatchGrid.cover(96, 96, side=20, rim=3))
     lines = TileLines.of(TileGrid.cover(96, 96, tile=64, overlap=0))
-    tally = Tally(3)
+    counts = PatchCounts(3)
     for index in order(len(patches)):
         read = patches[index].read.slices
-        tally.add(
+        counts.add(
             count_patch(
                 patches[index], reference[read], mapped[read], 3, disc=protocol.disc, lines=lines
             )
         )
     return Evaluation.of(
-        tally,
+        counts,
         LEGEND,
         protocol,
         name="map",
         reference="truth",
-        strangers=Strangers(),
+        unmatched=Unmatched(),
         scenes=("map",),
     )
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.tiling import units as module
+from hyseg_cli.geo.tiling import blocks as module
+from hyseg_cli.geo.tiling.blocks import block_runs, cut_blocks, share_of, whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
-from hyseg_cli.geo.tiling.units import cut_units, share_of, stretches, whole_scene
 from hyseg_cli.geo.window import Window
 
 
@@ -35,61 +35,63 @@ def test_units_cover_a_window_exactly_once(grid, columns, pixels, data):
     )
     seen = np.zeros((height, width), int)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "UNIT_PIXELS", pixels)
-        units = cut_units(grid, within, columns)
-    for unit in units:
-        seen[unit.window.slices] += 1
-        assert len(unit.columns) <= columns
-        assert unit.window.intersection(within) is not None
+        patch.setattr(module, "BLOCK_PIXELS", pixels)
+        blocks = cut_blocks(grid, within, columns)
+    for block in blocks:
+        seen[block.window.slices] += 1
+        assert len(block.tile_cols) <= columns
+        assert block.window.intersection(within) is not None
     assert seen.max() == 1
     assert (seen[within.slices] == 1).all()
-    assert len({unit.name for unit in units}) == len(units)
+    assert len({block.name for block in blocks}) == len(blocks)
 
 
 @settings(max_examples=100, deadline=None)
 @given(grids(), st.integers(1, 6), st.integers(1, 200_000), st.integers(1, 9))
 def test_parts_are_neighbours_and_leave_nothing_out(grid, columns, pixels, parts):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "UNIT_PIXELS", pixels)
+        patch.setattr(module, "BLOCK_PIXELS", pixels)
         window = Window(0, 0, grid.rows.size, grid.cols.size)
-        units = cut_units(grid, window, columns)
-    shares = [share_of(units, part, parts) for part in range(1, parts + 1)]
-    assert sum(shares, ()) == units
+        blocks = cut_blocks(grid, window, columns)
+    shares = [share_of(blocks, part, parts) for part in range(1, parts + 1)]
+    assert sum(shares, ()) == blocks
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
     for share in shares:
-        found = tuple(unit for stretch in stretches(share) for unit in stretch.units)
+        found = tuple(block for block_run in block_runs(share) for block in block_run.blocks)
         assert found == share
 
 
-def test_a_stretch_runs_the_tiles_that_reach_into_it():
+def test_a_run_of_blocks_runs_the_tiles_that_reach_into_it():
     grid = TileGrid.cover(1000, 1000, tile=128, overlap=32)
-    units = cut_units(grid, Window(200, 300, 300, 200), 3)
-    for stretch in stretches(units):
-        window = stretch.window
+    blocks = cut_blocks(grid, Window(200, 300, 300, 200), 3)
+    for block_run in block_runs(blocks):
+        window = block_run.window
         tiles = [
-            (band, column)
-            for band, row in enumerate(grid.rows.starts)
+            (tile_row, column)
+            for tile_row, row in enumerate(grid.rows.starts)
             for column, col in enumerate(grid.cols.starts)
             if window.intersection(Window(row, col, 128, 128)) is not None
         ]
-        run = {(band, column) for band in stretch.bands for column in stretch.columns}
+        run = {
+            (tile_row, column) for tile_row in block_run.tile_rows for column in block_run.tile_cols
+        }
         assert set(tiles) <= run
 
 
-def test_a_gap_parts_two_stretches():
+def test_a_gap_parts_two_runs_of_blocks():
     grid = TileGrid.cover(4000, 100, tile=128, overlap=32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "UNIT_PIXELS", 10_000)
-        units = cut_units(grid, Window(0, 0, 4000, 100), 9)
-    assert len(list(stretches(units))) == 1
-    assert len(list(stretches(units[:3] + units[4:]))) == 2
+        patch.setattr(module, "BLOCK_PIXELS", 10_000)
+        blocks = cut_blocks(grid, Window(0, 0, 4000, 100), 9)
+    assert len(list(block_runs(blocks))) == 1
+    assert len(list(block_runs(blocks[:3] + blocks[4:]))) == 2
 
 
 def test_parts_share_many_scenes_of_one_unit_evenly():
     """Without turning, the last part would get them all."""
-    unit = whole_scene(TileGrid.cover(64, 64, tile=64, overlap=32)).units
+    block = whole_scene(TileGrid.cover(64, 64, tile=64, overlap=32)).blocks
     shares = [
-        sum(len(share_of(unit, part, 4, turn=turn)) for turn in range(100)) for part in range(1, 5)
+        sum(len(share_of(block, part, 4, turn=turn)) for turn in range(100)) for part in range(1, 5)
     ]
     assert shares == [25, 25, 25, 25]

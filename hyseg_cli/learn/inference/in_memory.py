@@ -1,0 +1,107 @@
+"""An array in memory -> class probabilities, in the tiles of `hyseg predict`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hyseg_cli.errors import ModelMismatchError, UsageProblemError
+from hyseg_cli.geo.raster.reflect import read_reflected
+from hyseg_cli.geo.tiling.blend import blend_weights
+from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
+from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.inference.stitch import Classify
+
+Image = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+Probabilities = npt.NDArray[np.float32]
+
+
+def map_array(
+    image: Image,
+    valid: Mask | None,
+    classify: Classify,
+    *,
+    bands: int,
+    tile_size: int = 512,
+    overlap: int | None = None,
+) -> Probabilities:
+    """Class probabilities of an image, blended over the tiles that cover it.
+
+    Args:
+        image: (bands, height, width).
+        valid: (height, width), False where the image holds no data; None for valid everywhere.
+        classify: The network.
+        bands: Bands that it takes.
+        tile_size: Side of a tile in pixels, a multiple of 32.
+        overlap: Pixels that neighbouring tiles share, likewise; None for a quarter of the tile.
+
+    Returns:
+        float32 (N, height, width), summing to one over N; zero where nothing is valid.
+
+    Raises:
+        ModelMismatchError: If the image has other bands.
+        UsageProblemError: If a shape, the tile size or the overlap do not fit.
+    """
+    mask = _checked(image, valid, bands)
+    height, width = mask.shape
+    shared = tile_size // 4 // ALIGNMENT * ALIGNMENT if overlap is None else overlap
+    grid = TileGrid.cover(height, width, tile=tile_size, overlap=shared)
+    row_weights, col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
+    sums = np.zeros((classify.classes, height, width), np.float32)
+    for i, row in enumerate(grid.rows.starts):
+        for j, col in enumerate(grid.cols.starts):
+            window = Window(row, col, grid.rows.length, grid.cols.length)
+            tile = _classified(image, mask, classify, window)
+            if tile is not None:
+                _add(sums, tile * np.outer(row_weights[i], col_weights[j]), window)
+    sums[:, ~mask] = 0.0
+    return sums
+
+
+def _checked(image: Image, valid: Mask | None, bands: int) -> Mask:
+    """The mask of an image that fits the network."""
+    if image.ndim != 3 or len(image) != bands:
+        raise ModelMismatchError(
+            f"the image has the shape {image.shape}; the model takes ({bands}, height, width)",
+            hint=f"Give {bands} bands first, then rows and columns.",
+        )
+    if valid is None:
+        return np.ones(image.shape[1:], np.bool_)
+    if valid.shape != image.shape[1:]:
+        raise UsageProblemError(
+            f"valid has the shape {valid.shape}, the image {image.shape[1:]}",
+            hint="Give one value for each pixel.",
+        )
+    return valid.astype(np.bool_)
+
+
+def _classified(
+    image: Image, mask: Mask, classify: Classify, window: Window
+) -> Probabilities | None:
+    """Probabilities (N, height, width) of a window; None if it holds no data."""
+
+    def read(inside: Window) -> tuple[Image, ...]:
+        return image[(slice(None), *inside.slices)], mask[inside.slices]
+
+    pixels, valid = read_reflected(read, *mask.shape, window)
+    if not valid.any():
+        return None
+    found = classify(
+        torch.from_numpy(np.ascontiguousarray(pixels))[None],
+        torch.from_numpy(np.ascontiguousarray(valid))[None, None],
+        torch.tensor([[window.row, window.col]]),
+    )
+    tile: Probabilities = found[0].float().cpu().numpy()
+    return tile
+
+
+def _add(sums: Probabilities, tile: Probabilities, window: Window) -> None:
+    """Add the part of a tile that lies inside the image."""
+    inside = Window(0, 0, *sums.shape[1:]).intersection(window)
+    if inside is not None:
+        part = inside.seen_from(window)
+        sums[(slice(None), *inside.slices)] += tile[(slice(None), *part.slices)]
