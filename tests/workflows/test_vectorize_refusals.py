@@ -60,8 +60,8 @@ def test_what_cannot_be_done_is_told_and_leaves_nothing(tmp_path, land_cover, fl
 @pytest.mark.parametrize(
     ("make", "code", "words"),
     [
-        (lambda w: w(np.zeros((3, 9, 9), np.uint8)), 4, "no class raster"),
-        (lambda w: w(np.zeros((1, 9, 9), np.float32)), 4, "no class raster"),
+        (lambda w: w(np.zeros((3, 9, 9), np.uint8)), 4, "not a class raster"),
+        (lambda w: w(np.full((1, 9, 9), 0.5, np.float32)), 4, "not a class raster"),
         (lambda w: w(np.full((1, 9, 9), 255, np.uint8), nodata=255), 1, "holds no class"),
     ],
 )
