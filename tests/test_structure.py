@@ -54,7 +54,9 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.geo.raster": {*BASE, "hyseg_cli.geo"},
     "hyseg_cli.geo.tiling": {*BASE, "hyseg_cli.geo", "hyseg_cli.geo.raster"},
     "hyseg_cli.geo.classes": {*BASE, *LEGEND, *GEO},
-    "hyseg_cli.geo.coverage": {*BASE, "hyseg_cli.geo", "hyseg_cli.geo.raster"},
+    "hyseg_cli.geo.coverage": {
+        *BASE, "hyseg_cli.geo", "hyseg_cli.geo.classes", "hyseg_cli.geo.raster",
+    },
     "hyseg_cli.geo.output": {*BASE, *LEGEND, *GEO},
     "hyseg_cli.geo.vector": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage"},
     "hyseg_cli.sampling": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector"},
