@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-fast test-slow test-browser test-qgis test-packaging bench lint format docs man \
-    clean train-default experiments evidence
+.PHONY: help install demo test test-fast test-slow test-browser test-qgis qgis-zip \
+    test-packaging bench lint format docs man clean train-default experiments evidence
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow          the tests that take many minutes"
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
+	@echo "make qgis-zip           pack the QGIS plugin into build/hyseg_qgis.zip"
 	@echo "make test-packaging     install from source, editable and from an sdist"
 	@echo "make bench              print benchmarks"
 	@echo "make docs               build the documentation into build/site"
@@ -57,6 +58,12 @@ test-browser: $(INSTALLED)
 
 test-qgis: $(INSTALLED)
 	PYTHON=$(BIN)/python sh tests/qgis/install_and_check.sh
+
+# plugins.qgis.org also asks for HOME_URL, a public repository, and EMAIL.
+qgis-zip: $(INSTALLED)
+	mkdir -p build
+	$(BIN)/python -m hyseg_cli qgis zip --out build/hyseg_qgis.zip --overwrite \
+	    $(if $(HOME_URL),--home "$(HOME_URL)") $(if $(EMAIL),--email "$(EMAIL)")
 
 test-packaging: $(INSTALLED)
 	$(BIN)/python -m pytest -m packaging --timeout 1200

@@ -65,6 +65,8 @@ class Console:
     """
 
     seconds_between_lines = 10.0
+    seconds_between_objects = 1.0
+    """The same for JSON: a program that shows a bar reads it, not a person."""
     share_between_lines = 0.01
     """Least part of a task between two lines: days of training must not fill a log."""
 
@@ -110,7 +112,8 @@ class Console:
             self._draw(task, done, total, _pace(speed) if unit == "px" else "")
             return
         enough = done - self._told.get(task, first) >= self.share_between_lines * total
-        if done == total or (enough and now - self._last_line >= self.seconds_between_lines):
+        pause = self.seconds_between_objects if self._is_json else self.seconds_between_lines
+        if done == total or (enough and now - self._last_line >= pause):
             self._last_line, self._told[task] = now, done
             text = _progress(task, done, total, speed, unit)
             more: dict[str, str | int] = {"task": task, "done": done, "total": total}

@@ -43,6 +43,17 @@ def test_other_tasks_tell_their_numbers(clock, capsys):
     assert capsys.readouterr().err == "comparing: 5 of 10, 10 min left\n"
 
 
+@pytest.mark.parametrize(("log_format", "lines"), [("text", 2), ("json", 10)])
+def test_a_log_of_json_tells_progress_each_second_and_text_each_ten(
+    clock, capsys, log_format, lines
+):
+    with Console(log_format=log_format) as report:
+        for second in range(21):
+            report.advance("comparing", second, 40)
+            clock[0] += 0.5 if log_format == "json" else 1
+    assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 def test_a_log_of_json_is_an_object_on_each_line(clock, capsys):
     with Console(log_format="json") as messages:
         messages.note("a note")

@@ -244,6 +244,8 @@ RUNS = {
     "info": "info my.safetensors",
     "completion": "completion bash",
     "models": "models list",
+    "check": "check",
+    "qgis": "qgis zip --out plugin.zip",
 }
 
 
@@ -422,3 +424,20 @@ def test_the_examples_of_the_help_can_be_copied():
     assert "    hyseg predict scene.tif --out landcover.tif" in lines
     for words, command in [((), cli), *commands()]:
         assert "\\b" not in (command.help or ""), words
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["predct"], "'predict'"), (["vectorise"], "'vectorize'"), (["models", "lst"], "'list'")],
+)
+def test_a_command_that_is_nearly_right_is_suggested(words, meant):
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert f"Did you mean {meant}?" in result.output
+
+
+def test_nothing_is_suggested_for_what_is_like_no_command():
+    result = CliRunner().invoke(cli, ["xyzzy"])
+    assert result.exit_code == 2
+    assert "No such command 'xyzzy'." in result.output
+    assert "mean" not in result.output

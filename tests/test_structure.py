@@ -106,6 +106,8 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.workflows.predict", "hyseg_cli.workflows.train",
         "hyseg_cli.workflows.vectorize",
     },
+    # It runs in the Python of QGIS, which has no hyseg.
+    "hyseg_cli.qgis_plugin": set(),
     "hyseg_cli.__main__": {"hyseg_cli.cli"},
     "hyseg_models": {
         "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",

@@ -14,7 +14,7 @@ SUBJECTS = {
     "typed": ("cli", "settings", "geo.tiling"),
     "models": ("learn.model", "learn.inference", "hyseg_models"),
     "written": (
-        "geo.output", "geo.vector", "learn.training", "workflows.outputs",
+        "geo.output", "geo.vector", "learn.training", "workflows.outputs", "workflows.qgis",
         "workflows.predict.delivery", "workflows.train.run_folder",
     ),
     "labels": ("legend", "learn.data", "learn.scores", "geo.classes", "workflows.train"),

@@ -12,13 +12,16 @@ from typing import cast
 import click
 
 from hyseg_cli.cli.environment import PREFIX
+from hyseg_cli.cli.options import HysegGroup
 
 COMMANDS = (
+    "check",
     "completion",
     "evaluate",
     "info",
     "models",
     "predict",
+    "qgis",
     "sample",
     "train",
     "vectorize",
@@ -26,7 +29,7 @@ COMMANDS = (
 """Each the name of a command, of its module, and of what stands for it there."""
 
 
-class _LoadingGroup(click.Group):
+class _LoadingGroup(HysegGroup):
     """A group whose commands are loaded one by one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as in the base class

@@ -10,6 +10,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,6 +90,20 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 """A path as `pathlib.Path`; whether it exists is asked where it is opened."""
+
+
+class HysegGroup(click.Group):
+    """A group that asks whether a command it has was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known, typed = self.list_commands(ctx), args[0]
+        if typed not in known and not typed.startswith("-") and not ctx.resilient_parsing:
+            near = [repr(name) for name in get_close_matches(typed, known)]
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {typed!r}.{meant}")
+        return super().resolve_command(ctx, args)
 
 
 class HysegCommand(click.Command):

@@ -22,8 +22,8 @@ OUTPUTS = frozenset(
 """Settings that say where results go and what runs do there, not how results are found."""
 
 MAP_TAGS = {
-    "HYSEG_MODEL": "Model",
-    "HYSEG_MODEL_NAME": "Name of the model",
+    "HYSEG_MODEL_NAME": "Model",
+    "HYSEG_MODEL": "Its digest",
     "HYSEG_VERSION": "Made by hyseg",
     "HYSEG_INPUT": "Made of",
     "HYSEG_INPUT_SIZE": "Its pixels, across x down",
@@ -55,10 +55,10 @@ class Provenance:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Digests of the models that made what is reported, as far as the files tell."""
-        return tuple(
-            value for source in self.sources for name, value in source.rows if name == "Model"
-        )
+        """Names of the models that made what is reported; the digest where no name is known."""
+        known = (dict(source.rows) for source in self.sources)
+        named = (rows.get("Model") or rows.get("Its digest") for rows in known)
+        return tuple(dict.fromkeys(name for name in named if name))
 
     @classmethod
     def of(cls, settings: Any, sources: tuple[Source, ...]) -> Provenance:
@@ -114,11 +114,13 @@ def describe_model(path: Path) -> Source:
     """
     # torch takes seconds to load; whoever has a model has it loaded already.
     from hyseg_cli.learn.model.card import digest_of, read_card
+    from hyseg_cli.learn.model.locate import SUFFIX
 
     card = read_card(path)
     rows = [
         ("File", str(path)),
-        ("Model", digest_of(path)),
+        ("Model", path.name.removesuffix(SUFFIX)),
+        ("Its digest", digest_of(path)),
         ("Bands", f"{', '.join(card.bands)} ({card.dtype})"),
         ("Training data", card.data.name),
         ("Credit", card.data.attribution),

@@ -70,6 +70,6 @@ class Quantity:
         if match is None or unit not in units:
             raise UsageProblemError(
                 f"{flag} {text} is not an amount in {' or '.join(units)}",
-                hint=f"Write the unit, such as {flag} 25{units[0]}.",
+                hint=f"Write the unit, such as {flag} {match[1] if match else 1}{units[0]}.",
             )
         return cls(float(match[1]), unit)

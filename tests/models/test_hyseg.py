@@ -391,7 +391,7 @@ def test_presets_joined_lay_the_changes_of_the_later_over_the_first():
         (lambda: HySegConfig.from_dict({"bands": True}), "bands"),
         (lambda: build(HySegConfig.from_dict({"host": {"backbone": "resnet1"}})), "resnet1"),
         (
-            lambda: build(HySegConfig.from_dict({"host": {"backbone": "vit_tiny_patch16_224"}})),
+            lambda: build(HySegConfig.from_dict({"host": {"backbone": "levit_128"}})),
             "stride",
         ),
         (lambda: preset("huge"), "huge"),

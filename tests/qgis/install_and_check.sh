@@ -11,6 +11,6 @@ if ! "$QGIS_PYTHON" -c 'import qgis.core' 2>/dev/null; then
     as_root=
     [ "$(id -u)" -eq 0 ] || as_root=sudo
     $as_root apt-get update
-    $as_root apt-get install -y --no-install-recommends qgis python3-qgis
+    $as_root apt-get install -y --no-install-recommends qgis python3-qgis qgis-providers
 fi
 exec "${PYTHON:-python}" -m pytest -m qgis tests/qgis "$@"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyseg_cli.report.provenance import changed_settings, describe_map
+from hyseg_cli.report.provenance import Provenance, changed_settings, describe_map
 from hyseg_cli.settings.evaluate import EvaluateSettings
 
 
@@ -30,6 +30,13 @@ def test_a_map_tells_what_made_it(write_map, classes):
         "File": str(path),
         "Pixels": "360 x 300",
         "Place": "WGS 84 / UTM zone 32N, pixels of 0.5 m",
-        "Model": "0123456789abcdef",
+        "Its digest": "0123456789abcdef",
         "Made of": "s.tif",
     }
+
+
+def test_a_report_names_the_model_and_falls_back_to_its_digest(write_map, classes):
+    named = write_map(classes[0], "a.tif", HYSEG_MODEL="0123", HYSEG_MODEL_NAME="fields")
+    older = write_map(classes[0], "b.tif", HYSEG_MODEL="4567")
+    sources = tuple(describe_map(path.name, path) for path in (named, older, named))
+    assert Provenance.of(EvaluateSettings(maps=(named,)), sources).models == ("fields", "4567")

@@ -26,15 +26,18 @@ DOES_NOT_FIT = 4
 @model_option
 @bands_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--all", "is_whole", is_flag=True, help="Show all that is known of a model.")
 @click.option("--stac", is_flag=True, help="Print the STAC Item of a model, as JSON.")
 @click.pass_context
-def info(ctx: click.Context, /, *, as_json: bool, stac: bool, **options: Any) -> None:
+def info(
+    ctx: click.Context, /, *, as_json: bool, is_whole: bool, stac: bool, **options: Any
+) -> None:
     """Tell what PATH is: a scene, a map or a model, found by looking into it.
 
     Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
     --model, exit with 4 if it does not fit. Of a map: classes with their areas. Of a model, a file
-    or a name: card, legend, configuration, parameters and operations. Without PATH, the built-in
-    model.
+    or a name: what it finds, what it was trained on and what it costs; with --all also legend and
+    configuration. Without PATH, the built-in model.
     """
     with loading():
         from hyseg_cli.workflows.info import run as workflow
@@ -47,6 +50,11 @@ def info(ctx: click.Context, /, *, as_json: bool, stac: bool, **options: Any) ->
             print_result(json.dumps(model_item.run(settings), indent=2, allow_nan=False))
             return
         result = workflow.run(settings, messages)
-    print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
+    if as_json:
+        print_result(json.dumps(result.to_dict()))
+    elif isinstance(result, workflow.ModelInfo) and not is_whole:
+        print_result(result.to_summary())
+    else:
+        print_result(result.to_text())
     if settings.model is not None and getattr(result, "misfit", None) is not None:
         ctx.exit(DOES_NOT_FIT)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from hyseg_cli.cli.options import FILE, HysegCommand, print_result
+from hyseg_cli.cli.options import FILE, HysegCommand, HysegGroup, print_result
 from hyseg_cli.startup import loading
 
 
-@click.group(short_help="Models that can be chosen by name.")
+@click.group(cls=HysegGroup, short_help="Models that can be chosen by name.")
 def models() -> None:
     """Models that can be chosen by name: built-in ones, and those in folders of your own.
 
@@ -35,7 +35,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("model", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def show(*, model: Path, as_json: bool) -> None:
-    """Tell what MODEL is, a name or a file: what `hyseg info` tells of it."""
+    """Show what MODEL is, a name or a file: what `hyseg info --all` shows of it."""
     with loading():
         from hyseg_cli.workflows.info.run import describe_model
 

@@ -49,8 +49,28 @@ class ModelInfo:
         }
 
     def to_text(self) -> str:
-        """Card, cost table and configuration to read."""
+        """All there is to read: card, cost table and configuration."""
         return f"{self._card_text()}\n\n{self._cost_text()}\n\n{self._config_text()}"
+
+    def to_summary(self) -> str:
+        """What a user of the model has to know, in about ten lines."""
+        card, resolution = self.card, self.card.resolution_m
+        network = card.config.host.backbone
+        whole = self.costs[SIDES[0]].whole
+        lines = {
+            "model": f"{self.path.name.removesuffix(SUFFIX)} ({self.path})",
+            "classes": ", ".join(card.legend.names),
+            "bands": f"{', '.join(card.bands)} ({card.dtype})",
+            "pixels": f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "any",
+            "trained on": card.data.name or "not stated",
+            "scenes": _shortened(card.data.training_scenes) or "not stated",
+            "licence": card.data.licence or "not stated",
+            "metrics": _metrics_text(card.metrics),
+            "network": f"{network}, {whole.parameters / 1e6:.1f} M parameters, "
+            f"{whole.macs / 1e9:.0f} GMACs at {SIDES[0]} px",
+        }
+        table = [f"{name:<13} {text}" for name, text in lines.items()]
+        return "\n".join([*table, "--all shows the legend's colours, costs and configuration."])
 
     def _card_text(self) -> str:
         card = self.card
@@ -140,6 +160,12 @@ def model_meant(path: str | None) -> Path | None:
     # What GDAL opens by another name than a file's has a suffix or a colon in it.
     is_name = not (file.exists() or is_path(path) or file.suffix or ":" in path)
     return find_model(path) if is_name else None
+
+
+def _shortened(names: tuple[str, ...], most: int = 4) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:

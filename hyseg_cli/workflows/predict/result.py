@@ -152,11 +152,13 @@ class SceneResult:
                 return f"{self.job.scene} lies elsewhere"
             told = {"part": "part is done", "existed": "exists"}
             return f"{self.job.name_of(self.job.out)} {told.get(self.state, self.state)}"
-        total = max(1, int(self.totals.pixels.sum()))
+        # Shares are of what is mapped, as in `hyseg info`, previews and reports.
+        mapped = max(1, int(self.totals.pixels.sum() - self.totals.pixels[NODATA_ID]))
         lines = [
-            f"{name:<20} {pixels:>12} px {100.0 * pixels / total:6.2f} %"
+            f"{name:<20} {pixels:>12} px "
+            + (" " * 8 if i == NODATA_ID else f"{100.0 * pixels / mapped:6.2f} %")
             + ("" if hectares is None else f" {hectares:>14.2f} ha")
-            for _, name, pixels, hectares in self._classes()
+            for i, name, pixels, hectares in self._classes()
         ]
         files = (*self.job.outputs.values(), *self.job.beside.values())
         return "\n".join([*lines, *map(self.job.name_of, files)])

@@ -59,7 +59,7 @@ def test_show_tells_what_info_tells(monkeypatch):
     part = PartCost(1, 2)  # counting takes seconds
     cost = Cost({"host": part}, part)
     monkeypatch.setattr("hyseg_models.cost.measure_cost", lambda *_: cost)
-    shown, told = run("models", "show", "tiny"), run("info", "tiny")
+    shown, told = run("models", "show", "tiny"), run("info", "tiny", "--all")
     assert shown.exit_code == 0
     assert shown.stdout == told.stdout
     assert "0.25 to 1 m" in shown.stdout

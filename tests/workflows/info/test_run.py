@@ -42,8 +42,16 @@ def told(*arguments, code=0):
 # ---- models -------------------------------------------------------------------------------------
 
 
-def test_a_model_is_told_with_its_legend_and_cost(tiny_model):
+def test_a_model_is_summed_up_in_ten_lines(tiny_model):
     result = run(tiny_model)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) <= 10
+    assert "building, land, road, vegetation, water" in result.stdout
+    assert "head.p2a.kernel" not in result.stdout
+
+
+def test_a_model_is_told_with_its_legend_and_cost(tiny_model):
+    result = run(tiny_model, "--all")
     assert result.exit_code == 0, result.output
     cost = cost_of(read_card(tiny_model).config, 512)
     rows = {line[:16].strip(): line[16:].split() for line in result.stdout.splitlines()}
@@ -85,9 +93,9 @@ def test_what_is_no_model_is_refused(tmp_path):
 
 def test_colours_are_shown_in_a_terminal_only(tiny_model):
     swatch = "\x1b[48;2;254;221;58m"
-    assert swatch in run(tiny_model, color=True).stdout
-    assert "\x1b" not in run(tiny_model).stdout
-    assert "\x1b" not in run(tiny_model, color=True, env={"NO_COLOR": "1"}).stdout
+    assert swatch in run(tiny_model, "--all", color=True).stdout
+    assert "\x1b" not in run(tiny_model, "--all").stdout
+    assert "\x1b" not in run(tiny_model, "--all", color=True, env={"NO_COLOR": "1"}).stdout
 
 
 # ---- which of the three -------------------------------------------------------------------------
