@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -26,7 +27,8 @@ from hyseg_models.probe import LevelReading, listening, read_level
 
 DEAD = 0.005
 """A prior whose use is below half a point of mean IoU is a dead input."""
-SEEDS = 4
+SEEDS = 8
+"""Samples of each image."""
 MANY_STEPS = 8
 
 
@@ -87,40 +89,39 @@ def diagnose_prior(
     """Measure the prior of a network in evaluation mode."""
     prior = prior_of(network)
     sampling = network.config.sample
-    policies = {
-        "one_step": replace(sampling, noise="position", nfe=1),
+    one_step = replace(sampling, noise="position", nfe=1)
+    others = {
         "mean": replace(sampling, noise="mean"),
-        "eight_steps": replace(sampling, noise="position", nfe=MANY_STEPS),
-        "mean_of_draws": replace(sampling, noise=f"avg:{MANY_STEPS}"),
+        "eight_steps": replace(one_step, nfe=MANY_STEPS),
     }
-    matrices = {name: ConfusionMatrix(prior.classes) for name in (*policies, "wrong_image")}
-    curve, spreads = None, []
-    variances: dict[str, list[Tensor]] = {"one_step": [], "mean": []}
+    names = ("one_step", *others, "mean_of_draws", "wrong_image")
+    matrices = {name: ConfusionMatrix(prior.classes) for name in names}
+    curve, spreads, variances, variances_of_mean = None, [], [], []
     for batch in batches:
         reference = pooled_labels(prior, batch["labels"])
         image = standardise(batch["image"], batch["valid"])
         condition = network.condition(image, batch["valid"])
-        origin = batch["origin"]
-        drawn = {name: prior.draw(condition, origin, policy) for name, policy in policies.items()}
-        drawn["wrong_image"] = prior.draw(_exchanged(condition), origin, policies["one_step"])
+        draw = partial(prior.draw, condition, batch["origin"])
+        draws = torch.stack([draw(replace(one_step, seed=seed)) for seed in range(SEEDS)])
+        drawn = {name: draw(policy) for name, policy in others.items()}
+        drawn |= {"one_step": draws[0], "mean_of_draws": draws.mean(dim=0)}
+        drawn["wrong_image"] = prior.draw(_exchanged(condition), batch["origin"], one_step)
         for name, embedded in drawn.items():
             winner = prior.labels.shares(embedded).argmax(dim=1)
             matrices[name].update(as_bytes(reference), as_bytes(winner))
-        for policy, found in variances.items():
-            others = [replace(policies[policy], seed=seed) for seed in range(1, SEEDS)]
-            draws = [drawn[policy], *(prior.draw(condition, origin, other) for other in others)]
-            found.append(noise_variance(torch.stack(draws)) / prior.config.beta**2)
-            if policy == "one_step":
-                probabilities = [decode(prior.labels, x, network.temperature) for x in draws]
-                spreads.append(torch.stack(probabilities).std(dim=0).mean())
+        means = torch.stack([drawn["mean"], draw(replace(others["mean"], seed=1))])
+        variances.append(noise_variance(draws) / prior.config.beta**2)
+        variances_of_mean.append(noise_variance(means) / prior.config.beta**2)
+        probabilities = [decode(prior.labels, x, network.temperature) for x in draws]
+        spreads.append(torch.stack(probabilities).std(dim=0).mean())
         counted = reliability(probabilities[0], reference)
         curve = counted if curve is None else curve + counted
     return PriorDiagnostics(
         **{f"miou_{name}": matrix.scores().mean_iou for name, matrix in matrices.items()},
         spread=_mean(spreads),
         calibration_error=float("nan") if curve is None else curve.calibration_error(),
-        noise_variance=_mean(variances["one_step"]),
-        noise_variance_of_mean=_mean(variances["mean"]),
+        noise_variance=_mean(variances),
+        noise_variance_of_mean=_mean(variances_of_mean),
     )
 
 

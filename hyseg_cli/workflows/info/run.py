@@ -53,16 +53,11 @@ class ModelInfo:
         } | ({} if self.prior is None else {"prior": self.prior.to_dict()})
 
     def to_text(self) -> str:
-<<<<<<< HEAD
-        """All there is to read: card, cost table and configuration."""
-        return f"{self._card_text()}\n\n{self._cost_text()}\n\n{self._config_text()}"
-=======
-        """Card, cost table and configuration to read."""
+        """All there is to read: card, what its prior does, cost table and configuration."""
         parts = [self._card_text(), self._cost_text(), self._config_text()]
         if self.prior is not None:
             parts.insert(1, self.prior.to_text())
         return "\n\n".join(parts)
->>>>>>> 3d49553 (feat(train): after each stage, what the prior knows and what it is used for)
 
     def to_summary(self) -> str:
         """What a user of the model has to know, in about ten lines."""
@@ -82,6 +77,8 @@ class ModelInfo:
             f"{whole.macs / 1e9:.0f} GMACs at {SIDES[0]} px",
         }
         table = [f"{name:<13} {text}" for name, text in lines.items()]
+        if self.prior is not None:
+            table += self.prior.to_text().splitlines()
         return "\n".join([*table, "--all shows the legend's colours, costs and configuration."])
 
     def _card_text(self) -> str:

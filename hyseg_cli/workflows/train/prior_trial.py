@@ -21,6 +21,8 @@ from hyseg_models import IGNORE_ID, HySeg
 
 DIAGNOSED_BATCHES = 8
 """Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
+USED_BATCHES = 4
+"""Batches of them on which its use is measured, each with three priors."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class PriorTrial:
 
     def of_use(self) -> dict[str, Any]:
         """What the network makes of its prior, for the card; nothing without a prior or labels."""
-        some = [] if self.network.pyramid is None else self._some_chips()
+        some = [] if self.network.pyramid is None else self._some_chips()[:USED_BATCHES]
         if not some:
             return {}
         found = measure_prior_use(self.network, self.standardise, some)
