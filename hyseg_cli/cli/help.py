@@ -93,6 +93,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hyseg sample landcover.tif --out points.gpkg",
         "hyseg sample landcover.tif --out points.gpkg --count 500 --min-distance 100m",
     ),
+    "change": (
+        "hyseg change 2014.tif 2018.tif --out change.tif",
+        "hyseg change 2014.tif 2018.tif --out change.tif --json",
+    ),
     "check": ("hyseg check", "hyseg check --json"),
     "install": ("hyseg qgis install", "hyseg qgis install --profile analysis"),
     "uninstall": ("hyseg qgis uninstall", "hyseg qgis uninstall --profile analysis"),
