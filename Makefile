@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-browser test-qgis qgis-zip test-packaging bench lint format docs man \
-    clean train-default experiments evidence
+.PHONY: help install demo test test-fast test-slow test-browser test-qgis qgis-zip \
+    test-packaging bench lint format docs man clean train-default experiments evidence
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
 	@echo "make demo SCENE=x.tif   map your own scene with the built-in model"
 	@echo "make test               the tests that take a quarter of an hour, two at once"
+	@echo "make test-fast          unit and property tests, under two minutes"
 	@echo "make test-slow          the tests that take many minutes"
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
@@ -40,6 +41,12 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations 20
+
+# Unit and property tests of each room; whole commands and trainings are left to `make test`.
+FAST := $(addprefix tests/,cli geo models sampling settings $(addprefix learn/,data inference model scores))
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile $(wildcard $(FAST)) tests/test_structure.py \
+	    tests/test_errors.py tests/test_legend.py tests/test_legend_files.py tests/test_messages.py
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]"

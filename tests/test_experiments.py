@@ -102,6 +102,19 @@ def test_the_table_compares_within_a_seed_and_tells_what_was_not_run(small, tmp_
     assert "| 2 | n/a | 80.0 ± 7.1 | n/a |" in lines["oracle"]
 
 
+def test_a_run_of_before_a_setting_existed_is_still_that_run(small, tmp_path):
+    run = next(run for run in read_plan(small).runs() if run.row.name == "full")
+    old = run.settings()
+    del old["config"]["sample"]["nfe"]  # its default is what the preset has
+    path = tmp_path / f"{run.name.rpartition('_')[0]}_0123abcd.json"
+    path.write_text(json.dumps(old))
+    assert run.find(tmp_path) == path
+    others = [other for other in read_plan(small).runs() if other.name != run.name]
+    assert [other.find(tmp_path) for other in others] == [None] * len(others)
+    path.write_text(json.dumps(old | {"seed": 5}))
+    assert run.find(tmp_path) is None
+
+
 def test_a_row_is_told_split_by_split_and_class_by_class(small, tmp_path):
     text = SMALL.replace('west = ["west"] }', 'west = ["west"], east = ["east"] }')
     assert text != SMALL

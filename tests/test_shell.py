@@ -245,6 +245,7 @@ RUNS = {
     "completion": "completion bash",
     "models": "models list",
     "check": "check",
+    "change": "change map.tif map.tif",
     "qgis": "qgis zip --out plugin.zip",
 }
 

@@ -94,7 +94,8 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.learn.scores", "hyseg_cli.sampling",
     },
     "hyseg_cli.workflows.info": {
-        *WORKFLOW, *NETWORKS, "hyseg_cli.learn.model", "hyseg_cli.sampling",
+        *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
+        "hyseg_cli.learn.model", "hyseg_cli.learn.training", "hyseg_cli.sampling",
         "hyseg_cli.workflows.predict",
     },
     "hyseg_cli.report": {

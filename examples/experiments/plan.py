@@ -65,6 +65,29 @@ class Run:
         row = "".join(c if c.isalnum() else "-" for c in self.row.name).strip("-")
         return f"{row}_{self.split}_{self.seed}_{_digest(self.settings())}"
 
+    def find(self, folder: Path) -> Path | None:
+        """The scores of this run in a folder, by name, or by what a file says that it is.
+
+        The name holds a digest of all settings, and grows another with each setting that later
+        versions add; the settings of an older file mean what their defaults mean.
+        """
+        exact = folder / f"{self.name}.json"
+        if exact.is_file():
+            return exact
+        stem = self.name.rpartition("_")[0]
+        return next(
+            (path for path in sorted(folder.glob(f"{stem}_*.json")) if self._is(path)), None
+        )
+
+    def _is(self, path: Path) -> bool:
+        values = json.loads(path.read_text())
+        own = self.settings()
+        same = all(values.get(key) == own[key] for key in ("prior", "train", "held_out", "seed"))
+        try:
+            return same and HySegConfig.from_dict(values["config"]) == _config(self.preset)
+        except (KeyError, ConfigError):
+            return False
+
     @property
     def preset(self) -> str:
         """The preset of the network."""

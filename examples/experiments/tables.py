@@ -142,8 +142,8 @@ def _done(plan: Plan, folder: Path) -> dict[tuple[str, str, int], Measured]:
 
 
 def _read(folder: Path, run: Run) -> Measured | None:
-    path = folder / f"{run.name}.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    path = run.find(folder)
+    return None if path is None else json.loads(path.read_text())
 
 
 def _spread(values: Sequence[float], sign: str = "") -> str:

@@ -15,6 +15,7 @@ from hyseg_cli.cli.environment import PREFIX
 from hyseg_cli.cli.options import HysegGroup
 
 COMMANDS = (
+    "change",
     "check",
     "completion",
     "evaluate",

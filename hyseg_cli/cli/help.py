@@ -93,6 +93,17 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hyseg sample landcover.tif --out points.gpkg",
         "hyseg sample landcover.tif --out points.gpkg --count 500 --min-distance 100m",
     ),
+    "change": (
+        "hyseg change 2014.tif 2018.tif --out change.tif",
+        "hyseg change 2014.tif 2018.tif --out change.tif --json",
+    ),
+    "check": ("hyseg check", "hyseg check --json"),
+    "install": ("hyseg qgis install", "hyseg qgis install --profile analysis"),
+    "uninstall": ("hyseg qgis uninstall", "hyseg qgis uninstall --profile analysis"),
+    "zip": (
+        "hyseg qgis zip --out hyseg_qgis.zip",
+        "hyseg qgis zip --out hyseg_qgis.zip --home https://example.org/hyseg",
+    ),
     "info": ("hyseg info scene.tif", "hyseg info default --json"),
     "completion": ('eval "$(hyseg completion bash)"', "hyseg completion fish | source"),
     "list": ("hyseg models list", "hyseg models list --json"),

@@ -200,6 +200,45 @@ class MapToPolygons(HysegAlgorithm):
         return {"OUTPUT": out}
 
 
+class Changes(HysegAlgorithm):
+    """`hyseg change`."""
+
+    NAME = "changes"
+    TITLE = "Changes between two maps"
+    GROUP = "Map"
+    COMMAND = "change"
+    HELP = (
+        "Shows what became of what between two maps of one place: a map with a class for each kind "
+        "of change, and the areas in the log. Counted areas hold the errors of both maps: for "
+        'areas with intervals, run "Sample for accuracy" on the map of changes.'
+    )
+
+    def add_parameters(self) -> None:
+        self.add(QgsProcessingParameterRasterLayer("OLD", "Older map"))
+        self.add(QgsProcessingParameterRasterLayer("NEW", "Newer map"))
+        self.add(QgsProcessingParameterRasterDestination("OUTPUT", "Map of changes"))
+
+    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
+        old = self.parameterAsRasterLayer(parameters, "OLD", context)
+        new = self.parameterAsRasterLayer(parameters, "NEW", context)
+        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
+        words = [raster_path(old, "Older map"), raster_path(new, "Newer map")]
+        return [*words, "--out", out, "--style", "--overwrite"]
+
+    def results(
+        self,
+        told: str,
+        parameters: dict[str, Any],
+        context: Any,
+        feedback: QgsProcessingFeedback,
+    ) -> dict[str, Any]:
+        feedback.pushInfo(told)
+        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
+        name = self.parameterAsRasterLayer(parameters, "NEW", context).name()
+        dress(context, out, f"{name} (changes)")
+        return {"OUTPUT": out}
+
+
 def _polygons(source: Any, context: Any, what: str) -> str:
     path = QgsProcessingUtils.generateTempFilename("area.gpkg")
     if write_features(source, Path(path), context) == 0:

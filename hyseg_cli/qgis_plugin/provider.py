@@ -11,7 +11,7 @@ from qgis.PyQt.QtGui import QIcon
 from .accuracy import AccuracyFromPoints, CompareWithReference, SampleForAccuracy
 from .algorithm import PROGRAM_SETTING
 from .facts import Facts
-from .mapping import MapScene, MapToPolygons
+from .mapping import Changes, MapScene, MapToPolygons
 from .training import SuggestWhereToDraw, TrainOnPolygons
 
 ICON = Path(__file__).with_name("icon.svg")
@@ -20,6 +20,7 @@ ALGORITHMS = (
     SuggestWhereToDraw,
     MapScene,
     MapToPolygons,
+    Changes,
     CompareWithReference,
     SampleForAccuracy,
     AccuracyFromPoints,

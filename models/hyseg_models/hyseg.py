@@ -16,7 +16,8 @@ from hyseg_models.config.config import IGNORE_ID, HeadConfig, HySegConfig
 from hyseg_models.config.records import ConfigError
 from hyseg_models.das.adapter import PyramidAdapter
 from hyseg_models.das.das import DAS
-from hyseg_models.das.pyramid import Guide, PriorPyramid, empty_guides
+from hyseg_models.das.p2a import Bandwidth
+from hyseg_models.das.pyramid import PriorPyramid, empty_guides
 from hyseg_models.hosts.d2ls import D2LSDecoder
 from hyseg_models.hosts.dcswin import DCSwinDecoder
 from hyseg_models.hosts.unetformer import UNetFormerDecoder
@@ -105,6 +106,11 @@ class HySeg(nn.Module):
         """Whether the segmentation is learned with the backbone as it is."""
         return self.shares_backbone or self.config.host.frozen
 
+    def bandwidths(self) -> list[nn.Parameter]:
+        """The sigmas of all affinities, which want a learning rate of their own."""
+        found = (module for module in self.modules() if isinstance(module, Bandwidth))
+        return [parameter for module in found for parameter in module.parameters()]
+
     def train(self, mode: bool = True) -> HySeg:  # noqa: FBT001, FBT002 - torch's signature
         super().train(mode)
         for frozen in (self.prior, self.segmentor):
@@ -123,13 +129,15 @@ class HySeg(nn.Module):
         *,
         symmetry: int = 0,
         features: Sequence[Tensor] | None = None,
+        prior: Tensor | None = None,
     ) -> HySegOutput:
         """Segment a batch.
 
         `labels` (B, H, W) serve the oracle `head.prior = "gt"` alone; `symmetry` is what the
         images were put through (`symmetry.turned`), so that the noise goes along; `features` are
         what the backbone makes of the images, if that is known: it is not run then. They are
-        those of images padded to multiples of 32.
+        those of images padded to multiples of 32. `prior`, class probabilities as the output has
+        them, takes the place of the network's own.
         """
         height, width = image.shape[-2:]
         if min(height, width) < 2:
@@ -141,7 +149,13 @@ class HySeg(nn.Module):
         image = F.pad(image, margin, mode="replicate")
         valid = F.pad(valid, margin, value=False)
         features = self._encode(image) if features is None else features
-        prior, guides = self._guide(image, valid, origin, labels, features, symmetry)
+        if self.pyramid is None:
+            needs_validity = self.config.head.kind == "das"
+            guides = empty_guides(valid) if needs_validity else {}
+        else:
+            if prior is None:
+                prior = self._own_prior(image, valid, origin, labels, features, symmetry)
+            guides = self.pyramid(prior, valid)
         pyramid = features if self.neck is None else self.neck(image, features)
         if self.adapter is not None:
             pyramid = self.adapter(pyramid, guides)
@@ -189,16 +203,16 @@ class HySeg(nn.Module):
         features: Sequence[Tensor] | None = None,
         symmetry: int = 0,
     ) -> Tensor:
-        """Class probabilities of the prior (B, N, h, w); fresh noise at every call in training."""
+        """Class probabilities of the prior (B, N, h, w), by the policy of `config.sample`.
+
+        In training, noise that would be keyed to the place is drawn anew at every call.
+        """
         prior = self._require_prior()
-        settings = self.config.sample
-        if self.training:
-            settings = replace(settings, noise="random")
         with in_single(image):
             if features is not None:
                 features = [level.float() for level in features]
             condition = self.condition(image.float(), valid, features)
-            drawn = prior.draw(condition, origin, settings, symmetry)
+            drawn = prior.draw(condition, origin, self.config.sample, symmetry, fresh=self.training)
             return decode(prior.labels, drawn, self.temperature)
 
     def _encode(self, image: Tensor) -> list[Tensor]:
@@ -213,7 +227,7 @@ class HySeg(nn.Module):
             raise ConfigError(message)
         return self.prior
 
-    def _guide(
+    def _own_prior(
         self,
         image: Tensor,
         valid: Tensor,
@@ -221,10 +235,8 @@ class HySeg(nn.Module):
         labels: Tensor | None,
         features: Sequence[Tensor],
         symmetry: int,
-    ) -> tuple[Tensor | None, dict[int, Guide]]:
-        if self.pyramid is None:
-            needs_validity = self.config.head.kind == "das"
-            return None, empty_guides(valid) if needs_validity else {}
+    ) -> Tensor:
+        """Class probabilities (B, N, h, w) from where the configuration says."""
         if self.config.head.prior == "gt":
             probabilities = self._shares_of(labels, image)
         elif self.segmentor is not None:
@@ -232,8 +244,8 @@ class HySeg(nn.Module):
         else:
             probabilities = self.draw_prior(image, valid, origin, features, symmetry)
         if self.config.head.prior == "shuffled":
-            probabilities = _of_another_image(probabilities)
-        return probabilities, self.pyramid(probabilities, valid)
+            probabilities = of_another_image(probabilities)
+        return probabilities
 
     def _shares_of(self, labels: Tensor | None, image: Tensor) -> Tensor:
         if labels is None:
@@ -252,7 +264,7 @@ def _segment(segmentor: HySeg, image: Tensor, valid: Tensor, stride: int) -> Ten
     return F.avg_pool2d(probabilities, stride)
 
 
-def _of_another_image(probabilities: Tensor) -> Tensor:
+def of_another_image(probabilities: Tensor) -> Tensor:
     """The prior of the next image of the batch, or of this one upside down if it is alone."""
     if len(probabilities) == 1:
         return probabilities.flip(-1, -2)

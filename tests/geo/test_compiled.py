@@ -78,7 +78,7 @@ def test_a_warm_up_loads_all_kernels_that_tracing_needs():
 import numpy as np
 from pathlib import Path
 from hyseg_cli.geo.compiled import _SavedKernels
-from hyseg_cli.geo.coverage.trace import rehearse
+from hyseg_cli.geo.coverage.trace import warm_up
 
 warm_up(smooth=True, simplify=True, check=True)
 _SavedKernels.load_overload = None  # what is called now is there, or fails

@@ -50,7 +50,7 @@ def train(folder: Path, out: Path) -> PriorStage:
     )
     validation = ValidationChips(scenes[1:], size=128)
     with patch.object(fit, "LOG_EVERY", 1):
-        fit.fit(stage, chips, validation, legend, name="prior", options=options, report=Silence())
+        fit.fit(stage, chips, validation, legend, name="prior", options=options, messages=Silence())
     return stage
 
 

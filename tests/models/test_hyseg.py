@@ -248,6 +248,91 @@ def test_noise_is_fresh_in_training():
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("noise", ["zero", "mean", "fixed"])
+def test_training_draws_the_noise_that_the_settings_name(noise):
+    network = build(tiny_config().override({"sample.noise": noise}))
+    randomise(network.prior)
+    image, valid = images()
+    network.train()
+    first, second = (network.draw_prior(image, valid, None) for _ in range(2))
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(first, network.eval().draw_prior(image, valid, None))
+
+
+def test_training_averages_fresh_draws():
+    network = build(tiny_config().override({"sample.noise": "avg:16"})).train()
+    randomise(network.prior)
+    image, valid = images()
+    averaged = [network.draw_prior(image, valid, None) for _ in range(2)]
+    assert not torch.equal(*averaged)
+    network.config = network.config.override({"sample.noise": "position"})
+    single = [network.draw_prior(image, valid, None) for _ in range(2)]
+    assert (averaged[0] - averaged[1]).square().mean() < (single[0] - single[1]).square().mean()
+
+
+def draws(network, noise, seeds=(0, 1), nfe=1):
+    """Samples of the prior with noise of several seeds, in label space."""
+    image, valid = images()
+    prior = network.prior
+    condition = network.condition(image, valid)
+    with torch.no_grad():
+        return [
+            prior.draw(condition, None, SampleConfig(noise=noise, seed=seed, nfe=nfe))
+            for seed in seeds
+        ]
+
+
+@pytest.mark.parametrize("param", ["x", "x_softmax"])
+def test_the_posterior_mean_does_not_depend_on_the_noise(param):
+    network = build(tiny_config().override({"prior.param": param})).eval()
+    randomise(network.prior)
+    torch.testing.assert_close(*draws(network, "mean"), rtol=0, atol=1e-6)
+    one, other = draws(network, "position")
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_a_gate_on_the_noise_leaves_the_one_step_sample_as_it_is():
+    network = build(tiny_config()).eval()
+    randomise(network.prior)
+    torch.manual_seed(1)
+    gated = draws(network, "position")
+    network.prior.net.noise_gate = False
+    torch.manual_seed(1)
+    assert torch.equal(gated[0], draws(network, "position")[0])
+
+
+@pytest.mark.parametrize("nfe", [1, 20, 50])
+def test_the_last_of_many_steps_reaches_the_clean_map(nfe):
+    network = build(tiny_config()).eval()
+    clean = torch.rand(2, 5, 16, 24)
+
+    class Sure(torch.nn.Module):
+        def forward(self, x, _r, _t, _condition):
+            return clean.to(x)
+
+    network.prior.net = Sure()
+    (found,) = draws(network, "position", seeds=(0,), nfe=nfe)
+    torch.testing.assert_close(found, clean, rtol=0, atol=1e-5)
+
+
+def test_a_card_without_the_repairs_builds_the_network_of_before():
+    old = HySegConfig.from_dict({})
+    assert not old.prior.net.noise_gate
+    assert not old.head.p2a.gate
+    assert old.head.p2a.sigma_scope == "level"
+    new = preset("default")
+    assert new.prior.net.noise_gate
+    assert new.head.p2a.gate
+    assert new.head.p2a.sigma_scope == "class"
+
+
+def test_the_smallest_chip_holds_a_neighbourhood_of_every_level():
+    assert preset("default").head.least_chip == 7 * 32
+    assert preset("ablation-k3").head.least_chip == 3 * 32
+    assert preset("ablation-two-dilations").head.least_chip == 13 * 32
+    assert preset("default-host").head.least_chip <= 32
+
+
 def randomise(module):
     """Random values instead of the zeros that residual branches start with."""
     with torch.no_grad():
@@ -383,6 +468,7 @@ def test_presets_joined_lay_the_changes_of_the_later_over_the_first():
         (lambda: P2AConfig(kernel=4), "kernel"),
         (lambda: TimeConfig(endpoint_quota=0.8, mean_quota=0.5), "endpoint_quota"),
         (lambda: SampleConfig(noise="avg:0"), "noise"),
+        (lambda: P2AConfig(source="uniform", sigma_scope="class"), "sigma_scope"),
         (lambda: SampleConfig(noise="loud"), "noise"),
         (lambda: HySegConfig(classes=1), "classes"),
         (lambda: HySegConfig.from_dict({"prior": {"betta": 1.0}}), "prior.betta"),
@@ -391,7 +477,7 @@ def test_presets_joined_lay_the_changes_of_the_later_over_the_first():
         (lambda: HySegConfig.from_dict({"bands": True}), "bands"),
         (lambda: build(HySegConfig.from_dict({"host": {"backbone": "resnet1"}})), "resnet1"),
         (
-            lambda: build(HySegConfig.from_dict({"host": {"backbone": "vit_tiny_patch16_224"}})),
+            lambda: build(HySegConfig.from_dict({"host": {"backbone": "levit_128"}})),
             "stride",
         ),
         (lambda: preset("huge"), "huge"),

@@ -143,6 +143,11 @@ def jobs_of(place):
             ["evaluate", classes, "--samples", "*.gpkg", "--field", "kind",
              "--report", out["o.html"], "--overwrite"],
         ),
+        "changes": (
+            {"OLD": classes, "NEW": str(place / "truth.tif"), "OUTPUT": out["o.tif"]},
+            ["change", classes, str(place / "truth.tif"), "--out", out["o.tif"], "--style",
+             "--overwrite"],
+        ),
         "facts": (
             {"RASTER": classes, "MODEL": "köln", "OUTPUT": out["o.html"]},
             ["info", classes, "--model", "köln"],

@@ -25,6 +25,8 @@ DOES_NOT_FIT = 4
 @click.argument("path", required=False, shell_complete=FILE.shell_complete)
 @model_option
 @bands_option
+@click.option("--images", type=FILE, help="Measure a model's prior on images: folder or file.")
+@click.option("--labels", type=FILE, help="Labels of these images, as for training.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--all", "is_whole", is_flag=True, help="Show all that is known of a model.")
 @click.option("--stac", is_flag=True, help="Print the STAC Item of a model, as JSON.")
@@ -37,7 +39,8 @@ def info(
     Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
     --model, exit with 4 if it does not fit. Of a map: classes with their areas. Of a model, a file
     or a name: what it finds, what it was trained on and what it costs; with --all also legend and
-    configuration. Without PATH, the built-in model.
+    configuration; with --images and --labels, what its prior does. Without PATH, the built-in
+    model.
     """
     with loading():
         from hyseg_cli.workflows.info import run as workflow

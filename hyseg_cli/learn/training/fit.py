@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ from hyseg_cli.messages import Messages
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
+METRICS = "metrics.csv"
+"""The table of a stage, which the logger writes."""
 LOG_EVERY = 10
 """Steps between losses that are logged."""
 
@@ -144,6 +147,31 @@ def measure(stage: Stage, validation: ValidationChips, options: FitOptions) -> N
     held_out = validation_loader(validation, options.batch_size, options.processes)
     with _without_known_warnings():
         _trainer(stage, [], [], options).validate(stage, held_out, verbose=False)
+
+
+def add_row(folder: Path, values: Mapping[str, float]) -> None:
+    """Add a row with columns of its own to the last table below a stage's folder.
+
+    A run that went on has written a table beside the first. One that trained no step has none:
+    it gets one.
+
+    Args:
+        folder: Of a stage, as `FitOptions.log_folder` / its name.
+        values: The row.
+    """
+    tables = sorted(folder.rglob(METRICS), key=lambda path: path.stat().st_mtime)
+    path = tables[-1] if tables else folder / METRICS
+    rows: list[dict[str, str]] = []
+    if tables:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    row = {name: str(value) for name, value in values.items()}
+    names = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows([*rows, row])
 
 
 def _steps_done(checkpoint: Path) -> int:

@@ -18,6 +18,9 @@ class Recipe:
     learning_rate: float
     encoder_rate: float
     """Learning rate of pretrained encoders; equal to `learning_rate` when they start at random."""
+    bandwidth_factor: float = 10.0
+    """Learning rate of the bandwidths of P2A over `learning_rate`: at that rate itself they hardly
+    move in a whole training."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
     warmup: int = 100

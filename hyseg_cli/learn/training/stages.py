@@ -162,14 +162,17 @@ class Stage(pl.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        encoder = {id(p) for p in self.encoder().parameters()}
+        rates = dict.fromkeys(map(id, self.encoder().parameters()), recipe.encoder_rate)
+        bandwidths = set(map(id, self.network.bandwidths()))
+        rates |= dict.fromkeys(bandwidths, recipe.bandwidth_factor * recipe.learning_rate)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for parameter in self.learned().parameters():
             if not parameter.requires_grad:
                 continue
-            rate = recipe.encoder_rate if id(parameter) in encoder else recipe.learning_rate
+            rate = rates.get(id(parameter), recipe.learning_rate)
             # Biases, normalisation scales and bandwidths have no reason to shrink.
-            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            shrinks = parameter.dim() > 1 and id(parameter) not in bandwidths
+            decay = recipe.weight_decay if shrinks else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [

@@ -16,6 +16,7 @@ from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
 from hyseg_cli.learn.scores.crosswalk import (
     MapClasses,
+    Merging,
     ReferenceClasses,
     match_legends,
     named_legend,
@@ -72,6 +73,42 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
         ReferenceClasses(labels, reference_legend, crosswalk),
         protocol_of(settings, crosswalk.legend, first),
     )
+
+
+def open_pair(
+    first: Path, second: Path, legend: Path | None, merging: Merging, stack: ExitStack
+) -> tuple[Raster, tuple[MapClasses, MapClasses], Legend]:
+    """Open two maps on the grid of the first.
+
+    Args:
+        first: The map whose grid counts.
+        second: The other one, of any grid and CRS.
+        legend: Legend of both; None for their own.
+        merging: Classes to rename, and so to merge, or to leave out.
+        stack: Closes what is opened.
+
+    Returns:
+        The first map, the classes of both as channels, and the legend of these.
+
+    Raises:
+        HysegError: If they have no place or class in common, or one is damaged.
+    """
+    scenes = [open_raster(path) for path in (first, second)]
+    for scene in scenes:
+        _require_one_band(scene)
+        _require_same_place(scenes[0], scene)
+    given = read_legend(legend) if legend else None
+    legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
+    crosswalk = match_legends(legends, legends[1], merging)
+    one, other = (
+        MapClasses(
+            stack.enter_context(SceneReader(scene, (1,), onto=_grid_for(scenes[0], scene))),
+            own,
+            table,
+        )
+        for scene, own, table in zip(scenes, legends, crosswalk.maps, strict=True)
+    )
+    return scenes[0], (one, other), crosswalk.legend
 
 
 def _open_reference(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.card import ModelCard, read_card
@@ -18,6 +19,7 @@ from hyseg_cli.workflows.info.map import MapInfo, describe_map, is_map, is_share
 from hyseg_cli.workflows.info.scene import SceneInfo, describe_scene
 
 if TYPE_CHECKING:
+    from hyseg_cli.workflows.info.prior import PriorFindings
     from hyseg_models.cost import Cost, PartCost
 
 SIDES = (512, 1024)
@@ -31,6 +33,8 @@ class ModelInfo:
     path: Path
     card: ModelCard
     costs: dict[int, Cost]
+    prior: PriorFindings | None = None
+    """What was measured of its prior, if that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -46,11 +50,14 @@ class ModelInfo:
                 }
                 for side, cost in self.costs.items()
             },
-        }
+        } | ({} if self.prior is None else {"prior": self.prior.to_dict()})
 
     def to_text(self) -> str:
-        """All there is to read: card, cost table and configuration."""
-        return f"{self._card_text()}\n\n{self._cost_text()}\n\n{self._config_text()}"
+        """All there is to read: card, what its prior does, cost table and configuration."""
+        parts = [self._card_text(), self._cost_text(), self._config_text()]
+        if self.prior is not None:
+            parts.insert(1, self.prior.to_text())
+        return "\n\n".join(parts)
 
     def to_summary(self) -> str:
         """What a user of the model has to know, in about ten lines."""
@@ -70,6 +77,8 @@ class ModelInfo:
             f"{whole.macs / 1e9:.0f} GMACs at {SIDES[0]} px",
         }
         table = [f"{name:<13} {text}" for name, text in lines.items()]
+        if self.prior is not None:
+            table += self.prior.to_text().splitlines()
         return "\n".join([*table, "--all shows the legend's colours, costs and configuration."])
 
     def _card_text(self) -> str:
@@ -122,13 +131,28 @@ def run(settings: InfoSettings, messages: Messages) -> ModelInfo | SceneInfo | M
     """
     model = model_meant(settings.path)
     if model is not None:
-        return describe_model(model)
+        return _with_prior(describe_model(model), settings, messages)
+    if settings.images is not None:
+        raise UsageProblemError(
+            "--images measures the prior of a model, and this is not one",
+            hint="Give a model before it, or leave out --images and --labels.",
+        )
     facts = read_facts(open_raster(settings.path or ""))
     if is_map(facts):
         return describe_map(facts, messages)
     if is_shares(facts):
         return SceneInfo(facts, None, kind="probabilities")
     return describe_scene(facts, settings)
+
+
+def _with_prior(found: ModelInfo, settings: InfoSettings, messages: Messages) -> ModelInfo:
+    if settings.images is None or settings.labels is None:
+        return found
+    with loading():
+        from hyseg_cli.workflows.info.prior import measure_prior
+
+    prior = measure_prior(found.path, settings.images, settings.labels, messages)
+    return replace(found, prior=prior)
 
 
 def describe_model(model: Path) -> ModelInfo:

@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
 import lightning.pytorch as pl
-import numpy as np
-from torch.utils.data import Subset
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.data.chip import LabelledScene
-from hyseg_cli.learn.data.chips import Augmentation, Sample, TrainingChips, ValidationChips
+from hyseg_cli.learn.data.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.statistics import Survey, class_weights
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.learn.scores.metrics import Scores
-from hyseg_cli.learn.training.batches import validation_loader
 from hyseg_cli.learn.training.fit import FitOptions, fit, measure
-from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior
 from hyseg_cli.learn.training.processes import Processes, find_processes
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage, fit_temperature
+from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage
 from hyseg_cli.learn.training.weight_blending import Interpolation
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages, Silence
@@ -39,18 +34,17 @@ from hyseg_cli.workflows.train.network import (
     share_encoder,
     start_network,
 )
+from hyseg_cli.workflows.train.prior_trial import PriorTrial
 from hyseg_cli.workflows.train.run_folder import RunFolder
 from hyseg_cli.workflows.train.scenes import TrainingScenes, open_training_scenes
-from hyseg_models import IGNORE_ID, HySeg
+from hyseg_models import HySeg
+from hyseg_models.config.config import HeadConfig
 
 FINE_TUNING_RATE = 0.3
 """Learning rate of a network that goes on from a model, over that of a new one."""
 
 HALF_WAY, TAUGHT = 0.5, 1.0
 """How far to go from the weights of a model to those that it was taught."""
-
-DIAGNOSED_BATCHES = 8
-"""Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +117,7 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     scenes = open_training_scenes(settings, messages)
     _warn_of_absent_classes(scenes.legend, scenes.survey, messages)
     start = start_network(settings, scenes, messages)
+    _warn_of_small_chips(start.network.config.head, settings.chip_size, messages)
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()
@@ -178,6 +173,8 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
     if scores is not None:
         measured = metrics_of(scores, scenes.legend) | {"step": step}
         card = replace(card, metrics=card.metrics | measured)
+    if training.processes.is_first:
+        card = replace(card, metrics=card.metrics | _trial(training, "segmentation").of_use())
     return card, scores
 
 
@@ -221,6 +218,14 @@ def _warn_of_absent_classes(legend: Legend, found: Survey, messages: Messages) -
         messages.warn(f"no training pixel is labelled {', '.join(absent)}: it cannot be learned")
 
 
+def _warn_of_small_chips(head: HeadConfig, chip_size: int, messages: Messages) -> None:
+    if chip_size < head.least_chip:
+        messages.warn(
+            f"chips of {chip_size} pixels are smaller than one neighbourhood of the coarsest "
+            f"level, which a map's tiles hold many of: take --chip-size {head.least_chip} or more"
+        )
+
+
 def _weights(
     settings: TrainSettings, scenes: TrainingScenes, messages: Messages
 ) -> tuple[float, ...] | None:
@@ -237,30 +242,20 @@ def _train_prior(training: _Run) -> dict[str, float]:
     if settings.prior is None and settings.stage_steps[0] > 0:
         recipe = _recipe(settings, prior=True)
         _fit(training, PriorStage(training.network, training.standardise, recipe), name="prior")
-    network, standardise = training.network.to("cpu").eval(), training.standardise.to("cpu")
-    chips = _validation_chips(training.data.validation or training.data.training, settings)
-    some = _labelled_batches(chips, settings.batch_size)
-    if not some:
-        training.messages.warn("no validation pixel is labelled: the prior is not measured")
-        return {}
-    if settings.prior is None:
-        network.temperature.fill_(fit_temperature(network, standardise, some))
-    found = diagnose_prior(network, standardise, some)
-    training.messages.note(
-        "prior: " + ", ".join(f"{name} {value:.3f}" for name, value in found.to_dict().items())
+    return _trial(training, "prior").of_prior(fits=settings.prior is None)
+
+
+def _trial(training: _Run, stage: str) -> PriorTrial:
+    """What is measured on the validation scenes after a stage, on training ones without any."""
+    settings, scenes = training.settings, training.data
+    return PriorTrial(
+        training.network.to("cpu").eval(),
+        training.standardise.to("cpu"),
+        _validation_chips(scenes.validation or scenes.training, settings),
+        settings.batch_size,
+        training.messages,
+        training.folder.path / stage if training.processes.is_first else None,
     )
-    for warning in found.warnings():
-        training.messages.warn(warning)
-    return found.to_dict()
-
-
-def _labelled_batches(chips: ValidationChips, batch_size: int) -> list[Sample]:
-    """Some batches from all over the scenes, of chips that have labels."""
-    loader = validation_loader(chips, batch_size)
-    wanted = DIAGNOSED_BATCHES * (loader.batch_size or 1)
-    order = np.random.default_rng(0).permutation(len(chips))
-    labelled = (int(i) for i in order if (chips[int(i)]["labels"] != IGNORE_ID).any())
-    return list(validation_loader(Subset(chips, list(islice(labelled, wanted))), batch_size))
 
 
 def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:

@@ -31,6 +31,9 @@ class P2AConfig:
     """Squared differences summed over channels, or their mean where channels are many."""
     sigma: Literal["learnable", "relu", "fixed"] = "learnable"
     """Bandwidth: softplus above `sigma_min`, the paper's ReLU, or a constant."""
+    sigma_scope: Literal["level", "group", "class"] = "level"
+    """What has a bandwidth of its own: a level, each group of channels, or each channel of what is
+    compared, which in a class map is a class."""
     sigma_init: float = 0.5
     sigma_min: float = 0.05
     xi: float = 1e-6
@@ -56,6 +59,10 @@ class P2AConfig:
             "head.p2a.dilations: at least one, each at least 1",
         )
         require(self.groups >= 1, "head.p2a.groups: must be at least 1")
+        require(
+            self.sigma_scope != "class" or self.source != "uniform",
+            "head.p2a.sigma_scope: nothing is compared, so there are no classes",
+        )
         require(
             not self.gate or self.source == "prior",
             "head.p2a.gate: only a prior can be unsure, source must be prior",
@@ -188,6 +195,15 @@ class HeadConfig:
         require(
             self.dim % self.attention.heads == 0, "head.dim: must be a multiple of attention.heads"
         )
+
+    @property
+    def least_chip(self) -> int:
+        """Side in pixels of the smallest image whose every level holds a whole neighbourhood."""
+        reach = (self.p2a.kernel - 1) * max(self.p2a.dilations) + 1
+        compares = self.kind == "das" and self.message in (
+            "affinity", "affinity_prior", "descriptor"
+        )  # fmt: skip
+        return max(self.levels, default=1) * (reach if compares else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

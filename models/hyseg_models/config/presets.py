@@ -16,7 +16,17 @@ Changes = dict[str, Any]
 _SIZES: dict[str, tuple[str, Changes]] = {
     # Without ImageNet weights the deepest ResNet stage of a second backbone costs 8 million
     # parameters and learns little; the prior's own U-Net already reaches stride 32.
-    "default": ("", {"prior.condition.strides": [4, 8, 16]}),
+    # What is named beside the strides mends faults of the first release; models of that release are
+    # built as they were.
+    "default": (
+        "",
+        {
+            "prior.condition.strides": [4, 8, 16],
+            "prior.net.noise_gate": True,
+            "head.p2a.sigma_scope": "class",
+            "head.p2a.gate": True,
+        },
+    ),
     "light": (
         "default",
         {"prior.stride": 8, "prior.net.mult": [1, 2, 4, 4], "prior.net.attn_ds": [2]},
@@ -50,6 +60,15 @@ _SIZES: dict[str, tuple[str, Changes]] = {
     ),
     "shared": ("default", {"prior.condition.kind": "host"}),
     "light-shared": ("light", {"prior.condition.kind": "host"}),
+    # What published tables of runs before the repairs stand for; laid over others.
+    "unrepaired": (
+        "default",
+        {
+            "prior.net.noise_gate": False,
+            "head.p2a.sigma_scope": "level",
+            "head.p2a.gate": False,
+        },
+    ),
     "cpu_smoke": (
         "default",
         {
@@ -138,9 +157,22 @@ _ABLATIONS: dict[str, tuple[str, Changes]] = {
     "ablation-host": ("default", {"head.kind": "none"}),
     "ablation-das-no-prior": (
         "default",
-        {"head.prior": "none", "head.p2a.source": "feature", "head.p2a.distance": "mean"},
+        {
+            "head.prior": "none",
+            "head.p2a.source": "feature",
+            "head.p2a.distance": "mean",
+            "head.p2a.gate": False,
+        },
     ),
-    "ablation-das-uniform": ("default", {"head.prior": "none", "head.p2a.source": "uniform"}),
+    "ablation-das-uniform": (
+        "default",
+        {
+            "head.prior": "none",
+            "head.p2a.source": "uniform",
+            "head.p2a.gate": False,
+            "head.p2a.sigma_scope": "level",
+        },
+    ),
     "ablation-simple-fusion": ("default", {"head.message": "concat"}),
     "ablation-simple-fusion-add": ("default", {"head.message": "add"}),
     "ablation-no-p2a": ("default", {"head.message": "prior"}),
@@ -170,10 +202,12 @@ _ABLATIONS: dict[str, tuple[str, Changes]] = {
     "ablation-no-mask": ("default", {"head.p2a.mask": False}),
     "ablation-two-dilations": ("default", {"head.p2a.dilations": [1, 2]}),
     "ablation-two-steps": ("default", {"head.p2a.steps": 2}),
-    "ablation-gate": ("default", {"head.p2a.gate": True}),
+    "ablation-no-gate": ("default", {"head.p2a.gate": False}),
+    "ablation-one-sigma": ("default", {"head.p2a.sigma_scope": "level"}),
+    "ablation-noise-seen": ("default", {"prior.net.noise_gate": False}),
     "ablation-raw-pyramid": (
         "default",
-        {"head.pyramid.out": "raw", "head.p2a.distance": "mean"},
+        {"head.pyramid.out": "raw", "head.p2a.distance": "mean", "head.p2a.gate": False},
     ),
     "ablation-append": ("default", {"head.mode": "append"}),
     "ablation-decoder-extras": ("default", {"host.decoder_extras": True}),

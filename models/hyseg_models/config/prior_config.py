@@ -51,7 +51,11 @@ class PriorNetConfig:
     time_scale: float = 1.0
     """Factor on t before the sinusoid. Large values drown du/dt (method 1.3)."""
     t_min: float = 0.05
-    """Lower bound of t where the network's output is divided by it."""
+    """Lower bound of t where the network's output is divided by it, in training."""
+    noise_gate: bool = False
+    """Multiply the state by 1 - r where it enters. At (1, 1), where it is noise alone and says
+    nothing of the map, the network then cannot see it, and what it gives is a true mean.
+    Without effect where a velocity is predicted, which must hold that noise (`prior.param = u`)."""
 
     def __post_init__(self) -> None:
         require(0 < self.time_scale <= 32, "prior.net.time_scale: must lie in (0, 32]")
@@ -154,3 +158,14 @@ class SampleConfig:
             known or averaged,
             f"sample.noise: {self.noise!r} is none of position, random, fixed, zero, mean, avg:k",
         )
+
+    @property
+    def draws(self) -> int:
+        """Samples that are averaged."""
+        _, _, draws = self.noise.partition(":")
+        return int(draws or 1)
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether the noise of a place is always the same, wherever the image begins."""
+        return self.noise not in ("random", "fixed", "zero")

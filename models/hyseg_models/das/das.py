@@ -49,12 +49,22 @@ class DAS(nn.Module):
             self.attention = SelfAttention2d(dim, config.attention, zero_init=config.zero_init)
 
     def forward(self, features: Tensor, guide: Guide) -> Tensor:
-        message = self.message(features, guide)
-        features = features + self.drop_path(self.phi_fuse(message))
+        features = features + self.drop_path(self.heard(features, guide))
         if self.attention is not None:
-            attended = self.attention(self.attention_norm(features), guide.valid)
-            features = features + self.drop_path(attended)
+            features = features + self.drop_path(self.attended(features, guide))
         return features
+
+    def heard(self, features: Tensor, guide: Guide) -> Tensor:
+        """The first residual, phi_fuse(message)."""
+        residual: Tensor = self.phi_fuse(self.message(features, guide))
+        return residual
+
+    def attended(self, features: Tensor, guide: Guide) -> Tensor:
+        """The second residual, the attention of features that have heard; zero without any."""
+        if self.attention is None:
+            return torch.zeros_like(features)
+        residual: Tensor = self.attention(self.attention_norm(features), guide.valid)
+        return residual
 
 
 def _make_message(config: HeadConfig, prior_channels: int) -> nn.Module:
@@ -86,7 +96,7 @@ class Affinity(nn.Module):
                 f"of the {config.p2a.source} and the {config.dim} of the features"
             )
             raise ConfigError(message)
-        self.p2a = P2A(config.p2a)
+        self.p2a = P2A(config.p2a, channels)
         self.norm = LayerNorm2d(config.dim) if config.p2a.source == "feature" else nn.Identity()
 
     def forward(self, features: Tensor, guide: Guide) -> Tensor:

@@ -23,34 +23,51 @@ class P2A(nn.Module):
     factor of e; it is kept for comparison.
 
     Several dilations give several rings of neighbours in one row; only the first has a middle.
+    With a sigma for each class, d_jk is a sum over classes, each divided by its own 2 sigma^2 + xi.
 
-    Shapes: source (B, C, H, W), valid bool (B, 1, H, W) -> affinity float32
-    (B, dilations * K^2, H, W), rows summing to one. Computed in float32 whatever the autocast
-    type: 2 sigma^2 + xi underflows in half precision.
+    Shapes: source (B * groups, C / groups, H, W), valid bool (B * groups, 1, H, W) -> affinity
+    float32 (B * groups, dilations * K^2, H, W), rows summing to one. Computed in float32 whatever
+    the autocast type: 2 sigma^2 + xi underflows in half precision.
+
+    Args:
+        config: Options.
+        channels: Channels C of what is compared; needed for a sigma of each class alone.
 
     Source: HySeg, section on Prior-to-Affinity; the normalised Gaussian follows its prose.
     """
 
-    def __init__(self, config: P2AConfig) -> None:
+    def __init__(self, config: P2AConfig, channels: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.bandwidth = Bandwidth(config)
+        self.bandwidth = Bandwidth(config, channels)
 
     def forward(self, source: Tensor, valid: Tensor) -> Tensor:
         config = self.config
         with in_single(source):
+            source, divisor = self._in_units_of_sigma(source.float())
             distance = torch.cat(
-                [neighbour_distances(source.float(), config.kernel, d) for d in config.dilations],
+                [neighbour_distances(source, config.kernel, d) for d in config.dilations],
                 dim=1,
             )
             if config.distance == "mean":
                 distance = distance / source.shape[1]
-            closeness = -distance / (2.0 * self.bandwidth().square() + config.xi)
+            closeness = -distance / divisor
             if config.affinity == "softmax_exp":
                 closeness = closeness.exp()
             closeness = closeness.masked_fill(~self._counted(valid), -math.inf)
             affinity: Tensor = closeness.softmax(dim=1)
             return affinity
+
+    def _in_units_of_sigma(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compared, and what its squared distances are divided by."""
+        divisor = 2.0 * self.bandwidth().square() + self.config.xi
+        if self.config.sigma_scope == "level":
+            return source, divisor
+        # (groups, 1 or C / groups), the same for each image of the batch
+        divisor = divisor.repeat(len(source) // self.config.groups, 1)[..., None, None]
+        if self.config.sigma_scope == "group":
+            return source, divisor
+        return source / divisor.sqrt(), torch.ones_like(divisor[:1, :1])
 
     def _counted(self, valid: Tensor) -> Tensor:
         """Which neighbours take part: bool (B, dilations * K^2, H, W)."""
@@ -64,13 +81,19 @@ class P2A(nn.Module):
 
 
 class Bandwidth(nn.Module):
-    """The scalar sigma of one level: how different two neighbours may be and still talk."""
+    """The sigma of one level: how different two neighbours may be and still talk.
 
-    def __init__(self, config: P2AConfig) -> None:
+    A scalar, or one for each group (groups, 1), or for each channel (groups, C / groups). Its
+    derivative is small where it starts, so it learns at a rate of its own (`Recipe`).
+    """
+
+    def __init__(self, config: P2AConfig, channels: int = 0) -> None:
         super().__init__()
         self.config = config
         self.raw: Tensor
-        start = torch.tensor(config.sigma_init)
+        per_group = channels // config.groups if config.sigma_scope == "class" else 1
+        shape = () if config.sigma_scope == "level" else (config.groups, per_group)
+        start = torch.full(shape, config.sigma_init)
         if config.sigma == "fixed":
             self.register_buffer("raw", start)
         elif config.sigma == "relu":

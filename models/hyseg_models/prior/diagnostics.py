@@ -48,6 +48,24 @@ def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Rel
     return Reliability(total(torch.ones_like(hit)), total(confidence), total(hit))
 
 
+def effective_neighbours(affinity: Tensor) -> Tensor:
+    """How many neighbours a cell listens to: (B, K^2, h, w) -> (B, h, w), from 1 to K^2.
+
+    The exponential of the entropy of a row: as many as a box of equal weights would have.
+    """
+    entropy = -torch.xlogy(affinity, affinity).sum(dim=1)
+    return entropy.exp()
+
+
+def noise_variance(draws: Tensor) -> Tensor:
+    """Mean over all cells and channels of the variance over draws (D, B, C, h, w); a scalar.
+
+    For draws (0, 1) of a flow it is the variety of its samples; at (1, 1), where the noise says
+    nothing of the map, it is an error, and 0 if nothing is wrong.
+    """
+    return draws.var(dim=0).mean()
+
+
 def affinity_purity(affinity: Tensor, labels: Tensor, kernel: int, *, reach: int = 3) -> float:
     """Mean weight that cells near class borders give to neighbours of their own class.
 

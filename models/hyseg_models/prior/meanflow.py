@@ -187,7 +187,11 @@ def sample(velocity: Velocity, noise: Tensor, *, nfe: int = 1) -> Tensor:
 
 
 def posterior_mean(velocity: Velocity, noise: Tensor) -> Tensor:
-    """The mean of the data given the condition, e - u(e, 1, 1): no sample, but no noise either."""
+    """The mean of the data given the condition, e - u(e, 1, 1).
+
+    So it is of the exact average velocity, whatever the noise. That of a network still depends on
+    the noise, unless the network cannot see it there (`prior.net.noise_gate`).
+    """
     rows = torch.arange(len(noise), device=noise.device)
     one = noise.new_ones(len(noise))
     return noise - velocity(noise, one, one, rows)

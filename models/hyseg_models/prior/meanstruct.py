@@ -100,7 +100,7 @@ class MeanStruct(nn.Module):
             generator=generator,
         )
         return meanflow_loss(
-            partial(self.velocity, condition),
+            partial(self.velocity, condition, t_min=self.config.net.t_min),
             data,
             weight,
             noise,
@@ -111,15 +111,26 @@ class MeanStruct(nn.Module):
         )
 
     def velocity(
-        self, condition: Condition, x: Tensor, r: Tensor, t: Tensor, rows: Tensor
+        self,
+        condition: Condition,
+        x: Tensor,
+        r: Tensor,
+        t: Tensor,
+        rows: Tensor,
+        *,
+        t_min: float = 0.0,
     ) -> Tensor:
-        """Average velocity u(x, r, t) of the samples `rows` of a batch (`meanflow.Velocity`)."""
+        """Average velocity u(x, r, t) of the samples `rows` of a batch (`meanflow.Velocity`).
+
+        `t_min` bounds the division by t from below. Training needs that; a sample must go
+        without, or its last step would stop short of the clean map.
+        """
         predicted: Tensor = self.net(x, r, t, condition.rows(rows))
         if self.config.param == "u":
             return predicted
         if self.config.param == "x_softmax":
             predicted = self.labels.embed(predicted.softmax(dim=1))
-        return (x - predicted) / t.clamp_min(self.config.net.t_min).view(-1, 1, 1, 1)
+        return (x - predicted) / t.clamp_min(t_min).view(-1, 1, 1, 1)
 
     def draw(
         self,
@@ -127,6 +138,8 @@ class MeanStruct(nn.Module):
         origin: Tensor | None,
         settings: SampleConfig,
         symmetry: int = 0,
+        *,
+        fresh: bool = False,
     ) -> Tensor:
         """One label map per image, in label space (B, N, H/s, W/s).
 
@@ -137,48 +150,62 @@ class MeanStruct(nn.Module):
             settings: Noise policy and number of evaluations.
             symmetry: What the images were put through after they were cut out at `origin`; the
                 noise is put through it, too.
+            fresh: Draw anew what would be keyed to the place (`position`, `avg:k`), as training
+                does: all its chips have the same origin.
         """
         if self.config.training == "discriminative":
             return self.labels.embed(self._class_logits(condition).softmax(dim=1))
         velocity = partial(self.velocity, condition)
-        noise = partial(self._noise, condition, origin, settings, symmetry)
+        noises = self._noises(condition, origin, settings, symmetry, fresh=fresh)
         if settings.noise == "mean":
-            return posterior_mean(velocity, noise(draw=0))
-        kind, _, draws = settings.noise.partition(":")
-        samples = [
-            sample(velocity, noise(draw=draw), nfe=settings.nfe)
-            for draw in range(int(draws) if kind == "avg" else 1)
-        ]
+            return posterior_mean(velocity, noises[0])
+        samples = [sample(velocity, noise, nfe=settings.nfe) for noise in noises]
         return torch.stack(samples).mean(dim=0)
 
-    def _noise(
+    def _noises(
         self,
         condition: Condition,
         origin: Tensor | None,
         settings: SampleConfig,
         symmetry: int,
         *,
-        draw: int,
-    ) -> Tensor:
+        fresh: bool,
+    ) -> list[Tensor]:
+        """The noise of each draw; keyed ones come in antithetic pairs e, -e.
+
+        Their errors of first order cancel in the mean.
+        """
+        if not settings.is_keyed:
+            return [self._unkeyed_noise(condition, settings)]
+        batch, _, height, width = condition.valid.shape
+        device = condition.valid.device
+        if origin is None:
+            origin = torch.zeros(batch, 2, dtype=torch.int64, device=device)
+        cells = origin.div(self.config.stride, rounding_mode="floor")
+        if symmetry & 4:
+            height, width = width, height
+        noises: list[Tensor] = []
+        for pair in range(-(-settings.draws // 2)):
+            if fresh:
+                noise = torch.randn(batch, self.classes, height, width, device=device)
+            else:
+                seed = settings.seed + pair
+                noise = position_noise(cells, self.classes, height, width, seed)
+            noise = turned(noise, symmetry)
+            noises += [noise, -noise]
+        return noises[: settings.draws]
+
+    def _unkeyed_noise(self, condition: Condition, settings: SampleConfig) -> Tensor:
+        """Noise that does not depend on the place, as the settings want it."""
         batch, _, height, width = condition.valid.shape
         device = condition.valid.device
         shape = (batch, self.classes, height, width)
         if settings.noise == "zero":
             return torch.zeros(shape, device=device)
-        if settings.noise == "random":
-            return torch.randn(shape, device=device)
+        generator = None
         if settings.noise == "fixed":
             generator = torch.Generator(device).manual_seed(settings.seed)
-            return torch.randn(shape, device=device, generator=generator)
-        if origin is None:
-            origin = torch.zeros(batch, 2, dtype=torch.int64, device=device)
-        cells = origin.div(self.config.stride, rounding_mode="floor")
-        # Draws come in antithetic pairs e, -e: their errors of first order cancel in the mean.
-        pair, sign = draw // 2, 1.0 - 2.0 * (draw % 2)
-        if symmetry & 4:
-            height, width = width, height
-        noise = position_noise(cells, self.classes, height, width, settings.seed + pair)
-        return sign * turned(noise, symmetry)
+        return torch.randn(shape, device=device, generator=generator)
 
     def _class_logits(self, condition: Condition) -> Tensor:
         batch, _, height, width = condition.valid.shape

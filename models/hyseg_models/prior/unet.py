@@ -20,6 +20,8 @@ class PriorUNet(nn.Module):
     Residual blocks with scale and shift from the time embedding, average pooling down,
     nearest neighbour up, skip connections from every block; no BatchNorm (its running
     statistics cannot be updated under a JVP) and no dropout. The last convolution starts at zero.
+    With `noise_gate` the state enters as (1 - r) x, which leaves the one-step sample, at r = 0,
+    what it is.
 
     Shapes: x (B, N, h, w), r and t (B,) -> (B, N, h, w); h and w divisible by 2^(levels - 1).
 
@@ -30,6 +32,7 @@ class PriorUNet(nn.Module):
         super().__init__()
         net = config.net
         self.stride = config.stride
+        self.noise_gate = net.noise_gate and config.param != "u"
         self.time = TimeEmbedding(net.base, net.time_scale)
         make = partial(TimedBlock, embedding=self.time.width, norm=net.norm)
         self.stem = nn.Conv2d(classes + config.condition.width + 1, net.base, 3, padding=1)
@@ -63,6 +66,8 @@ class PriorUNet(nn.Module):
 
     def forward(self, x: Tensor, r: Tensor, t: Tensor, condition: Condition) -> Tensor:
         time = self.time(r, t)
+        if self.noise_gate:
+            x = x * (1.0 - r).view(-1, 1, 1, 1)
         x = self.stem(torch.cat([x, condition.fused, condition.valid], dim=1))
         skips = [x]
         for level, down in enumerate(self.down):

@@ -64,3 +64,39 @@ def test_an_untrained_prior_is_warned_of():
 def test_an_average_velocity_that_is_not_learned_is_warned_of():
     found = PriorDiagnostics(0.3, 0.6, 0.6, 0.1, 0.1, 0.1)
     assert any("--prior-steps" in line for line in found.warnings())
+
+
+def test_the_variance_over_the_noise_is_in_units_of_hard_labels():
+    network = knowing_network()
+
+    class Noisy(torch.nn.Module):
+        def forward(self, x, r, _t, _condition):
+            # At (0, 1) the noise itself, at labels' scale; at (1, 1) a tenth of it.
+            return network.config.prior.beta * x * torch.where(r > 0, 0.1, 1.0).view(-1, 1, 1, 1)
+
+    network.prior.net = Noisy()
+    found = diagnose_prior(network, STANDARDISE, [batch(4)])
+    assert abs(found.noise_variance - 1.0) < 0.05
+    assert abs(found.noise_variance_of_mean - 0.01) < 0.001
+    assert not any("true mean" in line for line in found.warnings())
+
+
+def test_a_mean_that_depends_on_the_noise_is_warned_of():
+    found = PriorDiagnostics(
+        0.5, 0.5, 0.5, 0.1, 0.1, 0.1, noise_variance=0.0945, noise_variance_of_mean=0.0940
+    )
+    assert any("true mean" in line for line in found.warnings())
+
+
+def test_the_mean_of_many_draws_is_better_than_one_of_them():
+    network = knowing_network()
+    sure = network.prior.net
+
+    class Shaky(torch.nn.Module):
+        def forward(self, x, r, t, condition):
+            return sure(x, r, t, condition) + 0.4 * x
+
+    network.prior.net = Shaky()
+    found = diagnose_prior(network, STANDARDISE, [batch()])
+    assert found.miou_one_step < 0.8
+    assert found.miou_mean_of_draws > found.miou_one_step + 0.1

@@ -13,7 +13,7 @@ from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 from hyseg_cli.learn.training.processes import Processes, find_processes
 from hyseg_cli.learn.training.stages import PriorStage
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

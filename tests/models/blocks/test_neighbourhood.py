@@ -9,7 +9,7 @@ import torch
 from hyseg_models.blocks.neighbourhood import aggregate, neighbour_distances, neighbour_validity
 from models import oracles
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[2]
 CASES = [(3, 1), (5, 1), (3, 2), (7, 1)]
 
 

@@ -94,3 +94,33 @@ def test_half_precision_inputs_are_computed_in_single():
         affinity = module(prior.bfloat16(), all_valid())
     assert affinity.dtype == torch.float32
     assert affinity.isfinite().all()
+
+
+def test_each_group_has_a_bandwidth_of_its_own():
+    prior = torch.rand(2 * 3, 2, 6, 6)
+    valid = torch.ones(6, 1, 6, 6, dtype=torch.bool)
+    sigmas = (0.2, 0.5, 1.0)
+    p2a = P2A(P2AConfig(groups=3, sigma="fixed", sigma_scope="group"), 6)
+    p2a.bandwidth.raw = torch.tensor(sigmas).view(3, 1)
+    found = p2a(prior, valid)
+    for group, sigma in enumerate(sigmas):
+        alone = fixed(sigma)(prior[group::3], valid[group::3])
+        torch.testing.assert_close(found[group::3], alone)
+
+
+def test_a_class_with_a_wide_bandwidth_of_its_own_is_not_looked_at():
+    prior = torch.rand(2, 3, 8, 8)
+    valid = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    p2a = P2A(P2AConfig(sigma="fixed", sigma_scope="class"), 3)
+    p2a.bandwidth.raw = torch.tensor([[0.3, 0.3, 1e4]])
+    torch.testing.assert_close(p2a(prior, valid), fixed(0.3)(prior[:, :2], valid))
+    p2a.bandwidth.raw = torch.full((1, 3), 0.3)
+    torch.testing.assert_close(p2a(prior, valid), fixed(0.3)(prior, valid), rtol=1e-4, atol=1e-6)
+
+
+def test_the_bandwidth_of_each_class_gets_a_gradient():
+    p2a = P2A(P2AConfig(sigma_scope="class"), 4)
+    prior = torch.rand(2, 4, 8, 8)
+    p2a(prior, torch.ones(2, 1, 8, 8, dtype=torch.bool))[:, 24].sum().backward()
+    assert p2a.bandwidth.raw.grad.shape == (1, 4)
+    assert (p2a.bandwidth.raw.grad != 0).all()

@@ -213,3 +213,33 @@ def test_what_is_not_there_is_one_error(name):
     assert result.exit_code in {1, 2}
     assert result.stderr.startswith("Error: ")
     assert "Hint: " in result.stderr
+
+
+# ---- the prior of a model -----------------------------------------------------------------------
+
+
+def test_the_prior_of_a_model_is_measured_on_images(tiny_model, scene_folder):
+    where = ("--images", scene_folder / "images", "--labels", scene_folder / "labels")
+    found = told(tiny_model, *where)["prior"]
+    assert found["chips"] > 0
+    assert found["use"]["use"] == found["use"]["miou"] - found["use"]["miou_other_prior"]
+    assert found["knows"]["noise_variance_of_mean"] == pytest.approx(0, abs=1e-6)
+    result = run(tiny_model, *where)
+    assert "prior use" in result.stdout
+    assert "variance over the noise" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows if len(row) == 9 and row[0].isdigit()] == ["8", "16", "32"]
+
+
+@pytest.mark.parametrize("alone", ["--images", "--labels"])
+def test_images_and_labels_go_together(tiny_model, scene_folder, alone):
+    result = run(tiny_model, alone, scene_folder / alone[2:])
+    assert result.exit_code == 2
+    assert "--images and --labels go together" in result.stderr
+
+
+def test_a_prior_is_measured_of_a_model_alone(scene_folder):
+    where = ("--images", scene_folder / "images", "--labels", scene_folder / "labels")
+    result = run(scene_folder / "images/west.tif", *where)
+    assert result.exit_code == 2
+    assert "measures the prior of a model" in result.stderr

@@ -50,8 +50,26 @@ def test_training_writes_one_model_that_predicts(tmp_path, scene_folder):
     assert 0 <= card.metrics["overall_accuracy"] <= 1
     assert str(tmp_path) not in card.to_json()
     assert "validation mIoU" in result.stdout
+    assert card.metrics["prior_use"]["use"] == pytest.approx(
+        card.metrics["prior_use"]["miou"] - card.metrics["prior_use"]["miou_other_prior"]
+    )
+    assert [level["stride"] for level in card.metrics["prior_use"]["levels"]] == [8, 16, 32]
+    assert card.metrics["prior"]["noise_variance_of_mean"] == pytest.approx(0, abs=1e-6)
+    assert "prior use: mIoU" in result.stderr
+    table = (tmp_path / "m.run/segmentation").rglob("metrics.csv")
+    assert "prior_use" in next(table).read_text().partition("\n")[0]
     scene = scene_folder / "images/west.tif"
     assert run("predict", scene, "--out", tmp_path / "w.tif", "-m", out).exit_code == 0
+
+
+def test_chips_that_no_neighbourhood_fits_in_are_warned_of(tmp_path, scene_folder):
+    options = {"prior-steps": 1, "steps": 1}
+    found = run(*train_arguments(scene_folder, tmp_path / "a.safetensors", **options))
+    assert "chips of 64 pixels are smaller than one neighbourhood" in found.output
+    options |= {"chip-size": 224, "batch-size": 1}
+    found = run(*train_arguments(scene_folder, tmp_path / "b.safetensors", **options))
+    assert found.exit_code == 0, found.output
+    assert "smaller than one neighbourhood" not in found.output
 
 
 def test_stage_two_trains_the_host_and_leaves_the_prior_alone(tmp_path, scene_folder):

@@ -1,0 +1,82 @@
+"""What a training reports of its prior: what it knows, and later what it is used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Subset
+
+from hyseg_cli.learn.data.chips import Sample, ValidationChips
+from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.training.batches import validation_loader
+from hyseg_cli.learn.training.fit import add_row
+from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior, measure_prior_use
+from hyseg_cli.learn.training.stages import fit_temperature
+from hyseg_cli.messages import Messages
+from hyseg_models import IGNORE_ID, HySeg
+
+DIAGNOSED_BATCHES = 8
+"""Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
+USED_BATCHES = 4
+"""Batches of them on which its use is measured, each with three priors."""
+
+
+@dataclass(frozen=True)
+class PriorTrial:
+    """A network at rest, and what it is measured on."""
+
+    network: HySeg
+    """In evaluation mode, on the CPU."""
+    standardise: Standardise
+    chips: ValidationChips
+    batch_size: int
+    messages: Messages
+    folder: Path | None
+    """Of the stage whose table gets a row; None in the processes beside the first."""
+
+    def of_prior(self, *, fits: bool) -> dict[str, float]:
+        """What the prior knows; `fits` sets its temperature before."""
+        some = self._some_chips()
+        if not some:
+            self.messages.warn("no validation pixel is labelled: the prior is not measured")
+            return {}
+        if fits:
+            self.network.temperature.fill_(fit_temperature(self.network, self.standardise, some))
+        found = diagnose_prior(self.network, self.standardise, some)
+        self.messages.note(
+            "prior: " + ", ".join(f"{name} {value:.3f}" for name, value in found.to_dict().items())
+        )
+        self._conclude(found.warnings(), found.to_dict())
+        return found.to_dict()
+
+    def of_use(self) -> dict[str, Any]:
+        """What the network makes of its prior, for the card; nothing without a prior or labels."""
+        some = [] if self.network.pyramid is None else self._some_chips()[:USED_BATCHES]
+        if not some:
+            return {}
+        found = measure_prior_use(self.network, self.standardise, some)
+        self.messages.note(
+            f"prior use: mIoU {found.miou:.3f}, with another image's prior "
+            f"{found.miou_other_prior:.3f}, with one that knows nothing {found.miou_flat_prior:.3f}"
+        )
+        self._conclude(found.warnings(), found.to_row())
+        return {"prior_use": found.to_dict()}
+
+    def _conclude(self, warnings: list[str], row: dict[str, float]) -> None:
+        for warning in warnings:
+            self.messages.warn(warning)
+        if self.folder is not None:
+            add_row(self.folder, row)
+
+    def _some_chips(self) -> list[Sample]:
+        """Some batches from all over the scenes, of chips that have labels."""
+        loader = validation_loader(self.chips, self.batch_size)
+        wanted = DIAGNOSED_BATCHES * (loader.batch_size or 1)
+        order = np.random.default_rng(0).permutation(len(self.chips)).tolist()
+        labelled = (i for i in order if (self.chips[i]["labels"] != IGNORE_ID).any())
+        chosen = Subset(self.chips, list(islice(labelled, wanted)))
+        return list(validation_loader(chosen, self.batch_size))
