@@ -18,6 +18,7 @@ from hyseg_cli.learn.scores.crosswalk import (
     MapClasses,
     Merging,
     ReferenceClasses,
+    Table,
     match_legends,
     named_legend,
 )
@@ -63,8 +64,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     crosswalk = match_legends(legends, reference_legend, merging_of(settings))
     sources, lines = [], []
     for scene, legend, table in zip(scenes, legends, crosswalk.maps, strict=True):
-        raster = ClassRaster(scene, onto=_grid_for(first, scene), named=frozenset(legend.ids))
-        sources.append(MapClasses(stack.enter_context(raster), legend, table))
+        sources.append(_classes_on(first, scene, legend, table, stack))
         lines.append(tile_lines_of(scene) if scene.is_on_grid_of(first) else None)
     return EvaluatedMaps(
         first,
@@ -95,20 +95,24 @@ def open_pair(
     """
     scenes = [open_raster(path) for path in (first, second)]
     for scene in scenes:
-        _require_one_band(scene)
+        require_classes(scene)
         _require_same_place(scenes[0], scene)
     given = read_legend(legend) if legend else None
     legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
     crosswalk = match_legends(legends, legends[1], merging)
     one, other = (
-        MapClasses(
-            stack.enter_context(SceneReader(scene, (1,), onto=_grid_for(scenes[0], scene))),
-            own,
-            table,
-        )
+        _classes_on(scenes[0], scene, own, table, stack)
         for scene, own, table in zip(scenes, legends, crosswalk.maps, strict=True)
     )
     return scenes[0], (one, other), crosswalk.legend
+
+
+def _classes_on(
+    first: Raster, scene: Raster, legend: Legend, table: Table, stack: ExitStack
+) -> MapClasses:
+    """The classes of a map on the grid of the first."""
+    raster = ClassRaster(scene, onto=_grid_for(first, scene), named=frozenset(legend.ids))
+    return MapClasses(stack.enter_context(raster), legend, table)
 
 
 def _open_reference(
