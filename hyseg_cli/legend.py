@@ -59,7 +59,7 @@ class Legend:
             for entry in self.classes:
                 value = getattr(entry, what)
                 if value in seen:
-                    raise _bad_legend(f"the {what} {value} stands twice")
+                    raise _bad_legend(f"the {what} {value} appears twice")
                 seen.add(value)
 
     def require_for_maps(self) -> Legend:
@@ -73,7 +73,7 @@ class Legend:
             if not 0 <= entry.id < NODATA_ID:
                 raise _bad_legend(f"the id {entry.id} of {entry.name} is not in 0..254")
             if entry.color in seen:
-                raise _bad_legend(f"the color {entry.color} stands twice")
+                raise _bad_legend(f"the color {entry.color} appears twice")
             seen.add(entry.color)
         return self
 

@@ -40,7 +40,7 @@ class RayWorker:
     def do(self, number: int, task: Any) -> HysegError | None:
         """Do the task with a number; why it failed, if it did."""
         if self._run_task is None:
-            message = "the worker has learnt nothing yet"
+            message = "the worker has not been prepared yet"
             raise RuntimeError(message)
 
         def advance(amount: int) -> None:
@@ -209,7 +209,7 @@ class RayPool:
             worker,
             HysegError(
                 f"a worker is gone ({_one_line(error)})",
-                hint="Finished parts are kept: run again; the logs of Ray tell more.",
+                hint="Finished parts are kept: run again; see the logs of Ray.",
             ),
         )
 

@@ -25,11 +25,11 @@ MAP_TAGS = {
     "HYSEG_MODEL_NAME": "Model",
     "HYSEG_MODEL": "Its digest",
     "HYSEG_VERSION": "Made by hyseg",
-    "HYSEG_INPUT": "Made of",
-    "HYSEG_INPUT_SIZE": "Its pixels, across x down",
+    "HYSEG_INPUT": "Made from",
+    "HYSEG_INPUT_SIZE": "Its size in pixels, width x height",
     "HYSEG_SETTINGS": "Made with",
     "HYSEG_DATA": "Training data",
-    "HYSEG_LICENCE": "Their licence",
+    "HYSEG_LICENCE": "Licence of the training data",
     "HYSEG_ATTRIBUTION": "Attribution",
 }
 """What maps of hyseg tell of themselves, and what to call it."""

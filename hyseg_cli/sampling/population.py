@@ -213,7 +213,7 @@ def crs_of(scene: Raster) -> pyproj.CRS:
     """
     if scene.crs is None or not scene.is_georeferenced:
         raise ModelMismatchError(
-            f"{scene.path} has no place on the ground, so points on it would have none",
+            f"{scene.path} is not georeferenced, so points on it would not be either",
             hint="Georeference it first.",
         )
     return pyproj.CRS.from_wkt(scene.crs.to_wkt())
@@ -245,7 +245,7 @@ def _require_classes(scene: Raster) -> None:
     bands = scene.data_bands
     if len(bands) != 1 or scene.dtypes[bands[0] - 1] not in CLASS_TYPES:
         raise ModelMismatchError(
-            f"{scene.path} is no class raster: it has {', '.join(scene.dtypes)}, "
+            f"{scene.path} is not a class raster: it has {', '.join(scene.dtypes)}, "
             "not one band of whole numbers",
             hint="Give the map that `hyseg predict` wrote, not the scene or probabilities.",
         )

@@ -42,7 +42,7 @@ class TrainSettings:
     val_split: float = 0.0
     """Share of the pixels to keep out: whole scenes if there are several, else a slice."""
     val_images: Path | None = None
-    """Other images to measure on."""
+    """Other images for validation."""
     val_labels: Path | None = None
     """Their labels."""
     stage: Literal["all", "prior", "segmentation"] = "all"
@@ -90,7 +90,7 @@ class TrainSettings:
     tensorboard: bool = False
     """Log for TensorBoard too."""
     dry_run: bool = False
-    """Tell what would be trained, and stop."""
+    """Print what would be trained, and stop."""
     overwrite: bool = False
 
     @property
@@ -131,7 +131,7 @@ class TrainSettings:
         check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
-            f"--resolution {','.join(map(str, self.resolution))} is no size or range of sizes",
+            f"--resolution {','.join(map(str, self.resolution))} is not a size or range of sizes",
             "Give metres, such as --resolution 0.5 or --resolution 0.3,1.",
         )
         check(
@@ -179,11 +179,11 @@ class TrainSettings:
             check(
                 0 < self.blend <= 1,
                 f"--blend {self.blend} is not above 0 and at most 1",
-                "Use 1 for the weights as taught, 0.5 to stop half way to them.",
+                "Use 1 for the new weights, 0.5 to stop half way to them.",
             )
             check(
                 self.start is not None and self.stage != "prior",
-                "--blend is for a segmentation that goes on from a model",
+                "--blend is for a segmentation that starts from a model",
                 "Give that model with --from, or leave out --blend.",
             )
         check(
@@ -193,7 +193,7 @@ class TrainSettings:
         )
         check(
             self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
-            "--stage prior trains a prior, so it needs steps for one and takes none over",
+            "--stage prior trains a prior, so it needs steps for one and takes no --prior",
             "Leave out --prior, and give --prior-steps 1 or more.",
         )
         check(
@@ -203,6 +203,6 @@ class TrainSettings:
         )
         check(
             self.start is None or self.prior is None,
-            "--from takes over a whole model, its prior too",
+            "--from uses a whole model, including its prior",
             "Leave out --prior.",
         )

@@ -39,7 +39,7 @@ class RasterRows:
         is_share = scene.descriptions[:1] == ("confidence",)
         if len(scene.dtypes) != 1 or scene.dtypes[0] not in CLASS_TYPES or is_share:
             raise ModelMismatchError(
-                f"{scene.path} is no class raster: it has {', '.join(scene.dtypes)}"
+                f"{scene.path} is not a class raster: it has {', '.join(scene.dtypes)}"
                 f"{' of confidence' if is_share else ''}, "
                 "not one band of whole numbers of at most 32 bits",
                 hint="Give the map that `hyseg predict` wrote, not the scene or probabilities.",

@@ -300,7 +300,7 @@ class WorkFolder:
             told = "; ".join(f"{k} was {_told(before, k)}, is {_told(settled, k)}" for k in keys)
             raise StateMismatchError(
                 f"{self.location} holds an unfinished run with other settings: {told}",
-                hint="Repeat the earlier settings, or start anew with --no-resume.",
+                hint="Repeat the earlier settings, or start over with --no-resume.",
             )
         self._clear_here()
         if self._is_staged and not resume:
@@ -410,7 +410,7 @@ class WorkFolder:
         except ValueError as error:
             raise StateMismatchError(
                 f"{self.location}: the {MANIFEST} of the run is damaged ({error})",
-                hint="Start anew with --no-resume.",
+                hint="Start over with --no-resume.",
             ) from error
         return found
 

@@ -186,7 +186,7 @@ def to_colors(image: npt.NDArray[Any], valid: Mask) -> Colors:
     Other types are stretched band by band between percentiles of the pixels that are valid.
     """
     if len(image) not in (1, 3):
-        message = f"{len(image)} bands are no colours"
+        message = f"{len(image)} bands are not colours"
         raise ValueError(message)
     if image.dtype != np.uint8:
         image = np.stack([_stretched(band, valid) for band in image])

@@ -308,7 +308,7 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
             ) from error
         raise UnusableFileError(
             f"{name}: cannot be opened as a raster ({one_line(error)})",
-            hint="`rio info FILE` shows what GDAL makes of it; the file may be damaged.",
+            hint="The file may be damaged; `rio info FILE` shows what GDAL reads from it.",
         ) from error
 
 

@@ -151,7 +151,7 @@ def read_polygons(path: Path, image: Raster, field: str) -> gpd.GeoDataFrame:
     """
     if not image.is_georeferenced:
         raise UsageProblemError(
-            f"{image.path} has no place, so polygons cannot be laid over it",
+            f"{image.path} is not georeferenced, so polygons cannot be laid over it",
             hint="Georeference the image, or give label rasters.",
         )
     try:
@@ -247,5 +247,5 @@ def _footprint(scene: Raster) -> shapely.Polygon:
 def _no_overlap(path: Path, image: Raster) -> UnusableFileError:
     return UnusableFileError(
         f"{path} does not overlap the image {image.path}",
-        hint="Check that both are of one place, and the CRS of each.",
+        hint="Check that both cover the same place, and the CRS of each.",
     )

@@ -139,7 +139,7 @@ def _read(path: Path, name: str) -> tuple[dict[str, Tensor], Provenance]:
         provenance = Provenance(**{**values, **_triples(values)})
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ModelMismatchError(
-            f"--backbone-weights {path}: not a whole safetensors file of weights ({error})",
+            f"--backbone-weights {path}: not a complete safetensors file of weights ({error})",
             hint="Fetch or convert it again (examples/convert_backbone.py); pickled checkpoints "
             "are never loaded.",
         ) from error

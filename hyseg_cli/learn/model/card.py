@@ -211,9 +211,9 @@ def opened(path: Path, *, framework: Literal["np", "pt"]) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise HysegError(
-            f"{path}: not a whole safetensors file ({error})",
+            f"{path}: not a complete safetensors file ({error})",
             hint="Only models written by `hyseg train` are loaded, pickled checkpoints never; "
-            "fetch the file again if it was cut short.",
+            "download the file again if it was cut short.",
         ) from error
 
 

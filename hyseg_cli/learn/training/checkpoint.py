@@ -47,7 +47,7 @@ class SafetensorsIO(CheckpointIO):
         except (OSError, SafetensorError) as error:
             raise HysegError(
                 f"{target}: the checkpoint cannot be written ({error})",
-                hint="Free some space and go on with --resume; the last checkpoint is whole.",
+                hint="Free some space and continue with --resume; the last checkpoint is whole.",
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ class SafetensorsIO(CheckpointIO):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise HysegError(
-                f"{path}: no whole checkpoint ({error})",
+                f"{path}: not a complete checkpoint ({error})",
                 hint="Train again without --resume.",
             ) from error
         checkpoint: dict[str, Any] = _unpack(tree, tensors)

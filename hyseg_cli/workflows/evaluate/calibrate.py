@@ -116,7 +116,7 @@ def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
     if reliability.saturated > MOST_SATURATED:
         messages.warn(
             f"{reliability.saturated:.0%} of the pixels have a probability that 8 bits do not "
-            "tell from 1: the temperature is closer to 1 than it should be"
+            "distinguish from 1: the temperature is closer to 1 than it should be"
         )
     if model is not None:
         card = read_card(model)
@@ -180,8 +180,8 @@ def _require_maker(model: Path, probabilities: Raster) -> None:
     if maker != digest:
         raise ModelMismatchError(
             f"{probabilities.path} was made by the model {maker or 'that it does not name'}, "
-            f"and {model} is {digest}",
-            hint="Run `hyseg predict --probabilities` anew with this model, as it is now.",
+            f"but {model} is {digest}",
+            hint="Run `hyseg predict --probabilities` again with this model as it is now.",
         )
 
 

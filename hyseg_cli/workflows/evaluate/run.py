@@ -67,7 +67,7 @@ def run(
     if comparison.blocks < FEW_BLOCKS:
         messages.warn(
             f"the intervals rest on {comparison.blocks} patches only and may be too narrow; "
-            "a smaller --patch-size gives more, if errors do not reach across them"
+            "a smaller --patch-size gives more, if errors do not extend across them"
         )
     return comparison
 

@@ -31,7 +31,7 @@ def legend_line(class_id: int, name: str, color: Color) -> str:
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",
     "HYSEG_MODEL": "model",
-    "HYSEG_INPUT": "made of",
+    "HYSEG_INPUT": "made from",
     "HYSEG_SETTINGS": "settings",
     "HYSEG_ATTRIBUTION": "training data",
 }

@@ -186,7 +186,7 @@ def _validity_text(facts: RasterFacts) -> str:
     kinds = dict.fromkeys(band.mask for band in facts.bands if band.mask != "all")
     values = dict.fromkeys(f"{b.nodata:g}" for b in facts.bands if b.nodata is not None)
     return " and ".join(
-        f"nodata {', '.join(values)}" if kind == "nodata" else f"told by {kind}" for kind in kinds
+        f"nodata {', '.join(values)}" if kind == "nodata" else f"marked by {kind}" for kind in kinds
     )
 
 

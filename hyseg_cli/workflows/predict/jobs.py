@@ -257,7 +257,7 @@ def _require_names(settings: PredictSettings) -> None:
     for path in (settings.out, settings.confidence, settings.probabilities):
         check(
             path is None or is_utf8(str(path)),
-            f"{path} is no name in UTF-8, so GDAL cannot write it",
+            f"{path} is not valid UTF-8, so GDAL cannot write it",
             "Use another name.",
         )
 

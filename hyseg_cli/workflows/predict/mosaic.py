@@ -168,5 +168,6 @@ def _crs(settings: PredictSettings) -> CRS | None:
         return CRS.from_user_input(settings.mosaic_crs)
     except CRSError as error:
         raise UsageProblemError(
-            f"--mosaic-crs {settings.mosaic_crs} is no CRS", hint="Use a code such as EPSG:3035."
+            f"--mosaic-crs {settings.mosaic_crs} is not a valid CRS",
+            hint="Use a code such as EPSG:3035.",
         ) from error

@@ -269,7 +269,9 @@ def _properties(plan: Plan) -> Json:
     now, taken = datetime.now(UTC), time_taken(plan.source)
     description = f"Land cover of {Path(plan.source).name}."
     if taken is None:
-        description += " The scene does not tell when it was taken: datetime is that of the run."
+        description += (
+            " The scene does not record when it was taken, so datetime is that of the run."
+        )
     tags = plan.outputs[0].spec.tags
     told = ("VERSION", "MODEL", "MODEL_NAME", "DATA", "LICENCE", "ATTRIBUTION")
     return {

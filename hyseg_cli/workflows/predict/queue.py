@@ -83,8 +83,8 @@ class MapSetup:
         mapper = Mapper.load(self.settings, self.devices[slot % len(self.devices)])
         if mapper.planner.digest != self.digest:
             raise HysegError(
-                f"{self.settings.model or 'the built-in model'} is another model here than where "
-                "the run was started",
+                f"{self.settings.model or 'the built-in model'} differs from the model that "
+                "the run was started with",
                 hint="Put the model file on storage that all machines share.",
             )
 

@@ -149,7 +149,7 @@ class SceneResult:
             return f"{self.job.scene}\n{self.forecast.to_text()}"
         if self.totals is None:
             if self.state == "elsewhere":
-                return f"{self.job.scene} lies elsewhere"
+                return f"{self.job.scene} lies outside the requested area"
             told = {"part": "part is done", "existed": "exists"}
             return f"{self.job.name_of(self.job.out)} {told.get(self.state, self.state)}"
         # Shares are of what is mapped, as in `hyseg info`, previews and reports.

@@ -65,7 +65,7 @@ def run(
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
     if not here:
         raise ElsewhereError(
-            f"what --bounds or --aoi names lies beside all of {len(results)} scenes",
+            f"the area of --bounds or --aoi lies outside all {len(results)} scenes",
             hint="Give coordinates in the CRS of the scenes; `hyseg info SCENE` shows it.",
         )
     _join(here, settings, messages)

@@ -199,7 +199,7 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
         text = ", ".join(f"{s:g}: {scores[s]['segmentation'].mean_iou:.3f}" for s in sorted(scores))
         training.messages.note(f"mean IoU by the share of the new weights: {text}")
     go(wanted)
-    training.messages.note(f"the weights are {wanted:.0%} of the way to those that were taught")
+    training.messages.note(f"the weights are {wanted:.0%} of the way to the new ones")
     return wanted
 
 

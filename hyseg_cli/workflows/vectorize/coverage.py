@@ -148,7 +148,7 @@ def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: Vecto
     now, taken = datetime.now(UTC), time_taken(scene.path)
     description = f"Land-cover polygons of {settings.map.name}."
     if taken is None:
-        description += " The map does not tell when its scene was taken: datetime is now."
+        description += " The map does not record when its scene was taken, so datetime is now."
     told = result.to_dict()
     item = make_item(
         settings.out.stem,
