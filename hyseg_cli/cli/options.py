@@ -107,7 +107,7 @@ class HysegGroup(click.Group):
 
 
 class HysegCommand(click.Command):
-    """A command that tells an error in two lines and exits with its code.
+    """A command that prints an error in two lines and exits with its code.
 
     Adds `--config`, `--quiet`, `--log-format` and `--debug`.
     """

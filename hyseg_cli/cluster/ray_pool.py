@@ -69,9 +69,9 @@ class _Actor:
     """Where the answer comes; None if nothing was asked."""
     task: int = 0
     amount: int = 0
-    """Of its task, as it last told."""
+    """The amount of its task, as it last reported."""
     progress: Any = None
-    """Where it tells the amount."""
+    """The reply that will hold the amount."""
 
 
 class RayPool:
@@ -125,7 +125,7 @@ class RayPool:
     def start(self) -> int:
         """Ask Ray for an actor."""
         worker, self._started = self._started, self._started + 1
-        # Two at once: it tells what is done while it does it.
+        # Two calls at once: it reports progress while it works.
         described = self._ray.remote(
             num_cpus=1, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
         )

@@ -32,7 +32,7 @@ MAP_TAGS = {
     "HYSEG_LICENCE": "Licence of the training data",
     "HYSEG_ATTRIBUTION": "Attribution",
 }
-"""What maps of hyseg tell of themselves, and what to call it."""
+"""Tags of maps made by hyseg, and their names for users."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def changed_settings(settings: Any) -> tuple[Row, ...]:
 
 
 def describe_map(title: str, path: Path) -> Source:
-    """A raster, and what its tags tell of how it was made.
+    """A raster, and how it was made, from its tags.
 
     Raises:
         HysegError: If it cannot be opened.
@@ -96,8 +96,8 @@ def describe_map(title: str, path: Path) -> Source:
         resolution = scene.resolution_m()
         size = "" if resolution is None else f", pixels of {resolution:.3g} m"
         rows.append(("Place", f"{crs_name(scene.crs)}{size}"))
-    told = scene.tags
-    rows += [(name, told[tag]) for tag, name in MAP_TAGS.items() if told.get(tag)]
+    tags = scene.tags
+    rows += [(name, tags[tag]) for tag, name in MAP_TAGS.items() if tags.get(tag)]
     return Source(title, tuple(rows))
 
 
@@ -107,10 +107,10 @@ def crs_name(crs: CRS) -> str:
 
 
 def describe_model(path: Path) -> Source:
-    """A model file, and what its card tells.
+    """A model file, and the facts on its card.
 
     Raises:
-        HysegError: If it is no model.
+        HysegError: If it is not a model.
     """
     # torch takes seconds to load; whoever has a model has it loaded already.
     from hyseg_cli.learn.model.card import digest_of, read_card

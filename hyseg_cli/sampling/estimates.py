@@ -39,7 +39,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its uncertainty; NaN where nothing was sampled that tells."""
+    """A value with its uncertainty; NaN where no sample allows an estimate."""
 
     value: float
     se: float

@@ -73,7 +73,7 @@ class _Strip:
 
 
 class PopulationReader:
-    """Reads a map and its strata together; pixels without class or stratum are no part of it.
+    """Reads a map and its strata together; pixels without class or stratum do not belong to it.
 
     Args:
         scene: The map, one band of class ids.
@@ -116,7 +116,7 @@ class PopulationReader:
         """Count the pixels of each stratum, in one pass.
 
         Args:
-            advance: Told how many rows are done.
+            advance: Called with the number of rows that are done.
 
         Raises:
             ModelMismatchError: If there is nothing to sample, or the strata are no strata.

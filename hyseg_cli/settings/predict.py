@@ -96,7 +96,7 @@ class PredictSettings:
     on_error: Literal["skip", "stop"] = "skip"
     """What to do with the other scenes when one fails."""
     dry_run: bool = False
-    """Tell what would be done, and stop."""
+    """Print what would be done, and stop."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:

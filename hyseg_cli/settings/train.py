@@ -79,7 +79,7 @@ class TrainSettings:
     seed: int = 0
     resolution: tuple[float, ...] = ()
     """Ground size of the pixels in metres, or the smallest and the largest, for images that do not
-    tell it themselves."""
+    state it themselves."""
     data_name: str = ""
     licence: str = ""
     attribution: str = ""

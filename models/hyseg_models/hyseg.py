@@ -186,7 +186,7 @@ class HySeg(nn.Module):
     def condition(
         self, image: Tensor, valid: Tensor, features: Sequence[Tensor] | None = None
     ) -> Condition:
-        """What the prior is told of the images; `features` save a second run of the backbone."""
+        """The condition of the prior; `features` save a second run of the backbone."""
         prior = self._require_prior()
         if self.shares_backbone and features is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.host.frozen):

@@ -34,7 +34,7 @@ def count_classes(
 
     Args:
         scene: A raster of whole numbers.
-        advance: Told how many rows are done.
+        advance: Called with the number of rows that are done.
 
     Raises:
         UnusableFileError: If a block cannot be read.

@@ -181,7 +181,7 @@ def _read(path: str, frame: Frame, window: Window, resampling: Resampling) -> np
 
 
 def _pixel_in(scene: Raster, crs: CRS) -> tuple[float, float]:
-    """Width and height of a pixel in units of a CRS, as well as one number for all tells them."""
+    """Width and height of a pixel in units of a CRS, as exact as one value can be."""
     t = scene.transform
     if scene.crs == crs:
         return math.hypot(t.a, t.d), math.hypot(t.b, t.e)

@@ -12,7 +12,7 @@ from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
-# A scan of a whole country is no decompression bomb.
+# A scan of a whole country is not a decompression bomb.
 Image.MAX_IMAGE_PIXELS = None
 
 

@@ -155,7 +155,7 @@ class Raster:
     nodata: float | None
     """Nodata value of the first band."""
     declares_validity: bool
-    """Whether a nodata value, alpha or a mask tells which pixels hold data."""
+    """Whether a nodata value, alpha or a mask declares which pixels hold data."""
     block: tuple[int, int]
     """Height and width of the blocks that the first band is stored in."""
     crs: CRS | None
@@ -276,7 +276,7 @@ def open_raster(path: str | Path) -> Raster:
             f"{name}: the raster has no bands",
             hint="If it is a container (NetCDF, HDF), name a subdataset; `rio info` lists them.",
         )
-    # GDAL's complex integers, "complex_int16", are no numpy types.
+    # GDAL's complex integers, "complex_int16", are not numpy types.
     if any(dtype.startswith("complex") for dtype in scene.dtypes):
         raise ModelMismatchError(
             f"{name}: the pixels are complex numbers ({scene.dtypes[0]})",
@@ -298,7 +298,7 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
         )
     try:
         with warnings.catch_warnings():
-            # `Scene.is_georeferenced` tells; each workflow says it once, in its own words.
+            # `Scene.is_georeferenced` says so; each workflow reports it once, in its own words.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(name)
     except RasterioIOError as error:
@@ -313,11 +313,11 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
 
 
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z0-9_+]{2,}:")
-"""What is no path: a virtual file system, a URL, a subdataset such as NETCDF:file:variable."""
+"""Not a path: a virtual file system, a URL, a subdataset such as NETCDF:file:variable."""
 
 
 def is_utf8(name: str) -> bool:
-    """Whether GDAL can be told this name; file systems on Linux have names of any bytes."""
+    """Whether GDAL can open this name; names on Linux may hold any bytes."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 

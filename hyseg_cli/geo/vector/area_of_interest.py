@@ -65,7 +65,7 @@ class AreaOfInterest:
         self._transform: Affine = scene.transform
         self._shapes = _read_polygons(path, scene)
         self.digest = hashlib.sha256(b"".join(self._shapes.to_wkb())).hexdigest()[:16]
-        """Tells the polygons from others, wherever they are stored."""
+        """Identifies the polygons, wherever they are stored."""
         self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"--aoi {path}")
 
     def __call__(self, window: Window) -> npt.NDArray[np.bool_]:

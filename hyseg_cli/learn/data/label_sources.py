@@ -42,7 +42,7 @@ class RasterLabels:
     """Label rasters, brought to the image's grid by nearest neighbour.
 
     Where several cover a pixel, the first that labels it counts. A PNG with a palette is one of
-    colours, as it is beside images that are no rasters; in other rasters the values are the ids.
+    colours, as it is beside plain pictures; in other rasters the values are the ids.
 
     Args:
         paths: Rasters of class ids or colours.
@@ -225,7 +225,7 @@ def overlapping(image: Path, labels: Sequence[Path]) -> tuple[Path, ...]:
         try:
             label = open_raster(path)
         except UnusableFileError:
-            continue  # it may label another image; those that need it will tell
+            continue  # it may label another image; those that need it will raise
         if label.is_georeferenced and overlap(scene, label):
             found.append(path)
     return tuple(found)

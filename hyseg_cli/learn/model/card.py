@@ -103,7 +103,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """What was measured on the validation scenes; `of` tells of which model, if not of this one."""
+    """Scores on the validation scenes; `of` names their model, if it is another one."""
 
     def __post_init__(self) -> None:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))
@@ -195,7 +195,7 @@ def read_card(path: Path) -> ModelCard:
 
 @contextmanager
 def opened(path: Path, *, framework: Literal["np", "pt"]) -> Iterator[Any]:
-    """A model file, open; what is wrong with it is told here, whatever is read of it.
+    """An open model file; errors in it are reported here, whatever part is read.
 
     Args:
         path: The file.

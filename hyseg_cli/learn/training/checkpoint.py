@@ -1,7 +1,7 @@
 """Checkpoints of a running training: tensors in a safetensors file, the rest as JSON in its header.
 
 Lightning hands over one nested dictionary. Its tensors are stored under numbers, and in the rest
-each stands as a reference; tuples and keys that are no strings are marked, so that the dictionary
+each stands as a reference; tuples and keys other than strings are marked, so that the dictionary
 comes back as it was. Nothing is ever pickled.
 """
 

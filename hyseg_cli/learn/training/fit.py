@@ -89,7 +89,7 @@ def fit(
 
     Raises:
         InterruptedRunError: If a signal asked to stop; the last checkpoint holds the state.
-        HysegError: If the loss is no number, or a file cannot be read or written.
+        HysegError: If the loss is not a number, or a file cannot be read or written.
     """
     folder = options.log_folder / name
     keeping = Keeping(folder / BEST, options.stops_after)

@@ -25,7 +25,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and tells."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def share_of(self, batch_size: int) -> int:

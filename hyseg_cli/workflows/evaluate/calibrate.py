@@ -150,7 +150,7 @@ def _strips(
             quantised = probability_reader.read(window).image
             labels = reference_reader.read(window)
             truth = encode_labels(labels.image[:1], legend, reference.path, labels.valid)
-            # 255 in any band is no level, whether the file says so or not.
+            # 255 in any band is nodata, whether the file declares it or not.
             usable = (quantised != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
             yield row, quantised, truth, usable
 

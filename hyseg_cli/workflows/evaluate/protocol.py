@@ -71,7 +71,7 @@ def _disc(settings: EvaluateSettings, scene: Raster | None) -> Disc:
 
 
 def warn_of_unmatched(unmatched: Unmatched, messages: Messages) -> None:
-    """Tell of pixels that were left out because no map has their class."""
+    """Warn of pixels that were left out because no map has their class."""
     if unmatched.pixels:
         names = ", ".join(unmatched.names[:8]) + (", ..." if len(unmatched.names) > 8 else "")
         messages.warn(

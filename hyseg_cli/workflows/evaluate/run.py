@@ -95,7 +95,7 @@ def _count(maps: EvaluatedMaps, messages: Messages, gallery: Gallery | None) -> 
 
 
 def check_thresholds(settings: EvaluateSettings, evaluations: Sequence[Evaluation]) -> None:
-    """Fail where a score is below what was asked for, or cannot be told.
+    """Fail if a score is below its threshold, or undefined.
 
     Raises:
         CheckFailedError: Naming every score that is too low.

@@ -129,7 +129,7 @@ class SampleUnits:
             design: The design.
             points: Those that came back, in `crs`.
             crs: CRS of the map.
-            messages: Told how many were moved.
+            messages: Receives the number of points that were moved.
         """
         drawn = [design.points.get(i) for i in _ids(points).tolist()]
         own = pyproj.CRS.from_wkt(design.crs)

@@ -20,7 +20,7 @@ from hyseg_cli.workflows.outputs import refuse_inputs
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
 """What counts as a scene in a folder."""
 MAP_SUFFIX = "_hyseg"
-"""Ends the names of maps in a folder; such files are no scenes."""
+"""Ending of the names of maps in a folder; such files are not scenes."""
 
 
 @dataclass(frozen=True)

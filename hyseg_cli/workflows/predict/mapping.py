@@ -37,11 +37,11 @@ CACHE_MIB = 64
 """Rows are read once, so little is enough."""
 
 Advance = Callable[[int], None]
-"""Told of pixels that are done."""
+"""Called with the number of pixels that were done."""
 
 
 Publish = Callable[[ClassTotals, dict[Path, Path]], None]
-"""Told what was mapped, and where the raster that gets a path lies until then."""
+"""Called with the totals, and where each raster lies until it gets its path."""
 
 
 def map_blocks(
@@ -137,7 +137,7 @@ def merge(
         plan: How the scene was mapped.
         work: Where the shards are.
         also: Files that `publish` writes.
-        publish: Told of the finished rasters before they get their names: what is made of them
+        publish: Called with the finished rasters before they get their names: what is made of them
             is there once the map is.
 
     Raises:

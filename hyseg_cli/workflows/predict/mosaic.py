@@ -60,7 +60,7 @@ def make_mosaic(
         jobs: Scenes whose maps are there.
         settings: What was asked for.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
-        messages: Told of the progress.
+        messages: Receives the progress.
 
     Raises:
         HysegError: If the maps do not go together, or the system refuses.

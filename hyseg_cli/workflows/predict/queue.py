@@ -1,6 +1,6 @@
 """All scenes of a run as one queue that several workers share.
 
-Mapping shared by several workers: what they are told, and what they do.
+Mapping shared by several workers: their tasks and what they do.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _open_local(settings: PredictSettings) -> tuple[WorkerPool, Planner, int]:
 
 
 def made_absolute(name: str) -> str:
-    """The name of a scene or model as other machines find it; what is no file stays as it is."""
+    """The name of a file as other machines find it; other names stay as they are."""
     return str(Path(name).absolute()) if Path(name).exists() else name
 
 
@@ -344,7 +344,7 @@ class _Queue:
 
 
 def _sizes(jobs: tuple[Job, ...]) -> list[int]:
-    """Pixels of each scene; 0 if it cannot be opened, which mapping it tells."""
+    """Pixels of each scene; 0 if it cannot be opened, which is reported when it is mapped."""
     if len(jobs) == 1:
         return [0]
     with ThreadPoolExecutor(HEADERS_AT_ONCE) as threads:

@@ -37,7 +37,7 @@ def run(
 ) -> PredictResult:
     """Map scenes.
 
-    A scene that fails does not stop the others, unless `on_error` says so; it is told in the
+    A scene that fails does not stop the others, unless `on_error` says so; it is reported in the
     result. A single scene that fails raises its error.
 
     Args:
@@ -73,7 +73,7 @@ def run(
 
 
 def _require_inputs(first: Job, settings: PredictSettings) -> None:
-    """Tell of a wrong name at once, not when PyTorch is loaded seconds later.
+    """Report a wrong name at once, not when PyTorch is loaded seconds later.
 
     Raises:
         HysegError: If the model has no card, or the only scene cannot be opened.

@@ -34,7 +34,7 @@ class SceneRun:
         plan: How it is mapped.
         work: Its folder, locked and settled.
         settings: What was asked for.
-        messages: Told of the progress.
+        messages: Receives the progress.
         publish: Makes the documents of the scene.
     """
 
@@ -170,7 +170,7 @@ def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: M
 def _state_kept(
     plan: Plan, work: WorkFolder, part: str | None, messages: Messages
 ) -> Iterator[None]:
-    """Tell what a run that ends early leaves; leave nothing if nothing is done."""
+    """Report what a run that ends early leaves behind; leave nothing if nothing is done."""
     try:
         yield
     except BaseException:

@@ -104,7 +104,7 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     what a run that was stopped needs to go on as if it had not been.
 
     Returns:
-        What was left behind; None in the processes beside the first, which write and tell nothing.
+        The result; None in all processes but the first, which write and report nothing.
     """
     processes = find_processes(settings.devices)
     processes.share_of(settings.batch_size)

@@ -116,7 +116,7 @@ def _classes_with_pixels(
     present = np.sum([scene.labelled for scene in counts], axis=0) > 0
     table = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
     if not present.any():
-        present[:] = True  # the survey tells that nothing is labelled
+        present[:] = True  # the survey reports that nothing is labelled
     kept = [entry for entry, is_kept in zip(legend.classes, present, strict=True) if is_kept]
     absent = [entry.name for entry in legend.classes if entry not in kept]
     if absent:
@@ -162,7 +162,7 @@ def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messa
 def _open(
     pairs: Sequence[ScenePair], legend: Legend, settings: TrainSettings, messages: Messages
 ) -> list[Named]:
-    """The scenes that can be opened; what cannot be is told and left out."""
+    """The scenes that can be opened; others are reported and skipped."""
     usable, first_problem = [], None
     for pair in pairs:
         try:

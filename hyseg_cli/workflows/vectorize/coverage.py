@@ -149,7 +149,7 @@ def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: Vecto
     description = f"Land-cover polygons of {settings.map.name}."
     if taken is None:
         description += " The map does not record when its scene was taken, so datetime is now."
-    told = result.to_dict()
+    values = result.to_dict()
     item = make_item(
         settings.out.stem,
         scene=scene,
@@ -157,8 +157,8 @@ def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: Vecto
             "datetime": format_time(taken or now),
             "created": format_time(now),
             "description": description,
-            "hyseg:polygons": told["polygons"],
-            "hyseg:classes": told["classes"],
+            "hyseg:polygons": values["polygons"],
+            "hyseg:classes": values["classes"],
             **({} if crs is None else crs_fields(crs)),
         },
         assets=assets,

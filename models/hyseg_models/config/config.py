@@ -169,7 +169,7 @@ class HeadConfig:
     message: Literal[
         "affinity", "affinity_prior", "identity", "descriptor", "prior", "concat", "add"
     ] = "affinity"
-    """What the first residual branch adds: messages along the affinity; such messages that tell
+    """What the first residual branch adds: messages along the affinity; such messages that report
     the prior of their cell, too; the features themselves;
     the affinity as a description of the place; the prior; the prior beside the features; or the
     prior without further layers."""
