@@ -156,7 +156,7 @@ class SampleConfig:
         averaged = kind == "avg" and draws.isdigit() and int(draws) > 0
         require(
             known or averaged,
-            f"sample.noise: {self.noise!r} is not one of position, random, fixed, zero, mean, avg:k",
+            f"sample.noise: {self.noise!r} is not position, random, fixed, zero, mean or avg:k",
         )
 
     @property
