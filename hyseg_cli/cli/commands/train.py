@@ -66,6 +66,11 @@ from hyseg_cli.startup import loading
     "of 0.5 and 1 on held-out images; without any 0.5, or 1 if a class is new]",
 )
 @click.option(
+    "--thorough",
+    is_flag=True,
+    help="Train the whole network, which takes long, although the polygons are few.",
+)
+@click.option(
     "--freeze",
     type=click.Choice(["none", "backbone"]),
     default=default_of(TrainSettings, "freeze"),
@@ -224,13 +229,38 @@ from hyseg_cli.startup import loading
 @overwrite_option
 def train(**options: Any) -> None:
     """Train a model on images with label rasters or polygons."""
+    settings = TrainSettings(**options)
+    with loading():
+        from hyseg_cli.workflows.train.few_rule import decide
+
+    decision = decide(settings)
+    if decision.is_quick:
+        _train_probe(settings, decision.reason)
+    else:
+        _train_network(settings, decision.reason)
+
+
+def _train_probe(settings: TrainSettings, reason: str) -> None:
+    with loading():
+        from hyseg_cli.workflows.train import few
+
+    with console() as messages:
+        if settings.dry_run:
+            print_result(few.plan(settings, reason, messages).to_text())
+            return
+        result = few.run(settings, reason, messages)
+    print_result(result.expected.to_text())
+    print_result(str(result.out))
+
+
+def _train_network(settings: TrainSettings, reason: str) -> None:
     with loading():
         from hyseg_cli.workflows.train import run as workflow
         from hyseg_cli.workflows.train.dry_run import plan
 
-    settings = TrainSettings(**options)
     with console() as messages:
         if settings.dry_run:
+            print_result(f"{'training':<18} the whole network: {reason}")
             print_result(plan(settings, messages).to_text())
             return
         result = workflow.run(settings, messages)
