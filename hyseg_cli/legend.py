@@ -59,7 +59,7 @@ class Legend:
             for entry in self.classes:
                 value = getattr(entry, what)
                 if value in seen:
-                    raise _bad_legend(f"the {what} {value} stands twice")
+                    raise _bad_legend(f"the {what} {value} appears twice")
                 seen.add(value)
 
     def require_for_maps(self) -> Legend:
@@ -73,7 +73,7 @@ class Legend:
             if not 0 <= entry.id < NODATA_ID:
                 raise _bad_legend(f"the id {entry.id} of {entry.name} is not in 0..254")
             if entry.color in seen:
-                raise _bad_legend(f"the color {entry.color} stands twice")
+                raise _bad_legend(f"the color {entry.color} appears twice")
             seen.add(entry.color)
         return self
 
@@ -126,7 +126,7 @@ def parse_color(text: str) -> Color:
     """`#rrggbb` as red, green and blue.
 
     Raises:
-        HysegError: If the text is no such colour.
+        HysegError: If the text is not such a colour.
     """
     digits = text.removeprefix("#")
     try:
@@ -163,7 +163,7 @@ RGB_COLUMNS = (("red", "green", "blue"), ("r", "g", "b"))
 
 
 def read_legend(path: Path) -> Legend:
-    """The legend in a file; its suffix tells the format.
+    """The legend in a file; its suffix determines the format.
 
     `.json` is our own. `.csv` has columns id, name and color (`#rrggbb`, or red, green, blue).
     `.qml` is a QGIS style of a paletted raster or a categorised layer. `.clr` has a line
@@ -224,7 +224,7 @@ def _cell(row: Mapping[str, str], names: Iterable[str]) -> str:
 
 
 def _color_of(row: Mapping[str, str], index: int) -> Color:
-    """The colour a row tells, or one that no other row gets."""
+    """The colour of a row, or one that no other row has."""
     for name in COLOR_COLUMNS:
         if row.get(name):
             return parse_color(row[name])

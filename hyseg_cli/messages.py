@@ -1,4 +1,4 @@
-"""What a workflow tells its user while it runs: lines and progress, always on stderr."""
+"""Messages and progress of a workflow for its user, always on stderr."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Console:
             )
             self._bar.start()
         if task not in self._tasks:
-            # What an earlier run did tells nothing of the speed of this one.
+            # The work of an earlier run says nothing about the speed of this one.
             started = self._bar.add_task(task, completed=done, total=total, pace=pace)
             self._tasks[task] = started
         self._bar.update(self._tasks[task], completed=done, total=total, pace=pace)
@@ -175,7 +175,7 @@ def _mega(pixels: float) -> str:
 
 
 def printable(text: str) -> str:
-    """A text as every terminal takes it: file names may hold bytes that are no letters."""
+    """A text that every terminal accepts: file names may hold bytes that are not letters."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -188,7 +188,7 @@ def drop_the_rest(stream: TextIO) -> None:
 
 
 def _span(seconds: float) -> str:
-    """Some time in the unit in which it is told: `90 s`, `12 min`, `3 h 20 min`."""
+    """A duration in a readable unit: `90 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
     if minutes < 2:
         return f"{seconds:.0f} s"

@@ -168,7 +168,7 @@ def test_ground_control_points_are_those_of_the_map(tmp_path, image, legend, pre
     scene = plain_raster(tmp_path / "gcps.tif", image, gcps=points, crs="EPSG:4326")
     out, result = predict(scene)
     assert result.exit_code == 0, result.output
-    assert "no place" not in result.stderr
+    assert "not georeferenced" not in result.stderr
     require_classes(out, image, legend)
     with rasterio.open(out) as found:
         kept, crs = found.gcps
@@ -193,7 +193,7 @@ def test_rational_polynomials_are_those_of_the_map(tmp_path, image, legend, pred
     scene = plain_raster(tmp_path / "rpc.tif", image, rpcs=rpc)
     out, result = predict(scene)
     assert result.exit_code == 0, result.output
-    assert "no place" not in result.stderr
+    assert "not georeferenced" not in result.stderr
     require_classes(out, image, legend)
     with rasterio.open(out) as found:
         kept = found.rpcs.to_dict()
@@ -295,7 +295,7 @@ def test_a_scene_whose_server_died_goes_on_when_it_is_back(tmp_path, write_raste
     serve(port=port)
     again = predict(out)
     assert again.returncode == 0, again.stderr
-    assert f"going on: {len(shards)} of" in again.stderr
+    assert f"resuming: {len(shards)} of" in again.stderr
     assert out.read_bytes() == (tmp_path / "expected.tif").read_bytes()
     assert not out.with_name("map.tif.hyseg").exists()
 

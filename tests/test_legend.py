@@ -36,9 +36,9 @@ def entry(**changes):
     ("classes", "problem"),
     [
         ([], "no classes"),
-        ([entry(), entry(name="b", color="#000001")], "id 0 stands twice"),
-        ([entry(), entry(id=1, color="#000001")], "name a stands twice"),
-        ([entry(), entry(id=1, name="b")], "color .* stands twice"),
+        ([entry(), entry(name="b", color="#000001")], "id 0 appears twice"),
+        ([entry(), entry(id=1, color="#000001")], "name a appears twice"),
+        ([entry(), entry(id=1, name="b")], "color .* appears twice"),
         ([entry(id=255)], "not in 0..254"),
         ([entry(color="red")], "not a colour"),
         ([entry(color="#12345")], "not a colour"),

@@ -45,7 +45,7 @@ NO_IMAGE = 4, "has 1 bands", "one band: elevation, near infrared or classes"
 """Exit code, words of the error, and why."""
 SIXTEEN_BITS = 4, "was trained on uint8", "16-bit reflectance; scaling is not guessed"
 MAPS = 0, "", "8-bit RGB"
-PLACELESS = 0, "no place on earth", "a picture without a world file"
+PLACELESS = 0, "is not georeferenced", "a picture without a world file"
 
 VERDICTS = {
     "awkward/rasterio/RGB.byte.tif": MAPS,
@@ -143,7 +143,7 @@ def test_a_real_scene_maps_in_one_command(shared, tmp_path, name):
     told = json.loads(vectorized.stdout)
     assert told["check"]["matched"]
     assert sum(entry["pixels"] for entry in told["classes"]) == (classes != 255).sum()
-    about_place = [line for line in result.stderr.splitlines() if "no place" in line]
+    about_place = [line for line in result.stderr.splitlines() if "not georeferenced" in line]
     assert len(about_place) == (0 if is_placed else 1)
 
 

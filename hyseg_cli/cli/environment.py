@@ -29,7 +29,7 @@ def take_variables(ctx: click.Context) -> None:
     """Let the environment set the options of the command that `ctx` is of.
 
     Raises:
-        UsageProblemError: If a variable begins as those of the command do and is none of them.
+        UsageProblemError: If a variable has the command's prefix but names none of its options.
     """
     prefix = ctx.auto_envvar_prefix
     if prefix is None:

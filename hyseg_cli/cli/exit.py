@@ -17,7 +17,7 @@ from hyseg_cli.messages import drop_the_rest, json_line, printable
 INTERRUPTED = 130
 TERMINATED = 143
 READER_GONE = 141
-"""What shells tell of a program that wrote to a pipe which nobody read any more."""
+"""The exit code that shells report for a program that wrote to a closed pipe."""
 
 
 class Terminated(BaseException):
@@ -42,7 +42,7 @@ def ending_in_order() -> Iterator[None]:
 
 
 def telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
-    """What `act` gives; an error of it is told on stderr and ends the command with its code."""
+    """The result of `act`; an error is printed on stderr and ends the command with its code."""
     try:
         return act()
     except InterruptedRunError as error:

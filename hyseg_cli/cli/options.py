@@ -107,7 +107,7 @@ class HysegGroup(click.Group):
 
 
 class HysegCommand(click.Command):
-    """A command that tells an error in two lines and exits with its code.
+    """A command that prints an error in two lines and exits with its code.
 
     Adds `--config`, `--quiet`, `--log-format` and `--debug`.
     """
@@ -122,7 +122,7 @@ class HysegCommand(click.Command):
                 is_eager=True,
                 expose_value=False,
                 metavar="FILE",
-                help="TOML file with the names of the options; what is typed wins.",
+                help="TOML file of options; options on the command line override it.",
             ),
             click.Option(
                 ["-q", "--quiet"],
@@ -139,7 +139,7 @@ class HysegCommand(click.Command):
                 is_eager=True,
                 expose_value=False,
                 callback=_remember,
-                help="Messages on stderr: for people, or a JSON object on each line.",
+                help="Messages on stderr: plain text, or one JSON object per line.",
             ),
             click.Option(
                 ["--debug"],
@@ -171,7 +171,7 @@ class HysegCommand(click.Command):
         if ctx.auto_envvar_prefix is not None:
             formatter.write_paragraph()
             formatter.write_text(
-                f"Variables such as {ctx.auto_envvar_prefix}_LOG_FORMAT=json set options, too."
+                f"Every option has a variable, such as {ctx.auto_envvar_prefix}_LOG_FORMAT=json."
             )
         super().format_epilog(ctx, formatter)
 

@@ -40,7 +40,7 @@ class RayWorker:
     def do(self, number: int, task: Any) -> HysegError | None:
         """Do the task with a number; why it failed, if it did."""
         if self._run_task is None:
-            message = "the worker has learnt nothing yet"
+            message = "the worker has not been prepared yet"
             raise RuntimeError(message)
 
         def advance(amount: int) -> None:
@@ -69,9 +69,9 @@ class _Actor:
     """Where the answer comes; None if nothing was asked."""
     task: int = 0
     amount: int = 0
-    """Of its task, as it last told."""
+    """The amount of its task, as it last reported."""
     progress: Any = None
-    """Where it tells the amount."""
+    """The reply that will hold the amount."""
 
 
 class RayPool:
@@ -125,7 +125,7 @@ class RayPool:
     def start(self) -> int:
         """Ask Ray for an actor."""
         worker, self._started = self._started, self._started + 1
-        # Two at once: it tells what is done while it does it.
+        # Two calls at once: it reports progress while it works.
         described = self._ray.remote(
             num_cpus=1, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
         )
@@ -209,7 +209,7 @@ class RayPool:
             worker,
             HysegError(
                 f"a worker is gone ({_one_line(error)})",
-                hint="Finished parts are kept: run again; the logs of Ray tell more.",
+                hint="Finished parts are kept: run again; see the logs of Ray.",
             ),
         )
 

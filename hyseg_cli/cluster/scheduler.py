@@ -162,7 +162,7 @@ class Scheduler(Generic[T]):
         if losses >= ATTEMPTS:
             yield rest, error
         else:
-            self._warn(f"{error.message}; another goes on with its task")
+            self._warn(f"{error.message}; another worker takes over its task")
             self._waiting.appendleft(_Entry(rest, losses))
 
     def _count(self, entry: _Entry[T], amount: int) -> None:

@@ -130,7 +130,7 @@ def write_evaluation(
     page = render(
         "evaluation.html.j2",
         title=" and ".join(Path(e.name).name for e in evaluations),
-        subtitle=f"held against {first.reference}",
+        subtitle=f"compared with {first.reference}",
         summary=words if pair is None else [wording.of_comparison(pair), *words],
         legend=palette,
         errors=ERRORS,
@@ -163,7 +163,7 @@ def write_samples(
     page = render(
         "evaluation.html.j2",
         title=settings.map.name,
-        subtitle=f"held against the points of {settings.samples}",
+        subtitle=f"compared with the points of {settings.samples}",
         summary=list(wording.of_samples(samples)),
         evaluations=[],
         comparison=None,

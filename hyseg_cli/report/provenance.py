@@ -26,14 +26,14 @@ MAP_TAGS = {
     "HYSEG_MODEL_NAME": "Model",
     "HYSEG_MODEL": "Its digest",
     "HYSEG_VERSION": "Made by hyseg",
-    "HYSEG_INPUT": "Made of",
-    "HYSEG_INPUT_SIZE": "Its pixels, across x down",
+    "HYSEG_INPUT": "Made from",
+    "HYSEG_INPUT_SIZE": "Its size in pixels, width x height",
     "HYSEG_SETTINGS": "Made with",
     "HYSEG_DATA": "Training data",
-    "HYSEG_LICENCE": "Their licence",
+    "HYSEG_LICENCE": "Licence of the training data",
     "HYSEG_ATTRIBUTION": "Attribution",
 }
-"""What maps of hyseg tell of themselves, and what to call it."""
+"""Tags of maps made by hyseg, and their names for users."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def changed_settings(settings: Any) -> tuple[Row, ...]:
 
 
 def describe_map(title: str, path: Path) -> Source:
-    """A raster, and what its tags tell of how it was made.
+    """A raster, and how it was made, from its tags.
 
     Raises:
         HysegError: If it cannot be opened.
@@ -97,8 +97,8 @@ def describe_map(title: str, path: Path) -> Source:
         resolution = scene.resolution_m()
         size = "" if resolution is None else f", pixels of {resolution:.3g} m"
         rows.append(("Place", f"{crs_name(scene.crs)}{size}"))
-    told = scene.tags
-    rows += [(name, told[tag]) for tag, name in MAP_TAGS.items() if told.get(tag)]
+    tags = scene.tags
+    rows += [(name, tags[tag]) for tag, name in MAP_TAGS.items() if tags.get(tag)]
     return Source(title, tuple(rows))
 
 
@@ -108,7 +108,7 @@ def crs_name(crs: CRS) -> str:
 
 
 def describe_model(model: ModelSource) -> Source:
-    """A model file, and what its card tells."""
+    """A model file, and the facts on its card."""
     card = model.card
     rows = [
         ("File", str(model.path)),

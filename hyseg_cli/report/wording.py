@@ -49,7 +49,7 @@ def of_comparison(comparison: Comparison) -> str:
     """Whether the second map is better, by the mean IoU."""
     found = next(d for d in comparison.differences if (d.metric, d.class_name) == ("miou", None))
     if math.isnan(found.value) or math.isnan(found.interval.low):
-        return "Whether one map is better than the other cannot be told."
+        return "It cannot be said whether one map is better than the other."
     low, high = format_score(found.interval.low), format_score(found.interval.high)
     which = "higher" if found.value > 0 else "lower"
     verdict = "more than chance explains" if found.interval.excludes_zero else "which may be chance"

@@ -120,14 +120,14 @@ def read_design(path: Path) -> SampleDesign:
     design = SampleDesign.from_json(text, str(path))
     if not design.is_probability_sample:
         raise ModelMismatchError(
-            f"{path} says that the points are no probability sample",
-            hint="Errors and intervals cannot be had from them; draw points with `hyseg sample`.",
+            f"{path} says that the points are not a probability sample",
+            hint="They give no standard errors or intervals; draw points with `hyseg sample`.",
         )
     return design
 
 
 def _bad_design(name: str, problem: str) -> ModelMismatchError:
     return ModelMismatchError(
-        f"{name} is no design of a sample: {problem}",
+        f"{name} is not a sample design: {problem}",
         hint="Give the .design.json file that `hyseg sample` wrote beside the points.",
     )

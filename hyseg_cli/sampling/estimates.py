@@ -39,7 +39,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its uncertainty; NaN where nothing was sampled that tells."""
+    """A value with its uncertainty; NaN where no sample allows an estimate."""
 
     value: float
     se: float
@@ -114,7 +114,7 @@ def estimate(counts: Counts, strata: tuple[Stratum, ...]) -> Estimates:
         if n < min(2, stratum.pixels):
             raise ModelMismatchError(
                 f"the stratum {stratum.name} has {n} labelled points; at least two are needed",
-                hint="Label points of every stratum, or draw the sample anew with "
+                hint="Label points of every stratum, or draw the sample again with "
                 "--min-per-class 2.",
             )
     areas = np.array([stratum.area_m2 for stratum in strata])

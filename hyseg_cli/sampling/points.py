@@ -98,7 +98,7 @@ def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:
         )
     if len(frame) == 0 or not (frame.geom_type == "Point").all():
         raise ModelMismatchError(
-            f"{path} holds no points, or more than points",
+            f"{path} holds no points, or other geometries besides points",
             hint="Give the file that `hyseg sample` wrote, with its labels filled in.",
         )
     if frame.crs is None:

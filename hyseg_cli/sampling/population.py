@@ -71,7 +71,7 @@ class _Strip:
 
 
 class PopulationReader:
-    """Reads a map and its strata together; pixels without class or stratum are no part of it.
+    """Reads a map and its strata together; pixels without class or stratum do not belong to it.
 
     Args:
         scene: The map.
@@ -116,7 +116,7 @@ class PopulationReader:
         """Count the pixels of each stratum, in one pass.
 
         Args:
-            advance: Told how many rows are done.
+            advance: Called with the number of rows that are done.
 
         Raises:
             ModelMismatchError: If there is nothing to sample, or the strata are no strata.
@@ -212,7 +212,7 @@ def crs_of(scene: Raster) -> pyproj.CRS:
     """
     if scene.crs is None or not scene.is_georeferenced:
         raise ModelMismatchError(
-            f"{scene.path} has no place on the ground, so points on it would have none",
+            f"{scene.path} is not georeferenced, so points on it would not be either",
             hint="Georeference it first.",
         )
     return pyproj.CRS.from_wkt(scene.crs.to_wkt())

@@ -1,4 +1,4 @@
-"""How settings tell what is wrong with them.
+"""How settings report what is wrong with them.
 
 Tiles that a model sees, for all workflows that run one over scenes.
 
@@ -61,7 +61,7 @@ class Quantity:
             flag: The option, for the error.
 
         Raises:
-            UsageProblemError: If it is no amount in one of these units.
+            UsageProblemError: If it is not an amount in one of these units.
         """
         match = _PATTERN.fullmatch(text.strip())
         unit = (match[2] or "") if match else ""

@@ -58,7 +58,8 @@ class Threshold:
             return cls(metric, class_name or None, float(value))
         except ValueError as error:
             raise UsageProblemError(
-                f"--fail-under {text}: {value!r} is no number", hint="Write for example miou=0.6."
+                f"--fail-under {text}: {value!r} is not a number",
+                hint="Write for example miou=0.6.",
             ) from error
 
 
@@ -169,7 +170,7 @@ class EvaluateSettings:
         )
         check(
             width.unit == "px" or bool(self.maps),
-            "--boundary in metres needs maps, whose pixel size is one",
+            "--boundary in metres needs maps, which have a single pixel size",
             "Give it in pixels, such as 3px.",
         )
         for threshold in self.thresholds:

@@ -92,11 +92,11 @@ class PredictSettings:
     merge: bool = False
     """Finish a map whose parts are all computed."""
     skip_existing: bool = False
-    """Leave out scenes whose map exists."""
+    """Skip scenes whose map exists."""
     on_error: Literal["skip", "stop"] = "skip"
     """What to do with the other scenes when one fails."""
     dry_run: bool = False
-    """Tell what would be done, and stop."""
+    """Print what would be done, and stop."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class PredictSettings:
             part, parts = self.shard
             check(
                 1 <= part <= parts,
-                f"--shard {part}/{parts} is no part of {parts}",
+                f"--shard {part}/{parts} is not a valid part",
                 f"Parts are numbered 1 to {parts}.",
             )
         one_way = (self.shard is not None, self.merge, self.is_shared)
@@ -132,7 +132,7 @@ class PredictSettings:
         self._check_mosaic()
         check(
             self.resume or not (self.merge or self.shard is not None),
-            "--no-resume throws away what other parts computed",
+            "--no-resume would delete what other parts computed",
             "Leave it out, or remove the work folder beside the output first.",
         )
         check(
@@ -142,7 +142,7 @@ class PredictSettings:
         )
         check(
             self.gsd in ("auto", "native") or self.gsd_m != 0,
-            f"--gsd {self.gsd} is no size",
+            f"--gsd {self.gsd} is not a valid size",
             "Use auto, native or metres such as 0.5m.",
         )
 
@@ -150,7 +150,7 @@ class PredictSettings:
         named = self.cluster or "ray"
         check(
             named == "ray" or re.fullmatch(r"ray://[^\s/:]+:\d+", named) is not None,
-            f"--cluster {named} is no cluster",
+            f"--cluster {named} is not a valid cluster",
             "Use ray for the cluster that this machine is part of, or ray://HOST:PORT.",
         )
         check(
@@ -170,7 +170,7 @@ class PredictSettings:
         )
         check(
             math.isfinite(self.gpus_per_worker) and self.gpus_per_worker >= 0,
-            f"--gpus-per-worker {self.gpus_per_worker} is no number of GPUs",
+            f"--gpus-per-worker {self.gpus_per_worker} is not a valid number of GPUs",
             "Use 1, a part such as 0.5 for models that share a GPU, or 0 for the CPU.",
         )
 
@@ -198,7 +198,7 @@ class PredictSettings:
         resolution = self.mosaic_resolution
         check(
             resolution is None or (math.isfinite(resolution) and resolution > 0),
-            f"--mosaic-resolution {resolution} is no size",
+            f"--mosaic-resolution {resolution} is not a valid size",
             "Use a number above 0, in units of the CRS.",
         )
 

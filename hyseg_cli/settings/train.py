@@ -28,6 +28,8 @@ class TrainSettings:
     preset: str = "default"
     start: str | None = None
     """Model to go on from, a path or a name; it decides the network."""
+    thorough: bool = False
+    """Train the whole network although few labels would do for a probe."""
     freeze: Literal["none", "backbone"] = "none"
     """Part of the network that keeps its weights in stage 2."""
     blend: float | None = None
@@ -42,7 +44,7 @@ class TrainSettings:
     val_split: float = 0.0
     """Share of the pixels to keep out: whole scenes if there are several, else a slice."""
     val_images: Path | None = None
-    """Other images to measure on."""
+    """Other images for validation."""
     val_labels: Path | None = None
     """Their labels."""
     stage: Literal["all", "prior", "segmentation"] = "all"
@@ -79,7 +81,7 @@ class TrainSettings:
     seed: int = 0
     resolution: tuple[float, ...] = ()
     """Ground size of the pixels in metres, or the smallest and the largest, for images that do not
-    tell it themselves."""
+    state it themselves."""
     data_name: str = ""
     licence: str = ""
     attribution: str = ""
@@ -90,7 +92,7 @@ class TrainSettings:
     tensorboard: bool = False
     """Log for TensorBoard too."""
     dry_run: bool = False
-    """Tell what would be trained, and stop."""
+    """Print what would be trained, and stop."""
     overwrite: bool = False
 
     @property
@@ -106,6 +108,28 @@ class TrainSettings:
         if self.stage == "segmentation":
             first = 0
         return first, usual[1] if self.steps is None else self.steps
+
+    @property
+    def asked_of_whole_training(self) -> str | None:
+        """The flag of a setting that only the training of a whole network has, if one was given."""
+        asked = (
+            ("--thorough", self.thorough),
+            ("--preset", self.preset != "default"),
+            ("--benchmark", self.benchmark is not None),
+            ("--stage", self.stage != "all"),
+            ("--prior", self.prior is not None),
+            ("--prior-steps", self.prior_steps is not None),
+            ("--steps", self.steps is not None),
+            ("--freeze", self.freeze != "none"),
+            ("--blend", self.blend is not None),
+            ("--pretrained", self.pretrained),
+            ("--val-scenes", bool(self.val_scenes)),
+            ("--val-split", self.val_split > 0),
+            ("--val-images", self.val_images is not None),
+            ("--resume", self.resume),
+            ("--devices", self.devices > 1),
+        )
+        return next((flag for flag, is_given in asked if is_given), None)
 
     def __post_init__(self) -> None:
         self._check_amounts()
@@ -131,7 +155,7 @@ class TrainSettings:
         check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
-            f"--resolution {','.join(map(str, self.resolution))} is no size or range of sizes",
+            f"--resolution {','.join(map(str, self.resolution))} is not a size or range of sizes",
             "Give metres, such as --resolution 0.5 or --resolution 0.3,1.",
         )
         check(
@@ -179,11 +203,11 @@ class TrainSettings:
             check(
                 0 < self.blend <= 1,
                 f"--blend {self.blend} is not above 0 and at most 1",
-                "Use 1 for the weights as taught, 0.5 to stop half way to them.",
+                "Use 1 for the new weights, 0.5 to stop half way to them.",
             )
             check(
                 self.start is not None and self.stage != "prior",
-                "--blend is for a segmentation that goes on from a model",
+                "--blend is for a segmentation that starts from a model",
                 "Give that model with --from, or leave out --blend.",
             )
         check(
@@ -193,7 +217,7 @@ class TrainSettings:
         )
         check(
             self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
-            "--stage prior trains a prior, so it needs steps for one and takes none over",
+            "--stage prior trains a prior, so it needs steps for one and takes no --prior",
             "Leave out --prior, and give --prior-steps 1 or more.",
         )
         check(
@@ -203,6 +227,6 @@ class TrainSettings:
         )
         check(
             self.start is None or self.prior is None,
-            "--from takes over a whole model, its prior too",
+            "--from uses a whole model, including its prior",
             "Leave out --prior.",
         )

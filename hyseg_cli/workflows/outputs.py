@@ -40,7 +40,7 @@ def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[str]) -> None:
 
     Args:
         outputs: By the flag that asks for them.
-        inputs: Paths; names that are no local files are passed over.
+        inputs: Paths; names that are not local files are ignored.
 
     Raises:
         UsageProblemError: If an output is an input.

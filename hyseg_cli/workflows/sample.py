@@ -202,7 +202,7 @@ def _describe(
     expected: Floats,
     drawn: DrawnPixels,
 ) -> SampleDesign:
-    # Numbers must not tell the stratum.
+    # Numbers must not reveal the stratum.
     order = np.random.default_rng([settings.seed, len(drawn.rows)]).permutation(len(drawn.rows))
     x, y = pixel_centres(scene, drawn.rows[order], drawn.cols[order])
     strata = np.array(population.strata)[drawn.strata[order]]

@@ -39,7 +39,7 @@ def transfer_weights(
     """Copy what fits from one network into another, in place.
 
     A new class keeps its random start; a new band starts as the mean of the bands that the
-    source knows. Where the class or band cannot be told (an axis that grows by several), the
+    source knows. Where the class or band is ambiguous (an axis that grows by several), the
     parameter keeps its random start.
 
     Args:

@@ -48,13 +48,13 @@ def test_ray_that_is_not_installed_is_told(tmp_path, scene, tiny_model, monkeypa
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--cluster", "dask"], "--cluster dask is no cluster"),
-        (["--cluster", "ray://host"], "is no cluster"),
+        (["--cluster", "dask"], "--cluster dask is not a valid cluster"),
+        (["--cluster", "ray://host"], "is not a valid cluster"),
         (["--cluster", "ray", "--devices", 2], "exclude each other"),
         (["--cluster", "ray", "--device", "cuda"], "exclude each other"),
         (["--cluster", "ray", "--shard", "1/2"], "exclude each other"),
         (["--cluster", "ray", "--workers", 0], "--workers 0 is less than 1"),
-        (["--cluster", "ray", "--gpus-per-worker", -1], "is no number of GPUs"),
+        (["--cluster", "ray", "--gpus-per-worker", -1], "is not a valid number of GPUs"),
         (["--workers", 2], "need --cluster"),
         (["--gpus-per-worker", 1], "need --cluster"),
     ],
@@ -89,7 +89,7 @@ def test_processes_that_are_killed_are_replaced(tmp_path, scene, lively_model, e
         worker.send_signal(signal.SIGKILL)
     told = shards.wait_for_the_end()
     assert run.returncode == 0, told
-    assert "ended with code -9; another goes on with its task" in told[1]
+    assert "ended with code -9; another worker takes over its task" in told[1]
     assert shards.changed == []
     assert out.read_bytes() == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]

@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on_on_another_machine(
     assert "seed was 0, is 1" in told
     code, told = predict(storage, *words, "--staging", tmp_path / "other")
     assert code == 0, told
-    assert "going on:" in told
+    assert "resuming:" in told
     assert content(tmp_path, out) == expected
     assert object_storage.names_under(f"{out}.hyseg/") == frozenset()
 

@@ -142,7 +142,7 @@ def test_a_task_that_kills_its_workers_fails_and_the_others_are_done():
     assert dict(outcomes) == {0: None, 1: GONE, 2: None}
     assert told == {0: 2, 2: 2}
     assert len(warned) == ATTEMPTS - 1
-    assert "another goes on" in warned[0]
+    assert "another worker takes over" in warned[0]
 
 
 def test_a_task_may_lose_many_workers_while_it_gets_on():

@@ -31,7 +31,7 @@ def test_a_map_tells_what_made_it(write_map, classes):
         "Pixels": "360 x 300",
         "Place": "WGS 84 / UTM zone 32N, pixels of 0.5 m",
         "Its digest": "0123456789abcdef",
-        "Made of": "s.tif",
+        "Made from": "s.tif",
     }
 
 

@@ -57,7 +57,7 @@ def test_a_disk_that_fills_up_is_one_error_and_the_run_goes_on_when_there_is_spa
     again = run(small_disk)
     assert again.exit_code == 0, again.output
     assert kept
-    assert f"going on: {len(kept)} of" in again.stderr
+    assert f"resuming: {len(kept)} of" in again.stderr
     (tmp_path / "ample").mkdir()
     assert run(tmp_path / "ample").exit_code == 0
     made = sorted((tmp_path / "ample").iterdir())

@@ -181,7 +181,7 @@ def test_an_interrupted_run_goes_on(scene, model, expected, stopped, monkeypatch
     monkeypatch.setattr(Predictor, "__call__", counting)
     result = run(scene, "--out", stopped, "-m", model, *TILES)
     assert result.exit_code == 0, result.output
-    assert "going on" in result.stderr
+    assert "resuming" in result.stderr
     assert stopped.read_bytes() == expected.read_bytes()
     rest = sum(tiles)
     tiles.clear()
@@ -256,7 +256,7 @@ def test_bounds_give_a_window_of_the_map(tmp_path, scene, model, expected):
 def test_bounds_elsewhere_are_wrong_usage(tmp_path, scene, model):
     result = run(scene, "--out", tmp_path / "map.tif", "-m", model, "--bounds", "0,0,10,10")
     assert result.exit_code == 2
-    assert "lies beside" in result.stderr
+    assert "lies outside" in result.stderr
 
 
 def test_nothing_is_mapped_outside_an_area(tmp_path, scene, model, expected):

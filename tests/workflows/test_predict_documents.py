@@ -139,7 +139,7 @@ def test_the_map_gets_its_name_after_the_documents(scene, tmp_path, predict, mon
     assert not out.exists()
     again = predict(scene, "-o", out, "--preview", preview)
     assert again.exit_code == 0, again.output
-    assert "going on" in again.stderr
+    assert "resuming" in again.stderr
     assert calls == [False, False]
     assert preview.stat().st_size > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [

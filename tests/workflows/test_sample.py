@@ -247,7 +247,7 @@ def test_a_map_without_place_cannot_be_sampled(tmp_path, write_raster, classes):
     path = write_raster(classes, crs=None)
     result = run("sample", path, "-o", tmp_path / "p.gpkg")
     assert result.exit_code == 4
-    assert "no place" in result.stderr
+    assert "not georeferenced" in result.stderr
 
 
 # ---- evaluate --samples ----------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_a_map_of_known_error_by_hand(tmp_path, write_raster, legend_file):
     assert water["area_ha"]["se"] == pytest.approx(se)
     assert water["users_accuracy"]["value"] == 1.0
     assert water["producers_accuracy"]["value"] == pytest.approx(0.5 / 0.7)
-    assert "only says that the sample is too small" in result.stderr
+    assert "only means that the sample is too small" in result.stderr
     table = done("evaluate", path, "--samples", points, "--legend", legend_file).stdout
     assert f"0.800 ± {1.96 * se:.3f}" in table
     assert f"0.70 ± {1.96 * se:.2f}" in table
@@ -387,7 +387,7 @@ def test_moved_points_count_where_they_were_drawn(points, mapped, truth, legend_
     frame.loc[:6, "geometry"] = frame.geometry[:7].translate(30, 0)
     save(frame, points)
     after = done("evaluate", mapped, "--samples", points, "--legend", legend_file, "--json")
-    assert "7 points stand more than half a pixel" in after.stderr
+    assert "7 points lie more than half a pixel" in after.stderr
     assert json.loads(after.stdout) == json.loads(before.stdout)
 
 
@@ -459,9 +459,9 @@ def test_points_that_nobody_labelled_are_told(points, mapped):
     ("change", "words"),
     [
         (lambda values: values | {"format": "hyseg-sample/9"}, "hyseg-sample/9"),
-        (lambda values: values | {"points": 3}, "is no design"),
+        (lambda values: values | {"points": 3}, "is not a sample design"),
         (lambda values: values | {"unheard": 1}, "unheard"),
-        (lambda values: values | {"is_probability_sample": False}, "no probability sample"),
+        (lambda values: values | {"is_probability_sample": False}, "not a probability sample"),
     ],
 )
 def test_designs_that_cannot_be_used_are_told(points, mapped, change, words):

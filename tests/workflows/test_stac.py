@@ -157,7 +157,7 @@ def test_a_scene_that_tells_no_time_has_that_of_the_run(
     run("predict", scene, "--out", tmp_path / "map.tif", "-m", lively_model, *TILES, "--stac")
     item = read_item(tmp_path / "map.tif.stac.json")
     assert before <= item.datetime <= datetime.now(UTC)
-    assert "does not tell when it was taken" in item.properties["description"]
+    assert "does not record when it was taken" in item.properties["description"]
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -281,7 +281,7 @@ def model_item(tmp_path_factory, tiny_model):
 def test_what_is_no_model_has_no_item_here(mapped):
     result = CliRunner().invoke(cli, ["info", str(mapped / "map.tif"), "--stac"])
     assert result.exit_code == 2
-    assert "is no model" in result.stderr
+    assert "is not a model" in result.stderr
     assert result.stdout == ""
 
 

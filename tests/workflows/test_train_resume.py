@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stag
     assert not killed.exists()
     result = run(*given, "--resume")
     assert result.exit_code == 0, result.output
-    assert f"the {stage} goes on after step {saved}" in result.stderr
+    assert f"the {stage} continues after step {saved}" in result.stderr
     one, other = load_model(whole), load_model(killed)
     for name, tensor in one.network.state_dict().items():
         np.testing.assert_allclose(
@@ -138,7 +138,7 @@ def test_the_best_step_of_a_run_that_was_stopped_is_found_and_measured(
         assert run(*arguments).exit_code == 1
     result = run(*arguments, "--resume")
     assert result.exit_code == 0, result.output
-    assert "goes on after step 3" in result.stderr
+    assert "continues after step 3" in result.stderr
     assert "taken from step 1" in result.stderr
     card = load_model(out).card
     assert card.metrics["step"] == 1

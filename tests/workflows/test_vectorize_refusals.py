@@ -43,7 +43,7 @@ from hyseg_cli.workflows.vectorize import polygons
         (["--out", "map.SHP"], 2, "write .shp"),
         (["--out", "map.geojson", "--dst-crs", "EPSG:3857"], 2, "longitude and latitude"),
         (["--out", "map.gpkg", "--sieve-out", "s.png"], 2, "--sieve-out s.png does not end"),
-        (["--out", "map.gpkg", "--dst-crs", "Mars"], 2, "is no CRS"),
+        (["--out", "map.gpkg", "--dst-crs", "Mars"], 2, "is not a valid CRS"),
         (["--out", "map.gpkg", "--legend", "none.json"], 2, "no such legend"),
         (["--out", "/proc/map.gpkg"], 1, "cannot be written"),
     ],
@@ -102,7 +102,7 @@ def test_a_failed_check_writes_nothing(tmp_path, land_cover, monkeypatch):
     monkeypatch.setattr(rings.OpenArcs, "close", spoil)
     result = run(land_cover, "--out", tmp_path / "map.gpkg")
     assert result.exit_code == 5
-    assert "no coverage" in result.stderr
+    assert "do not form a coverage" in result.stderr
     assert not list(tmp_path.glob("map.gpkg*"))
     # The same polygons without the check: it is the check that refused them.
     assert run(land_cover, "--out", tmp_path / "map.gpkg", "--no-check").exit_code == 0
@@ -160,7 +160,7 @@ def test_points_without_a_place_in_the_new_crs_are_told(tmp_path, write_raster):
     path = write_raster(np.ones((10, 10), np.uint8), crs="EPSG:4326", transform=place)
     result = run(path, "--out", tmp_path / "map.gpkg", "--dst-crs", "EPSG:32632")
     assert result.exit_code == 1
-    assert "no place in the CRS" in result.stderr
+    assert "cannot be transformed to the requested CRS" in result.stderr
 
 
 def test_classes_that_do_not_occur_are_told(tmp_path, write_raster):

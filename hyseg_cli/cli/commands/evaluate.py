@@ -65,7 +65,7 @@ def take_sample_options(options: dict[str, Any]) -> SampleEvaluationSettings | N
         return None
     if options["reference"] is not None or len(options["maps"]) not in (1, 2):
         raise UsageProblemError(
-            "samples are held against one map, or two, without a reference",
+            "samples are compared with one map, or two, without a reference",
             hint="Type hyseg evaluate MAP --samples points.gpkg, and leave out --reference.",
         )
     shared = {name: options[name] for name in ("legend", "report", "overwrite")}
@@ -85,7 +85,7 @@ def calibration_options(function: _Function) -> _Function:
         click.option(
             "--probabilities",
             type=FILE,
-            help="Probabilities of the map: are they as often right as they say?",
+            help="Probabilities of the map, to check how often they are right.",
         ),
     ):
         function = option(function)
@@ -108,7 +108,7 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
         return None
     if options["reference"] is None:
         raise UsageProblemError(
-            "--probabilities are held against a reference raster",
+            "--probabilities are compared with a reference raster",
             hint="Add --reference truth.tif.",
         )
     return CalibrateSettings(reference=options["reference"], legend=options["legend"], **taken)
@@ -157,7 +157,7 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
     show_default=True,
     help="Side in pixels of the patches for structure and intervals.",
 )
-@click.option("--kappa", is_flag=True, help="Show kappa, with what to hold of it.")
+@click.option("--kappa", is_flag=True, help="Also print Cohen's kappa, with its caveats.")
 @click.option("--images", type=FILE, help="Evaluate a model on images: their folder or file.")
 @click.option("--labels", type=FILE, help="Labels of the images, as for training.")
 @click.option(
@@ -197,13 +197,13 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
     "--seed",
     default=default_of(EvaluateSettings, "seed"),
     show_default=True,
-    help="Seed of the prior's noise; the same place draws the same noise in every tile.",
+    help="Seed of the prior's noise, which depends on the location, not on the tile.",
 )
 @click.option(
     "--fail-under",
     multiple=True,
     metavar="METRIC=VALUE",
-    help="Exit with 5 if a score is below, such as miou=0.6 or iou.road=0.4; repeat.",
+    help="Exit with 5 if a score is lower than this, such as miou=0.6 or iou.road=0.4; repeat.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--csv", type=FILE, help="Also write all scores to a table.")

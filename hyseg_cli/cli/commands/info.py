@@ -34,7 +34,7 @@ DOES_NOT_FIT = 4
 def info(
     ctx: click.Context, /, *, as_json: bool, is_whole: bool, stac: bool, **options: Any
 ) -> None:
-    """Tell what PATH is: a scene, a map or a model, found by looking into it.
+    """Describe PATH: a scene, a map or a model, whichever its content shows.
 
     Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
     --model, exit with 4 if it does not fit. Of a map: classes with their areas. Of a model, a file

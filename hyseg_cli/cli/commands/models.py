@@ -35,7 +35,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("model", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def show(*, model: Path, as_json: bool) -> None:
-    """Show what MODEL is, a name or a file: what `hyseg info --all` shows of it."""
+    """Describe MODEL, a name or a file, as `hyseg info --all` does."""
     with loading():
         from hyseg_cli.workflows.info.run import describe_model
 

@@ -41,8 +41,8 @@ SOME_FAILED = 6
     default=default_of(PredictSettings, "gsd"),
     show_default=True,
     metavar="auto|native|METRES",
-    help="Ground size of the pixels that the network sees: resample what is far from the model's "
-    "training, never, or to a size such as 0.5m. The map stays on the grid of the scene.",
+    help="Pixel size that the network sees: auto resamples scenes outside the training range, "
+    "native never; or a size such as 0.5m. The map stays on the grid of the scene.",
 )
 @click.option(
     "--bounds",
@@ -55,7 +55,7 @@ SOME_FAILED = 6
     "--context/--no-context",
     default=default_of(PredictSettings, "context"),
     show_default=True,
-    help="Read across the edges of scenes that are cut from one grid.",
+    help="Let the network see across the edges of scenes cut from one grid.",
 )
 @click.option(
     "--tile-size",
@@ -80,7 +80,7 @@ SOME_FAILED = 6
     "--compile",
     "compiled",
     is_flag=True,
-    help="Compile the network first: takes minutes, and pays on a GPU if there is much to map.",
+    help="Compile the network first: takes minutes, pays off on a GPU if there is much to map.",
 )
 @click.option(
     "--devices",
@@ -92,7 +92,7 @@ SOME_FAILED = 6
     "--cluster",
     metavar="ray|ray://HOST:PORT",
     help="Share the scenes among workers of the Ray cluster of this machine, or of another one; "
-    "scenes, model and --out lie on storage that all of them share.",
+    "scenes, model and --out must be on storage that all of them share.",
 )
 @click.option(
     "--workers",
@@ -110,18 +110,18 @@ SOME_FAILED = 6
     default=default_of(PredictSettings, "max_memory"),
     show_default=True,
     metavar="AMOUNT",
-    help="Memory of a process; wide scenes are mapped in column blocks that keep to it.",
+    help="Memory limit of a process; wide scenes are mapped in blocks of columns.",
 )
 @click.option(
     "--seed",
     default=default_of(PredictSettings, "seed"),
     show_default=True,
-    help="Seed of the prior's noise; the same place draws the same noise in every tile.",
+    help="Seed of the prior's noise, which depends on the location, not on the tile.",
 )
 @click.option(
     "--noise",
     type=click.Choice(["position", "mean", "zero"]),
-    help="What the prior starts from: noise keyed by place, its mean over all noise, or none.  "
+    help="What the prior starts from: noise by location, its mean over all noise, or none.  "
     "[default: the model's own]",
 )
 @click.option(
@@ -129,7 +129,7 @@ SOME_FAILED = 6
     type=click.Choice(["none", "flip", "d4", "multiscale"]),
     default=default_of(PredictSettings, "tta"),
     show_default=True,
-    help="Look at each tile in several ways (4, 8 or 3 times the work) and average.",
+    help="Average several views of each tile (4, 8 or 3 times the work).",
 )
 @click.option(
     "--confidence", type=FILE, help="Also write the largest probability, 0-254, 255 for nodata."
@@ -156,7 +156,7 @@ SOME_FAILED = 6
     type=click.Choice(["nearest", "mode"]),
     default=default_of(PredictSettings, "mosaic_resampling"),
     show_default=True,
-    help="How classes are brought to its pixels: the nearest one, or the most frequent.",
+    help="How its pixels get their class: the nearest one, or the most frequent.",
 )
 @click.option(
     "--style", is_flag=True, help="Also write styles beside the map: .qml (QGIS) and .sld."
@@ -180,7 +180,7 @@ SOME_FAILED = 6
     "--resume/--no-resume",
     default=default_of(PredictSettings, "resume"),
     show_default=True,
-    help="Go on with what an unfinished run left, or start anew.",
+    help="Continue an unfinished run, or start over.",
 )
 @click.option(
     "--shard",
@@ -189,26 +189,26 @@ SOME_FAILED = 6
     help="Compute part I of N, in a folder that all parts share; --merge makes the map.",
 )
 @click.option("--merge", is_flag=True, help="Make the map of parts that were computed before.")
-@click.option("--skip-existing", is_flag=True, help="Leave out scenes whose map exists.")
+@click.option("--skip-existing", is_flag=True, help="Skip scenes whose map exists.")
 @click.option(
     "--on-error",
     type=click.Choice(["skip", "stop"]),
     default=default_of(PredictSettings, "on_error"),
     show_default=True,
-    help="When one of several scenes fails: go on with the others, or stop.",
+    help="If one of several scenes fails: continue with the others, or stop.",
 )
 @click.option(
     "--manifest",
     type=FILE,
-    help="Write what became of each scene into this file, a line of JSON as soon as it ends.",
+    help="Write the result of each scene to this file, a line of JSON as soon as it ends.",
 )
 @click.option(
     "--staging",
     type=FILE,
-    help="Where outputs are made that go to object storage (/vsis3/BUCKET/NAME).  "
+    help="Local folder for outputs that go to object storage (/vsis3/BUCKET/NAME).  "
     "[default: ~/.cache/hyseg/staging]",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Tell tiles, memory, disk and time, and stop.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print tiles, memory, disk and time, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @overwrite_option
 @click.pass_context

@@ -32,29 +32,30 @@ from hyseg_cli.startup import loading
     type=click.Choice(["proportional", "equal", "neyman", "olofsson"]),
     default=default_of(SampleSettings, "allocation"),
     show_default=True,
-    help="How strata share the points: by area, alike, by area and spread, or by area with "
-    "50 at least.",
+    help="How points are divided among strata: by area, equally, by area and spread, or by area "
+    "with at least 50 each.",
 )
 @click.option(
     "--target-se",
     default=default_of(SampleSettings, "target_se"),
     show_default=True,
-    help="Draw as many points as this standard error of overall accuracy asks for.",
+    help="Draw as many points as this standard error of overall accuracy requires.",
 )
-@click.option("--count", type=int, help="Draw so many points instead.")
+@click.option("--count", type=int, help="Draw this many points instead.")
 @click.option(
     "--expect",
     multiple=True,
     metavar="[CLASS=]ACCURACY",
-    help="Accuracy to be expected of all classes, or of one; repeat.  "
-    f"[default: {EXPECTED_ACCURACY}]",
+    help=f"Expected accuracy of all classes, or of one; repeat.  [default: {EXPECTED_ACCURACY}]",
 )
 @click.option(
     "--min-per-class",
     type=int,
-    help="Points of each stratum at least.  [default: 50 with olofsson, else 2]",
+    help="Least number of points per stratum.  [default: 50 with olofsson, else 2]",
 )
-@click.option("--min-distance", metavar="AMOUNT", help="Between points: 100m or 10px.")
+@click.option(
+    "--min-distance", metavar="AMOUNT", help="Least distance between points: 100m or 10px."
+)
 @click.option(
     "--seed",
     default=default_of(SampleSettings, "seed"),
@@ -66,8 +67,9 @@ from hyseg_cli.startup import loading
 def sample(*, as_json: bool, **options: Any) -> None:
     """Draw random points of MAP, stratified by its classes, to be labelled by an interpreter.
 
-    Fill in the field ref_class and give the file to `hyseg evaluate --samples`. The classes of
-    the map do not stand in it, so that they lead nobody; they are in the .design.json beside it.
+    Fill in the field ref_class and give the file to `hyseg evaluate --samples`. It leaves
+    out the classes of the map, so that they do not bias the interpreter; the .design.json beside
+    it has them.
     """
     with loading():
         from hyseg_cli.workflows import sample as workflow

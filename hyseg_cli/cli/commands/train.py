@@ -27,7 +27,7 @@ from hyseg_cli.startup import loading
 @click.option(
     "--labels",
     type=FILE,
-    help="Label rasters (ids or colours), matched by name or place, or one vector file.",
+    help="Label rasters (ids or colours), matched by name or location, or one vector file.",
 )
 @click.option(
     "--benchmark",
@@ -57,13 +57,18 @@ from hyseg_cli.startup import loading
     "--from",
     "start",
     metavar="MODEL",
-    help="Go on from a model, a file or a name such as `default`; classes may differ.",
+    help="Start from a model, a file or a name such as `default`; classes may differ.",
 )
 @click.option(
     "--blend",
     type=float,
-    help="How far to go from that model to what was taught: 0.5 is half way.  [default: the better "
+    help="Mix of old and new weights with --from: 0.5 is half way, 1 new.  [default: the better "
     "of 0.5 and 1 on held-out images; without any 0.5, or 1 if a class is new]",
+)
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Train the whole network, which takes long, although the polygons are few.",
 )
 @click.option(
     "--freeze",
@@ -83,15 +88,15 @@ from hyseg_cli.startup import loading
     "--val-scenes",
     multiple=True,
     metavar="NAME",
-    help="Scene kept out of the training and measured; repeat for more.",
+    help="Scene to hold out for validation; repeat for more.",
 )
 @click.option(
     "--val-split",
     default=default_of(TrainSettings, "val_split"),
     show_default=True,
-    help="Share to keep out and measure: whole scenes if there are several, else a slice.",
+    help="Share to hold out for validation: whole scenes if there are several, else a slice.",
 )
-@click.option("--val-images", type=FILE, help="Other images to measure on.")
+@click.option("--val-images", type=FILE, help="Other images for validation.")
 @click.option("--val-labels", type=FILE, help="Their labels.")
 @click.option(
     "--stage",
@@ -104,7 +109,7 @@ from hyseg_cli.startup import loading
     "--prior",
     type=FILE,
     metavar="MODEL",
-    help="Model whose prior is taken over instead of training one.",
+    help="Use the prior of this model instead of training one.",
 )
 @click.option(
     "--prior-steps",
@@ -164,7 +169,7 @@ from hyseg_cli.startup import loading
     type=click.Choice(["area", "classes"]),
     default=default_of(TrainSettings, "sampling"),
     show_default=True,
-    help="Cut chips anywhere, or half of them where a class is, all classes equally often.",
+    help="Cut chips anywhere, or half of them around a class, all classes equally often.",
 )
 @click.option("--pretrained", is_flag=True, help="Fetch pretrained weights of the backbones.")
 @click.option(
@@ -181,7 +186,7 @@ from hyseg_cli.startup import loading
 @click.option(
     "--patience",
     type=int,
-    help="End a stage after so many validations without a better one.  [default: never]",
+    help="End a stage after this many validations without improvement.  [default: never]",
 )
 @click.option(
     "--workers",
@@ -207,7 +212,7 @@ from hyseg_cli.startup import loading
     type=NumberList(),
     default=(),
     metavar="M[,M]",
-    help="Size of the pixels in metres, or smallest and largest, of images that do not tell it.",
+    help="Size of the pixels in metres, or smallest and largest, of images that do not state it.",
 )
 @click.option("--data-name", default="", help="Name of the data set, for the model card.")
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
@@ -217,20 +222,45 @@ from hyseg_cli.startup import loading
     "--resume/--no-resume",
     default=default_of(TrainSettings, "resume"),
     show_default=True,
-    help="Go on where a run with these settings was stopped, or start anew.",
+    help="Continue a stopped run with the same settings, or start over.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too, beside metrics.csv.")
-@click.option("-n", "--dry-run", is_flag=True, help="Tell what would be trained, and stop.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be trained, and stop.")
 @overwrite_option
 def train(**options: Any) -> None:
     """Train a model on images with label rasters or polygons."""
+    settings = TrainSettings(**options)
+    with loading():
+        from hyseg_cli.workflows.train.few_rule import decide
+
+    decision = decide(settings)
+    if decision.is_quick:
+        _train_probe(settings, decision.reason)
+    else:
+        _train_network(settings, decision.reason)
+
+
+def _train_probe(settings: TrainSettings, reason: str) -> None:
+    with loading():
+        from hyseg_cli.workflows.train import few
+
+    with console() as messages:
+        if settings.dry_run:
+            print_result(few.plan(settings, reason, messages).to_text())
+            return
+        result = few.run(settings, reason, messages)
+    print_result(result.expected.to_text())
+    print_result(str(result.out))
+
+
+def _train_network(settings: TrainSettings, reason: str) -> None:
     with loading():
         from hyseg_cli.workflows.train import run as workflow
         from hyseg_cli.workflows.train.dry_run import plan
 
-    settings = TrainSettings(**options)
     with console() as messages:
         if settings.dry_run:
+            print_result(f"{'training':<18} the whole network: {reason}")
             print_result(plan(settings, messages).to_text())
             return
         result = workflow.run(settings, messages)

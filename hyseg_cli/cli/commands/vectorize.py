@@ -42,11 +42,11 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
     type=click.Choice(["longest-border", "largest"]),
     default=default_of(VectorizeSettings, "mmu_into"),
     show_default=True,
-    help="Which neighbour takes up a region below the unit.",
+    help="Which neighbour absorbs a region below the minimum.",
 )
 @click.option("--keep", multiple=True, metavar="CLASS", help="Never merge this class; repeat.")
 @click.option(
-    "--fill-nodata", is_flag=True, help="Let neighbours take up nodata below the unit, too."
+    "--fill-nodata", is_flag=True, help="Let neighbours absorb nodata areas below the minimum, too."
 )
 @click.option("--sieve-out", type=FILE, help="Also write the raster after merging (.tif).")
 @click.option(
@@ -69,13 +69,13 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
     type=click.Choice([4, 8]),
     default=default_of(VectorizeSettings, "connectivity"),
     show_default=True,
-    help="8 joins regions that touch at corners to multipolygons.",
+    help="8 joins regions that touch at corners into multipolygons.",
 )
 @click.option(
     "--split-tiles",
     default=default_of(VectorizeSettings, "split_tiles"),
     metavar="PX",
-    help="Cut regions larger than a tile of PX x PX at tile lines; region_id tells what they were.",
+    help="Cut regions larger than a tile of PX x PX at tile lines; region_id names the whole.",
 )
 @click.option(
     "--confidence",
@@ -90,7 +90,7 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
     "--check/--no-check",
     default=default_of(VectorizeSettings, "check"),
     show_default=True,
-    help="Prove that the polygons share their edges before the file gets its name.",
+    help="Check that polygons share edges exactly before the file is saved.",
 )
 @click.option(
     "--stac", is_flag=True, help="Also write a STAC Item beside the polygons: .gpkg.stac.json."

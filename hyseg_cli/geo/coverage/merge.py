@@ -229,7 +229,7 @@ def merge_all(
     closed_class: int,
     into_largest: bool,  # noqa: FBT001 - compiled code takes no keywords
 ) -> int:
-    """Merge until nothing is too small; `parents`, `class_ids` and `sizes` tell the outcome.
+    """Merge until nothing is too small; `parents`, `class_ids` and `sizes` hold the result.
 
     Each set of regions is a chain of members; the borders of its members are its own. Returns
     the number of regions that were taken up by others.

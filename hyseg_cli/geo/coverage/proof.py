@@ -146,7 +146,7 @@ def fingerprint_rings(
 ) -> np.uint64:
     """Sum over the rings' edges, cut where they cross a seam as the arcs were.
 
-    An arc's point on a seam has whole coordinates; an edge that crosses one elsewhere is none of
+    An arc's point on a seam has whole coordinates; an edge that crosses one elsewhere is not one of
     the arcs', and spoils the sum.
     """
     total = np.uint64(0)

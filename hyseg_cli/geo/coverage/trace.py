@@ -170,7 +170,7 @@ def _number_strips(
     """Each strip as region numbers, its first row, and whether it is the last.
 
     Before its rows stands the row above, behind the last strip's an empty one, and an empty
-    column on either side. All strips are told in the same memory, one after the other.
+    column on either side. All strips use the same memory, one after the other.
     """
     room = np.zeros((strip_rows + 2, source.width + 2), np.int32)
     for row, count, runs in _runs_of_strips(source, regions, strip_rows):

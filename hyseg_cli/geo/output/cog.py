@@ -137,7 +137,7 @@ def put_in_place(
         cog: The raster.
         out: Its name; what stands there is replaced, and side-cars of that go.
         beside: Texts of files to write beside it.
-        kept: Files that are no side-cars of it, whatever they are called.
+        kept: Files that are not side-cars of it, whatever their names.
 
     Raises:
         HysegError: If the system refuses.

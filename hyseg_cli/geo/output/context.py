@@ -141,7 +141,7 @@ def _add_sources(
 def _difference(one: Raster, other: Raster) -> str:
     """What keeps two scenes from being parts of one grid; empty if nothing does."""
     if not (one.is_georeferenced and other.is_georeferenced):
-        return "one has no place on earth"
+        return "one is not georeferenced"
     if one.crs != other.crs:
         return "their CRS differ"
     # As text, since NaN is not equal to itself.

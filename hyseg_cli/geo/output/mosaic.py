@@ -70,7 +70,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
     for scene in scenes:
         if not scene.is_georeferenced:
             raise UsageProblemError(
-                f"{scene.path} has no transform and CRS, so it has no place in a mosaic",
+                f"{scene.path} has no transform and CRS, so it cannot be part of a mosaic",
                 hint="Leave out --mosaic, or map such scenes in a run of their own.",
             )
     first = scenes[0]
@@ -174,14 +174,14 @@ def _read(path: str, frame: Frame, window: Window, resampling: Resampling) -> np
             found: npt.NDArray[np.uint8] = warped.read(1, window=place)
     except RasterioError as error:
         raise UnusableFileError(
-            f"{path} cannot be brought to {_name(frame.crs)} ({one_line(error)})",
+            f"{path} cannot be reprojected to {_name(frame.crs)} ({one_line(error)})",
             hint="Map it again with --overwrite, or use another --mosaic-crs.",
         ) from error
     return found
 
 
 def _pixel_in(scene: Raster, crs: CRS) -> tuple[float, float]:
-    """Width and height of a pixel in units of a CRS, as well as one number for all tells them."""
+    """Width and height of a pixel in units of a CRS, as exact as one value can be."""
     t = scene.transform
     if scene.crs == crs:
         return math.hypot(t.a, t.d), math.hypot(t.b, t.e)

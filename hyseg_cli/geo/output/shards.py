@@ -120,7 +120,7 @@ def _read_back(path: Path, writer: ShardWriter) -> None:
             crc32(dataset.read(window=place).data) == expected for place, expected in writer.written
         )
     if not is_whole:
-        raise OSError(errno.EIO, "what was written reads back otherwise; is the disk full?")
+        raise OSError(errno.EIO, "the data read back differ from those written; is the disk full?")
 
 
 def missing_blocks(work: WorkFolder, blocks: Iterable[Block]) -> tuple[Block, ...]:

@@ -35,7 +35,7 @@ SHA256 = "1220"
 """Begins a multihash: SHA-256, of 32 bytes."""
 
 TAKEN_TAGS = ("ACQUISITIONDATETIME", "EXIF_DateTimeOriginal", "TIFFTAG_DATETIME")
-"""Where rasters tell when they were taken, the surest first."""
+"""Tags that say when a raster was taken, the most reliable first."""
 _TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y:%m:%d %H:%M:%S")
 
 Json = dict[str, Any]
@@ -141,7 +141,7 @@ def link_to(path: Path, base: Path) -> str:
 
 
 def time_taken(path: str) -> datetime | None:
-    """When a scene was taken, as far as its tags tell; times without zone are taken for UTC.
+    """When a scene was taken, if its tags say so; times without zone count as UTC.
 
     Raises:
         HysegError: If it cannot be opened.

@@ -315,8 +315,8 @@ class WorkFolder:
             self._lock(SETTLE_LOCK, stack, patience=PATIENCE_SECONDS)
             settled = json.loads(json.dumps(settled))
             goes_on = self._settle(settled, resume=resume)
-        told = json.dumps(settled, sort_keys=True)
-        self.mark = "." + hashlib.sha256(told.encode()).hexdigest()[:8]
+        stated = json.dumps(settled, sort_keys=True)
+        self.mark = "." + hashlib.sha256(stated.encode()).hexdigest()[:8]
         return goes_on
 
     def _settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
@@ -325,10 +325,12 @@ class WorkFolder:
             return True
         if before is not None:
             keys = [key for key in {**settled, **before} if settled.get(key) != before.get(key)]
-            told = "; ".join(f"{k} was {_told(before, k)}, is {_told(settled, k)}" for k in keys)
+            stated = "; ".join(
+                f"{k} was {_stated(before, k)}, is {_stated(settled, k)}" for k in keys
+            )
             raise StateMismatchError(
-                f"{self.location} holds an unfinished run with other settings: {told}",
-                hint="Repeat the earlier settings, or start anew with --no-resume.",
+                f"{self.location} holds an unfinished run with other settings: {stated}",
+                hint="Repeat the earlier settings, or start over with --no-resume.",
             )
         self._clear_here()
         if self._is_staged and not resume:
@@ -439,7 +441,7 @@ class WorkFolder:
         except ValueError as error:
             raise StateMismatchError(
                 f"{self.location}: the {MANIFEST} of the run is damaged ({error})",
-                hint="Start anew with --no-resume.",
+                hint="Start over with --no-resume.",
             ) from error
         return found
 
@@ -452,5 +454,5 @@ def unwritable(out: Path, error: Exception) -> HysegError:
     )
 
 
-def _told(settled: dict[str, Any], key: str) -> str:
+def _stated(settled: dict[str, Any], key: str) -> str:
     return json.dumps(settled.get(key))

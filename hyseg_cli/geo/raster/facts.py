@@ -1,4 +1,4 @@
-"""How a raster is stored: what a file tells beside the place and the bands of its scene.
+"""How a raster is stored: facts of a file beyond the georeference and bands of its scene.
 
 Is this still the same input? What is cheap to ask of files of any size.
 """
@@ -29,7 +29,7 @@ class BandFacts:
     dtype: str
     nodata: float | None
     mask: str
-    """What tells where it holds data: nodata, alpha, mask, or all if nothing does."""
+    """What marks where it holds data: nodata, alpha, mask, or all if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RasterFacts:
     scales: tuple[float, ...]
     """What the values of each band are to be multiplied by."""
     stored_bytes: int | None
-    """Size of the file; None if it is none of this machine."""
+    """Size of the file; None if it is not on this machine."""
     bands: tuple[BandFacts, ...]
 
     @property
@@ -153,7 +153,7 @@ SMALL = 2**20
 
 
 def fingerprint_of_raster(path: str) -> list[str]:
-    """What tells a raster apart from another or a changed one.
+    """A fingerprint that distinguishes a raster from others and from changed versions.
 
     Returns:
         The fingerprints of all its files: side-cars, and the sources of a VRT.
@@ -170,7 +170,7 @@ def files_of_raster(path: str) -> list[str]:
 def fingerprint(path: str) -> str:
     """The name of a file and its hash, or its size and the time of its last change.
 
-    Of a member of an archive the archive counts, too. What is not on this machine is told by its
+    For a member of an archive, the archive counts, too. A remote file is known by its
     address alone.
     """
     stored = Path(path)

@@ -4,7 +4,7 @@ Directions and round lengths: what a picture of a map needs beside its pixels.
 
 Where a raster lies on the earth, as GeoJSON has it.
 
-What is told of areas that are not those on the ground.
+Warnings about areas that differ from those on the ground.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def round_length(limit: float) -> float:
 
 
 def length_text(metres: float) -> str:
-    """A length in the unit in which it is told: `20 cm`, `500 m`, `2 km`."""
+    """A length in a readable unit: `20 cm`, `500 m`, `2 km`."""
     if metres >= 1000:
         return f"{metres / 1000:g} km"
     return f"{metres:g} m" if metres >= 1 else f"{metres * 100:g} cm"
@@ -198,8 +198,8 @@ def _told(area: shapely.Geometry) -> Geometry:
     # On a small map the sides are straight: what lies on them to the last digit is left out.
     area = area.simplify(10.0**-DECIMALS)
     rounded = shapely.transform(area, lambda points: np.round(points, DECIMALS))
-    told: Geometry = shapely.geometry.mapping(shapely.orient_polygons(rounded))
-    return told
+    geometry: Geometry = shapely.geometry.mapping(shapely.orient_polygons(rounded))
+    return geometry
 
 
 def _rounded(box: list[float]) -> Box:

@@ -147,12 +147,12 @@ def _told(name: str, expected: tuple[str, ...] = GONE) -> Iterator[list[str]]:
 
     Args:
         name: What is asked for.
-        expected: Codes of answers that are no errors.
+        expected: Codes of answers that do not count as errors.
 
     Yields:
         A list that holds the code if storage answered so.
     """
-    _client()  # tells first if there is no boto3
+    _client()  # raises first if boto3 is missing
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -88,7 +88,7 @@ THINNED_FROM, THINNED_TO = 8, 3
 """Without overviews, pictures smaller than this part of a raster average 3 x 3 of its pixels, not
 all that they stand for."""
 STRETCH = (2.0, 98.0)
-"""Percentiles that become black and white where values are no colours yet."""
+"""Percentiles that become black and white if the values are not colours yet."""
 MOST_UNEQUAL = 4.0
 """How many times as long as wide pixels may be to be shown in their shape on the ground."""
 
@@ -133,7 +133,7 @@ def read_reduced(
         bands: Indexes from 1.
         size: Height and width to read at.
         window: The part to read; None for all of it.
-        is_classes: Values are no quantities, so they are picked and not averaged.
+        is_classes: Values are classes, so they are picked and not averaged.
 
     Returns:
         (bands, height, width) in the raster's data type, and bool (height, width): where it
@@ -186,7 +186,7 @@ def to_colors(image: npt.NDArray[Any], valid: Mask) -> Colors:
     Other types are stretched band by band between percentiles of the pixels that are valid.
     """
     if len(image) not in (1, 3):
-        message = f"{len(image)} bands are no colours"
+        message = f"{len(image)} bands are not colours"
         raise ValueError(message)
     if image.dtype != np.uint8:
         image = np.stack([_stretched(band, valid) for band in image])

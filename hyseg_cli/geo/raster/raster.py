@@ -155,9 +155,9 @@ class Raster:
     nodata: float | None
     """Nodata value of the first band."""
     declares_validity: bool
-    """Whether a nodata value, alpha or a mask tells which pixels hold data."""
+    """Whether a nodata value, alpha or a mask declares which pixels hold data."""
     has_nodata_only: bool
-    """Whether in the first band the nodata value alone tells it, neither alpha nor a mask."""
+    """Whether in the first band the nodata value alone does, neither alpha nor a mask."""
     block: tuple[int, int]
     """Height and width of the blocks that the first band is stored in."""
     crs: CRS | None
@@ -280,7 +280,7 @@ def open_raster(path: str | Path) -> Raster:
             f"{name}: the raster has no bands",
             hint="If it is a container (NetCDF, HDF), name a subdataset; `rio info` lists them.",
         )
-    # GDAL's complex integers, "complex_int16", are no numpy types.
+    # GDAL's complex integers, "complex_int16", are not numpy types.
     if any(dtype.startswith("complex") for dtype in scene.dtypes):
         raise ModelMismatchError(
             f"{name}: the pixels are complex numbers ({scene.dtypes[0]})",
@@ -302,7 +302,7 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
         )
     try:
         with warnings.catch_warnings():
-            # `Scene.is_georeferenced` tells; each workflow says it once, in its own words.
+            # `Scene.is_georeferenced` says so; each workflow reports it once, in its own words.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(name)
     except RasterioIOError as error:
@@ -312,16 +312,16 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
             ) from error
         raise UnusableFileError(
             f"{name}: cannot be opened as a raster ({one_line(error)})",
-            hint="`rio info FILE` shows what GDAL makes of it; the file may be damaged.",
+            hint="The file may be damaged; `rio info FILE` shows what GDAL reads from it.",
         ) from error
 
 
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z0-9_+]{2,}:")
-"""What is no path: a virtual file system, a URL, a subdataset such as NETCDF:file:variable."""
+"""Not a path: a virtual file system, a URL, a subdataset such as NETCDF:file:variable."""
 
 
 def is_utf8(name: str) -> bool:
-    """Whether GDAL can be told this name; file systems on Linux have names of any bytes."""
+    """Whether GDAL can open this name; names on Linux may hold any bytes."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 

@@ -161,7 +161,7 @@ class SceneReader:
             width=self._grid.width,
             resampling=Resampling.nearest,
             nodata=self.scene.nodata,
-            # Tells where it ends, if neither a nodata value nor alpha does.
+            # Marks where it ends, if neither a nodata value nor alpha does.
             add_alpha=self.scene.nodata is None and "alpha" not in self.scene.colors,
         )
 

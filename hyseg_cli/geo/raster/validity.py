@@ -47,7 +47,7 @@ class Validity:
         for value, dtype in zip(self._values(len(dtypes)), dtypes, strict=True):
             if not _can_hold(np.dtype(dtype), value):
                 raise UsageProblemError(
-                    f"--src-nodata {value:g} is no value of {dtype} bands",
+                    f"--src-nodata {value:g} is not a valid value for {dtype} bands",
                     hint="`rio info FILE` shows the data type and the nodata value of a raster.",
                 )
 

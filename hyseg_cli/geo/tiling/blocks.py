@@ -31,7 +31,7 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Tells the block apart from all others of the scene."""
+        """Unique among the blocks of the scene."""
         return f"row{self.window.row:09d}-col{self.window.col:09d}"
 
     @property

@@ -37,7 +37,7 @@ def window_of_bounds(scene: Raster, bounds: tuple[float, float, float, float], f
     start_col, stop_col = _cover(cols, scene.width)
     if start_row >= stop_row or start_col >= stop_col:
         raise ElsewhereError(
-            f"{flag} lies beside {scene.path}",
+            f"{flag} lies outside {scene.path}",
             hint="Give coordinates in the CRS of the scene; `hyseg info` and `rio info` show it.",
         )
     return Window(start_row, start_col, stop_row - start_row, stop_col - start_col)
@@ -65,7 +65,7 @@ class AreaOfInterest:
         self._transform: Affine = scene.transform
         self._shapes = _read_polygons(path, scene)
         self.digest = hashlib.sha256(b"".join(self._shapes.to_wkb())).hexdigest()[:16]
-        """Tells the polygons from others, wherever they are stored."""
+        """Identifies the polygons, wherever they are stored."""
         self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"--aoi {path}")
 
     def __call__(self, window: Window) -> npt.NDArray[np.bool_]:
@@ -88,7 +88,7 @@ def _read_polygons(path: Path, scene: Raster) -> Any:
         raise UsageProblemError(f"--aoi {path}: no such file", hint="Check the path.")
     if not scene.is_georeferenced:
         raise UsageProblemError(
-            f"{scene.path} has no place on earth, so --aoi means nothing for it",
+            f"{scene.path} is not georeferenced, so --aoi cannot be used",
             hint="Leave --aoi out, or georeference the scene first.",
         )
     try:
@@ -104,14 +104,14 @@ def _read_polygons(path: Path, scene: Raster) -> Any:
         raise UsageProblemError(f"--aoi {path} holds no polygons", hint="Draw one around the area.")
     if shapes.crs is None:
         raise UsageProblemError(
-            f"--aoi {path} does not tell its CRS", hint="Assign one, for example in QGIS."
+            f"--aoi {path} does not state its CRS", hint="Assign one, for example in QGIS."
         )
     # A projection means nothing far from its place: the poles are somewhere in UTM, but not there.
     near = shapes.clip_by_rect(*_surroundings(scene, shapes.crs.to_wkt()))
     placed = near[~near.is_empty].to_crs(scene.crs.to_wkt() if scene.crs else None)
     if placed.empty:
         raise ElsewhereError(
-            f"--aoi {path} lies beside {scene.path}", hint="Check its CRS, for example in QGIS."
+            f"--aoi {path} lies outside {scene.path}", hint="Check its CRS, for example in QGIS."
         )
     return placed
 

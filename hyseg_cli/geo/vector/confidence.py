@@ -57,7 +57,7 @@ class ConfidenceRows:
         self._is_float = dataset.dtypes[0] in ("float32", "float64")
         if dataset.count != 1 or not (self._is_float or dataset.dtypes[0] == "uint8"):
             raise ModelMismatchError(
-                f"{path} is no confidence raster: it has {', '.join(dataset.dtypes)}",
+                f"{path} is not a confidence raster: it has {', '.join(dataset.dtypes)}",
                 hint="Confidence is one band, 8-bit from 0 to 254 or float from 0 to 1.",
             )
         scaled = not self._is_float and dataset.scales[0] != 1.0
@@ -85,7 +85,7 @@ class ConfidenceRows:
             valid &= np.isfinite(values)
             if (values[valid] > 1.0).any() or (values[valid] < 0.0).any():
                 raise ModelMismatchError(
-                    f"{self._path} is no confidence raster: it has values outside 0 to 1",
+                    f"{self._path} is not a confidence raster: it has values outside 0 to 1",
                     hint="Confidence is one band, 8-bit from 0 to 254 or float from 0 to 1.",
                 )
             values = np.round(np.where(valid, values, 0.0) * QUANTISED_ONE)

@@ -87,7 +87,7 @@ class ShapeBuilder:
             points = np.column_stack(self._reproject.transform(points[:, 0], points[:, 1]))
             if not np.isfinite(points).all():
                 raise HysegError(
-                    "some points of the map have no place in the CRS asked for",
+                    "some points of the map cannot be transformed to the requested CRS",
                     hint="Choose a --dst-crs that covers the whole map.",
                 )
         if self._decimals is not None:

@@ -154,7 +154,7 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
             move(part, folder / part.name)
     except OSError as error:
         raise HysegError(
-            f"{folder}: the layer cannot be put there ({error})",
+            f"{folder}: the layer cannot be saved there ({error})",
             hint="Check the folder's permissions; another program may have a file open.",
         ) from error
 
@@ -180,6 +180,6 @@ def geometry_layer(path: Path, usual: str | None = None) -> str:
     if len(layers) > 1:
         raise UsageProblemError(
             f"{path} has {len(layers)} layers with geometry: {', '.join(layers)}",
-            hint="Save the one that is meant as a file of its own.",
+            hint="Save the one you mean as a separate file.",
         )
     return layers[0]

@@ -35,7 +35,7 @@ main()
 class LayerWriter:
     """Writes layers, one after the other; the process is started at once, and ends with the block.
 
-    It runs in a session of its own, so that Ctrl-C reaches only the process that can tell the
+    It runs in a session of its own, so that Ctrl-C reaches only the process that can inform the
     user. If that one is killed, the pipe ends, and with it the writer.
     """
 
@@ -135,7 +135,7 @@ class _EndedError(Exception):
 
 @contextmanager
 def _telling_end() -> Iterator[None]:
-    """Tell a closed pipe from errors in the making of the records."""
+    """Distinguish a closed pipe from errors while the records are made."""
     try:
         yield
     except OSError as error:

@@ -45,7 +45,7 @@ def write_all(source: BinaryIO, replies: BinaryIO) -> None:
                 write_layer(pa.ipc.open_stream(stream))
             except writing_errors as error:
                 answer["failure"] = " ".join(str(error).split())
-            except Exception as error:  # noqa: BLE001 - told to the process that can tell it
+            except Exception as error:  # noqa: BLE001 - sent to the process that can report it
                 answer["defect"] = f"{type(error).__name__}: {error}"
                 answer["traceback"] = traceback.format_exc()
         answer["warnings"] = [str(warning.message) for warning in caught]

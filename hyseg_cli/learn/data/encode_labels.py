@@ -36,7 +36,7 @@ def encode_labels(
     """The channel of each pixel's class; see `encode_known` for the arguments.
 
     Raises:
-        HysegError: If ids are no whole numbers, or a value or colour is not in the legend.
+        HysegError: If ids are not whole numbers, or a value or colour is not in the legend.
     """
     encoded = encode_known(raster, legend, name, valid)
     if encoded.unmatched:
@@ -62,7 +62,7 @@ def encode_known(
         valid: bool (height, width), False where the values mean nothing; None for nowhere.
 
     Raises:
-        HysegError: If ids are no whole numbers.
+        HysegError: If ids are not whole numbers.
     """
     if len(raster) >= 3:
         return _encode_colors(raster[:3], legend, valid)

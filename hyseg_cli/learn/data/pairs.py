@@ -59,7 +59,7 @@ def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
 
 
 def images_without(pairs: Sequence[ScenePair], images: Path) -> list[Path]:
-    """Images that no pair has; files named like labels are no images."""
+    """Images without labels; files named like labels do not count as images."""
     paired = {path for pair in pairs for path in (pair.image, *pair.labels)}
     found = _by_name(images, LABEL_FOLDERS, prefer_labels=False).values()
     return [path for path in found if path not in paired]
@@ -80,7 +80,7 @@ def _by_name(
 ) -> dict[tuple[str, ...], Path]:
     """Rasters by the parts of their names that must match.
 
-    Where a folder holds image and label beside each other, only the ending tells them apart.
+    If a folder holds images and labels side by side, only the ending distinguishes them.
     """
     found: dict[tuple[str, ...], Path] = {}
     for key, path in _named(root, skip=skip):

@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     """The device called `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        UsageProblemError: If it is none of these or not there.
+        UsageProblemError: If it is not one of these, or not on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

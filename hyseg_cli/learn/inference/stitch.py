@@ -101,8 +101,8 @@ def map_strips(
         batch_size: Tiles per call of it.
         noise_origin: Row and column of the scene's first pixel on the noise grid.
         quantised: Yield probabilities, too.
-        within: Tells which pixels of a window are wanted at all; None for all of them. What is
-            not wanted holds no data, but the network sees it.
+        within: Returns which pixels of a window are wanted; None for all of them. Other pixels
+            become nodata, but the network sees them.
     """
     stitcher = Stitcher(grid, block_run, classify.classes, classify.device)
     for strip in strips:

@@ -132,19 +132,19 @@ def _read(path: Path, name: str) -> tuple[dict[str, Tensor], Provenance]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        told = json.loads(metadata.get(METADATA_KEY, "{}"))
-        told = {key: told[key] for key in Provenance.__dataclass_fields__ if key in told}
+        stated = json.loads(metadata.get(METADATA_KEY, "{}"))
+        stated = {key: stated[key] for key in Provenance.__dataclass_fields__ if key in stated}
         known = asdict(provenance_of_hub(name)) | {"name": path.name, "licence": "", "source": ""}
-        values = known | told | {"digest": digest_of(path)}
+        values = known | stated | {"digest": digest_of(path)}
         provenance = Provenance(**{**values, **_triples(values)})
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ModelMismatchError(
-            f"--backbone-weights {path}: not a whole safetensors file of weights ({error})",
+            f"--backbone-weights {path}: not a complete safetensors file of weights ({error})",
             hint="Fetch or convert it again (examples/convert_backbone.py); pickled checkpoints "
             "are never loaded.",
         ) from error
     wanted = name.partition(".")[0]
-    if told and provenance.architecture.partition(".")[0] != wanted:
+    if stated and provenance.architecture.partition(".")[0] != wanted:
         raise ModelMismatchError(
             f"--backbone-weights {path}: weights of a {provenance.architecture}, not of a {wanted}",
             hint="Give the weights of the backbone of --preset, or another --preset.",

@@ -103,7 +103,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """What was measured on the validation scenes; `of` tells of which model, if not of this one."""
+    """Scores on the validation scenes; `of` names their model, if it is another one."""
 
     def __post_init__(self) -> None:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))
@@ -226,7 +226,7 @@ class ModelSource:
 
 @contextmanager
 def opened(path: Path, *, framework: Literal["np", "pt"]) -> Iterator[Any]:
-    """A model file, open; what is wrong with it is told here, whatever is read of it.
+    """An open model file; errors in it are reported here, whatever part is read.
 
     Args:
         path: The file.
@@ -242,9 +242,9 @@ def opened(path: Path, *, framework: Literal["np", "pt"]) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise HysegError(
-            f"{path}: not a whole safetensors file ({error})",
+            f"{path}: not a complete safetensors file ({error})",
             hint="Only models written by `hyseg train` are loaded, pickled checkpoints never; "
-            "fetch the file again if it was cut short.",
+            "download the file again if it was cut short.",
         ) from error
 
 

@@ -66,9 +66,9 @@ def match(
                 f"to values like those of {card.dtype} images.",
             )
     if not scene.has_place:
-        placeless = f"{scene.path} has no place on earth; the map will have none either"
+        placeless = f"{scene.path} is not georeferenced, so the map will not be either"
         if gsd_m not in ("auto", "native"):
-            raise _unscalable(scene, "has no place on earth, so its resolution is not known")
+            raise _unscalable(scene, "is not georeferenced, so its resolution is not known")
         return Contract(chosen, ALIGNMENT, (placeless,))
     alignment, warnings = _scale(scene, card, gsd_m)
     return Contract(chosen, alignment, warnings)
@@ -112,7 +112,7 @@ def _scale(
     known = card.resolution_m
     if resolution is None:
         if isinstance(gsd_m, float):
-            raise _unscalable(scene, "has a place that cannot be measured in metres")
+            raise _unscalable(scene, "has a georeference that cannot be measured in metres")
         return ALIGNMENT, (f"{scene.path}: its resolution is not known; it is mapped as it is",)
     if isinstance(gsd_m, float):
         return _alignment(scene, resolution, gsd_m), ()

@@ -22,7 +22,7 @@ CHUNK = 100
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a score lies in 95 % of the draws; NaN if it can be told of none."""
+    """Where a score lies in 95 % of the draws; NaN if it is undefined in all of them."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ def resample_sums(blocks: Floats, *, draws: int = DRAWS, seed: int = 0) -> Float
         seed: Seed of the draws; equal seeds and n draw the same blocks.
 
     Returns:
-        float64 (draws, k); NaN for a single block, which can tell nothing of others.
+        float64 (draws, k); NaN for a single block, which says nothing about others.
     """
     count = len(blocks)
     if count < 2:

@@ -54,7 +54,7 @@ def count_boundaries(
     """What boundary scores need of a window.
 
     A contour runs where two pixels that share an edge and both have a class differ in it; scene
-    edges and pixels without class are no contour. The band of a class is its pixels within the
+    edges and pixels without class have none. The band of a class is its pixels within the
     disc's radius of another class's contour pixels. Without unknown pixels that is what
     erosion by the distance takes away.
 

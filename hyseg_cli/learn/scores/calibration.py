@@ -50,7 +50,7 @@ class Reliability:
     """Mean over pixels of the squared differences summed over classes, 0 to 2."""
     pixels: int
     saturated: float
-    """Share of the pixels with a probability that 8 bits do not tell from 1."""
+    """Share of the pixels with a probability that 8 bits do not distinguish from 1."""
 
 
 class ReliabilityCounts:

@@ -232,7 +232,7 @@ def named_legend(scene: Raster) -> Legend | None:
     """The classes that a raster itself names, wherever it keeps them; None if it names none.
 
     Raises:
-        HysegError: If its names cannot be told apart or are too many.
+        HysegError: If its names are ambiguous or too many.
     """
     styles = class_styles(scene)
     styles.pop(NODATA_ID, None)

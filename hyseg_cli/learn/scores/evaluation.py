@@ -231,7 +231,7 @@ class Evaluation:
     structure: StructureScores | None
     """None if it was not asked for."""
     seams: SeamScores | None
-    """None if the map does not tell its tiles, or has but one."""
+    """None if the map does not record its tiles, or has only one."""
     overlap_disagreement: float | None
     """Share of the pixels in overlaps on which neighbouring tiles differ; None for maps."""
     unmatched: Unmatched

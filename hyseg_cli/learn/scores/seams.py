@@ -18,7 +18,7 @@ from hyseg_cli.learn.scores.metrics import Counts, Floats, ratio
 from hyseg_cli.legend import NODATA_ID
 
 TILES_TAG = "HYSEG_TILES"
-"""TIFF tag of a map that tells the tiles it was made of, as JSON."""
+"""TIFF tag of a map that records its tiles, as JSON."""
 
 
 def describe_tiles(grid: TileGrid, window: Window) -> str:
@@ -32,15 +32,15 @@ def tile_lines_of(scene: Raster) -> TileLines | None:
     Programs that cut, join or resample maps copy the tag, but it fits only what it was made for.
 
     Raises:
-        HysegError: If the map tells it in a way that cannot be read.
+        HysegError: If the tag cannot be read.
     """
     text = scene.tags.get(TILES_TAG)
     if text is None:
         return None
     try:
-        told = json.loads(text)
-        whole = TileLines.of(TileGrid(Span(**told["rows"]), Span(**told["cols"])))
-        window = Window(*(int(told[name]) for name in ("row", "col", "height", "width")))
+        values = json.loads(text)
+        whole = TileLines.of(TileGrid(Span(**values["rows"]), Span(**values["cols"])))
+        window = Window(*(int(values[name]) for name in ("row", "col", "height", "width")))
         lines = whole.within(window)
     except (KeyError, TypeError, ValueError) as error:
         raise HysegError(

@@ -21,13 +21,15 @@ def training_loader(
 ) -> DataLoader[Batch]:
     """Batches of training chips in their order; of each batch the part of this process."""
     own = processes.share_of(batch_size)
-    told = _Told(chips)
+    reporting = _Reporting(chips)
     first = processes.rank * own
     order = [
-        start + first + chip for start in range(0, len(told), batch_size) for chip in range(own)
+        start + first + chip
+        for start in range(0, len(reporting), batch_size)
+        for chip in range(own)
     ]
     return DataLoader(
-        told,
+        reporting,
         batch_size=own,
         sampler=order,
         num_workers=workers,
@@ -64,7 +66,7 @@ def require_batch(batch: Batch) -> Sample:
     return batch
 
 
-class _Told(Dataset[Batch]):
+class _Reporting(Dataset[Batch]):
     """Hands errors over as items.
 
     torch raises the error of a worker again from its type and a traceback, without its hint.

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: averaging, keeping, telling, stopping.
+"""What happens beside the steps of a training: averaging, saving, reporting, stopping.
 
 The weights are the averaged ones in `on_validation_end` of callbacks that stand before
 `Averaging`; state is saved by callbacks that stand after it.
@@ -105,7 +105,7 @@ class Averaging(WeightAveraging):
 
 
 class StopAtNonsense(Callback):
-    """Ends a training whose loss is no number, and tells where the chips came from."""
+    """Ends a training whose loss is not a number, and reports where the chips came from."""
 
     def __init__(self, chips: TrainingChips, batch_size: int) -> None:
         self.chips = chips
@@ -233,13 +233,13 @@ class Progress(Callback):
         self.validated_at = trainer.global_step
         if not isinstance(stage, Stage):
             return
-        told = [
+        parts = [
             f"mIoU {scores.mean_iou:.3f} and accuracy {scores.overall_accuracy:.3f} ({name})"
             for name, scores in stage.scores.items()
         ]
         if self._losses:
-            told.append(f"loss {float(torch.stack(self._losses).mean()):.3f}")
+            parts.append(f"loss {float(torch.stack(self._losses).mean()):.3f}")
             self._losses.clear()
         if self.keeping.step not in (None, self.validated_at):
-            told.append(f"best {self.keeping.score:.3f} at step {self.keeping.step}")
-        self.messages.note(f"{self.name}, step {self.validated_at}: {', '.join(told)}")
+            parts.append(f"best {self.keeping.score:.3f} at step {self.keeping.step}")
+        self.messages.note(f"{self.name}, step {self.validated_at}: {', '.join(parts)}")

@@ -1,7 +1,7 @@
 """Checkpoints of a running training: tensors in a safetensors file, the rest as JSON in its header.
 
 Lightning hands over one nested dictionary. Its tensors are stored under numbers, and in the rest
-each stands as a reference; tuples and keys that are no strings are marked, so that the dictionary
+each stands as a reference; tuples and keys other than strings are marked, so that the dictionary
 comes back as it was. Nothing is ever pickled.
 """
 
@@ -47,7 +47,7 @@ class SafetensorsIO(CheckpointIO):
         except (OSError, SafetensorError) as error:
             raise HysegError(
                 f"{target}: the checkpoint cannot be written ({error})",
-                hint="Free some space and go on with --resume; the last checkpoint is whole.",
+                hint="Free some space and continue with --resume; the last checkpoint is whole.",
             ) from error
 
     def load_checkpoint(
@@ -67,7 +67,7 @@ class SafetensorsIO(CheckpointIO):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise HysegError(
-                f"{path}: no whole checkpoint ({error})",
+                f"{path}: not a complete checkpoint ({error})",
                 hint="Train again without --resume.",
             ) from error
         checkpoint: dict[str, Any] = _unpack(tree, tensors)

@@ -89,13 +89,13 @@ def fit(
 
     Raises:
         InterruptedRunError: If a signal asked to stop; the last checkpoint holds the state.
-        HysegError: If the loss is no number, or a file cannot be read or written.
+        HysegError: If the loss is not a number, or a file cannot be read or written.
     """
     folder = options.log_folder / name
     keeping = Keeping(folder / BEST, options.stops_after)
     done = _steps_done(folder / LAST) if options.resume else 0
     if done:
-        messages.note(f"the {name} goes on after step {done}")
+        messages.note(f"the {name} continues after step {done}")
         chips.first = done * options.batch_size
         keeping.find()
     progress = Progress(messages, name, keeping)
@@ -104,7 +104,7 @@ def fit(
     held_out = None
     if validation is not None:
         held_out = validation_loader(validation, options.batch_size, options.processes)
-    hint = "go on with --resume and the same settings"
+    hint = "continue with --resume and the same settings"
     with (
         Interruption(f"the {name}", hint) as interruption,
         _without_known_warnings(),
@@ -232,8 +232,8 @@ def _enough_memory() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise HysegError(
-            f"the memory of the GPU does not suffice ({error})",
-            hint="Start anew with --overwrite and a smaller --batch-size or --chip-size.",
+            f"the GPU does not have enough memory ({error})",
+            hint="Start over with --overwrite and a smaller --batch-size or --chip-size.",
         ) from error
 
 

@@ -45,7 +45,7 @@ class PriorDiagnostics:
     miou_wrong_image: float
     """With the images of the batch exchanged; near the others, the condition is not used."""
     spread: float
-    """Standard deviation of the class probabilities over seeds; 0 is no variety, more is noise."""
+    """Standard deviation of the class probabilities over seeds; 0 means no variety."""
     calibration_error: float
     """Mean distance between confidence and accuracy of the decoded probabilities."""
     miou_mean_of_draws: float = math.nan

@@ -25,7 +25,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and tells."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def share_of(self, batch_size: int) -> int:
@@ -37,7 +37,7 @@ class Processes:
         if batch_size % self.count:
             raise UsageProblemError(
                 f"--batch-size {batch_size} cannot be shared by {self.count} processes",
-                hint=f"Use a multiple of {self.count}; it is that of all of them together.",
+                hint=f"Use a multiple of {self.count}; all of them share the batch.",
             )
         return batch_size // self.count
 

@@ -117,7 +117,7 @@ def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
     if reliability.saturated > MOST_SATURATED:
         messages.warn(
             f"{reliability.saturated:.0%} of the pixels have a probability that 8 bits do not "
-            "tell from 1: the temperature is closer to 1 than it should be"
+            "distinguish from 1: the temperature is closer to 1 than it should be"
         )
     if model is not None:
         card = read_card(model)
@@ -151,7 +151,7 @@ def _strips(
             quantised = probability_reader.read(window).image
             labels = reference_raster.read(window)
             truth = encode_labels(labels.ids[None], legend, reference.path, labels.valid)
-            # 255 in any band is no level, whether the file says so or not.
+            # 255 in any band is nodata, whether the file declares it or not.
             usable = (quantised != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
             yield row, quantised, truth, usable
 
@@ -181,8 +181,8 @@ def _require_maker(model: Path, probabilities: Raster) -> None:
     if maker != digest:
         raise ModelMismatchError(
             f"{probabilities.path} was made by the model {maker or 'that it does not name'}, "
-            f"and {model} is {digest}",
-            hint="Run `hyseg predict --probabilities` anew with this model, as it is now.",
+            f"but {model} is {digest}",
+            hint="Run `hyseg predict --probabilities` again with this model as it is now.",
         )
 
 

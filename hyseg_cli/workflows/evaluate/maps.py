@@ -159,11 +159,11 @@ def _require_same_place(scene: Raster, other: Raster) -> None:
     ):
         raise HysegError(
             f"{scene.path} and {other.path} cannot be laid over each other: "
-            "one has no place, or their sizes differ",
+            "one is not georeferenced, or their sizes differ",
             hint="Georeference both, or compare rasters of one size.",
         )
     if scene.is_georeferenced and not overlap(scene, other):
         raise HysegError(
             f"{scene.path} and {other.path} do not overlap: they have no labelled pixel in common",
-            hint="Check that both are of one place, and the CRS of each.",
+            hint="Check that both cover the same place, and the CRS of each.",
         )

@@ -228,7 +228,7 @@ def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Leg
 def _open(
     labelled: _Labelled, model: Model, settings: EvaluateSettings, messages: Messages
 ) -> Iterator[tuple[ScenePair, LabelledScene]]:
-    """The scenes one after the other; those that cannot be opened are told and left out."""
+    """The scenes one after the other; those that cannot be opened are reported and skipped."""
     used, first_problem = 0, None
     for pair in labelled.pairs:
         try:

@@ -62,7 +62,7 @@ def _disc(settings: EvaluateSettings, scene: Raster | None) -> Disc:
         return Disc(width.value)
     resolution = scene.resolution_m()
     if resolution is None or width.value < resolution:
-        size = "has no place" if resolution is None else f"has pixels of {resolution:.2f} m"
+        size = "is not georeferenced" if resolution is None else f"has pixels of {resolution:.2f} m"
         raise UsageProblemError(
             f"--boundary {settings.boundary}: {scene.path} {size}",
             hint="Give the width in pixels, such as 3px.",
@@ -71,7 +71,7 @@ def _disc(settings: EvaluateSettings, scene: Raster | None) -> Disc:
 
 
 def warn_of_unmatched(unmatched: Unmatched, messages: Messages) -> None:
-    """Tell of pixels that were left out because no map has their class."""
+    """Warn of pixels that were left out because no map has their class."""
     if unmatched.pixels:
         names = ", ".join(unmatched.names[:8]) + (", ..." if len(unmatched.names) > 8 else "")
         messages.warn(

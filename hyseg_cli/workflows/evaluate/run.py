@@ -67,7 +67,7 @@ def run(
     if comparison.blocks < FEW_BLOCKS:
         messages.warn(
             f"the intervals rest on {comparison.blocks} patches only and may be too narrow; "
-            "a smaller --patch-size gives more, if errors do not reach across them"
+            "a smaller --patch-size gives more, if errors do not extend across them"
         )
     return comparison
 
@@ -95,7 +95,7 @@ def _count(maps: EvaluatedMaps, messages: Messages, gallery: Gallery | None) -> 
 
 
 def check_thresholds(settings: EvaluateSettings, evaluations: Sequence[Evaluation]) -> None:
-    """Fail where a score is below what was asked for, or cannot be told.
+    """Fail if a score is below its threshold, or undefined.
 
     Raises:
         CheckFailedError: Naming every score that is too low.

@@ -42,7 +42,7 @@ def find_design(samples: Path, stated: str | None) -> SampleDesign | str:
     if stated is None and not path.exists():
         raise ModelMismatchError(
             f"{samples}: nothing says that these points are a probability sample, "
-            "and without one there are no errors and intervals",
+            "and without one there are no standard errors or intervals",
             hint="Give the file that `hyseg sample` wrote with --design FILE, or state how they "
             "were drawn: --design stratified (at random within each map class) or "
             "--design random (anywhere at random).",
@@ -87,7 +87,7 @@ class SampleUnits:
             ],
             np.int64,
         )
-        # Of a point that stands twice, the first counts.
+        # Of a point that appears twice, the first counts.
         repeated = np.ones(len(ids), np.bool_)
         repeated[np.unique(ids, return_index=True)[1]] = False
         stratum[repeated] = UNKNOWN
@@ -129,7 +129,7 @@ class SampleUnits:
             design: The design.
             points: Those that came back, in `crs`.
             crs: CRS of the map.
-            messages: Told how many were moved.
+            messages: Receives the number of points that were moved.
         """
         drawn = [design.points.get(i) for i in _ids(points).tolist()]
         own = pyproj.CRS.from_wkt(design.crs)
@@ -140,8 +140,8 @@ class SampleUnits:
         moved = int((np.abs(now - then).max(axis=1, initial=0.0) > design.pixel_size / 2).sum())
         if moved:
             messages.warn(
-                f"{moved} points stand more than half a pixel from where they were drawn; "
-                "the pixels that were drawn count"
+                f"{moved} points lie more than half a pixel from where they were drawn; "
+                "the drawn pixels count"
             )
         return reproject(then[:, 0], then[:, 1], own, crs)
 

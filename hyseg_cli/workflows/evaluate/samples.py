@@ -99,7 +99,7 @@ class SampleEvaluation:
         lines.append(" " * 20 + "".join(f" {name[:10]:>10}" for name in self.names))
         for name, row in zip(self.names, self.estimates.proportions, strict=True):
             lines.append(f"{name:<20}" + "".join(f" {share:>10.4f}" for share in row))
-        lines += ["", f"{self.counts.sum()} points, {self.design}; margins are those of 95 %"]
+        lines += ["", f"{self.counts.sum()} points, {self.design}; margins are 95 %"]
         return "\n".join(lines)
 
 
@@ -200,8 +200,8 @@ def _warn_of_losses(left_out: Mapping[str, int], used: int, messages: Messages) 
         messages.warn(f"{n} of {total} points are left out: {reason}")
     if left_out:
         messages.warn(
-            "the estimates hold for the whole map only if the points left out are a random part "
-            "of all: those that were hard to label seldom are"
+            "the estimates hold for the whole map only if the omitted points are a random part "
+            "of all points; points that are hard to label seldom are"
         )
 
 
@@ -214,8 +214,8 @@ def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, messages: M
     ]
     if certain:
         messages.warn(
-            f"no point of {', '.join(certain)} disagrees, or none agrees: a margin of 0 only says "
-            "that the sample is too small to show one"
+            f"no point of {', '.join(certain)} disagrees, or none agrees: a margin of 0 only means "
+            "that the sample is too small to show any"
         )
 
 
@@ -278,7 +278,7 @@ class SampleComparison:
         parts.append(
             f"only {self.names[0]} is right at {test.only_first} points, only {self.names[1]} at "
             f"{test.only_second}, both at {test.both}, neither at {test.neither}: "
-            f"McNemar p = {test.p_value:.4f} (points count alike, whatever area they stand for)"
+            f"McNemar p = {test.p_value:.4f} (points count equally, whatever area they represent)"
         )
         return "\n\n".join(parts)
 

@@ -16,7 +16,7 @@ from hyseg_cli.learn.scores.structure import StructureScores
 from hyseg_cli.workflows.outputs import write_text
 
 KAPPA_NOTE = (
-    "kappa compares with a chance that no mapping follows; overall accuracy and both "
+    "kappa corrects for a kind of chance that no map follows; overall accuracy and both "
     "disagreements say more (Pontius and Millones 2011)"
 )
 FORM_COLUMNS = {

@@ -21,7 +21,7 @@ PACKAGES = (
     "torchvision", "lightning", "timm", "torchgeo", "safetensors", "click",
 )  # fmt: skip
 EXTRAS = ("ray", "boto3", "tensorboard", "onnx", "onnxruntime")
-"""Packages of extras; that one is missing is no fault."""
+"""Packages of extras; a missing one is not a fault."""
 VARIABLES = ("GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_DATA", "PROJ_LIB", "PYTHONPATH", "PYTHONHOME")
 """Variables that lead libraries to files of another installation."""
 GIB = 2**30

@@ -31,11 +31,11 @@ def legend_line(class_id: int, name: str, color: Color) -> str:
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",
     "HYSEG_MODEL": "model",
-    "HYSEG_INPUT": "made of",
+    "HYSEG_INPUT": "made from",
     "HYSEG_SETTINGS": "settings",
     "HYSEG_ATTRIBUTION": "training data",
 }
-"""What maps of hyseg tell of themselves, and what to call it."""
+"""Tags of maps made by hyseg, and their names for users."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class MapInfo:
 
     @property
     def origin(self) -> dict[str, str]:
-        """Where it comes from, as far as it tells."""
+        """Where it comes from, as far as its tags say."""
         tags = self.facts.scene.tags
         return {name: tags[tag] for tag, name in MAP_TAGS.items() if tags.get(tag)}
 

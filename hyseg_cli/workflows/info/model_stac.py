@@ -35,12 +35,12 @@ def run(settings: InfoSettings) -> Json:
     """The STAC Item of a model, as it would stand beside it.
 
     Raises:
-        UsageProblemError: If what the settings name is no model.
+        UsageProblemError: If the settings do not name a model.
     """
     model = model_meant(settings.path)
     if model is None:
         raise UsageProblemError(
-            f"--stac: {settings.path} is no model",
+            f"--stac: {settings.path} is not a model",
             hint="`hyseg predict` and `hyseg vectorize` write Items of their outputs, with --stac.",
         )
     info = describe_model(model)
@@ -131,12 +131,12 @@ def _array(size: int, name: str) -> Json:
 
 
 def _known(card: ModelCard) -> Json:
-    """Training data and scores, as far as the card tells them."""
+    """Training data and scores, as far as the card has them."""
     scores = {key: value for key, value in card.metrics.items() if isinstance(value, float | str)}
-    told = {
+    values = {
         "hyseg:data": card.data.name,
         "hyseg:licence": card.data.licence,
         "hyseg:attribution": card.data.attribution,
         "hyseg:metrics": scores,
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in values.items() if value}

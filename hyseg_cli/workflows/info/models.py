@@ -32,7 +32,7 @@ class ListedModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "name": self.file.name,
             "path": str(self.file.path),
             "built_in": self.file.is_built_in,
@@ -41,14 +41,14 @@ class ListedModel:
             "problem": self.problem,
         }
         if self.card is not None:
-            told |= {
+            values |= {
                 "classes": list(self.card.legend.names),
                 "bands": list(self.card.bands),
                 "resolution_m": self.card.resolution_m,
                 "licence": self.card.data.licence,
                 "has_segmentation": self.card.has_segmentation,
             }
-        return told
+        return values
 
     def to_lines(self) -> list[str]:
         """What it is, to read."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hyseg_models.cost import Cost, PartCost
 
 SIDES = (512, 1024)
-"""Sides in pixels of the images whose cost is told."""
+"""Sides in pixels of the images whose cost is printed."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class ModelInfo:
 
 
 def run(settings: InfoSettings, messages: Messages) -> ModelInfo | SceneInfo | MapInfo:
-    """Look into a file and tell what it is.
+    """Look into a file and describe it.
 
-    A scene that does not fit the model is no error; the result tells it.
+    A scene that does not fit the model is not an error; the result says so.
 
     Raises:
         UsageProblemError: If there is no such file and no model of that name.
@@ -163,7 +163,7 @@ def describe_model(model: Path) -> ModelInfo:
     """
     path = find_model(model)
     card = read_card(path)
-    # Scenes and maps are told of without PyTorch, and what is no model before it is loaded.
+    # Scenes and maps are described without PyTorch, and wrong names are reported before it loads.
     with loading():
         from hyseg_models.cost import measure_cost
 
@@ -171,7 +171,7 @@ def describe_model(model: Path) -> ModelInfo:
 
 
 def model_meant(path: str | None) -> Path | None:
-    """The model that is to be told of, None if it is something else.
+    """The model to describe, None if it is something else.
 
     What is there is known by its first bytes. The name matters only for what is not there, or
     damaged: then the error is about a model.

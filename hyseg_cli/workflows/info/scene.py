@@ -42,12 +42,12 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        told: dict[str, Any] = {"model": str(self.model), "fits": self.plan is not None}
+        values: dict[str, Any] = {"model": str(self.model), "fits": self.plan is not None}
         if self.error is not None:
-            told["error"] = {"message": self.error.message, "hint": self.error.hint}
+            values["error"] = {"message": self.error.message, "hint": self.error.hint}
         if self.plan is not None:
             inspection = self.plan.inspection
-            told |= {
+            values |= {
                 "bands": dict(zip(self.card.bands, inspection.contract.bands, strict=True)),
                 "network_pixel_m": self.network_pixel_m,
                 "distance": inspection.shift.distance if inspection.shift else None,
@@ -61,7 +61,7 @@ class Fit:
                 "parts": len(self.plan.blocks),
                 "disk": self.plan.disk_bytes(self.plan.window.height * self.plan.window.width),
             }
-        return told
+        return values
 
     def to_lines(self) -> list[str]:
         """The same to read."""
@@ -95,7 +95,7 @@ class SceneInfo:
 
     facts: RasterFacts
     fit: Fit | None
-    """None for rasters that are no scenes, such as probabilities."""
+    """None for rasters that are not scenes, such as probabilities."""
     kind: str = "scene"
 
     @property
@@ -115,7 +115,7 @@ class SceneInfo:
 
 
 def describe_scene(facts: RasterFacts, settings: InfoSettings) -> SceneInfo:
-    """Hold a scene against a model; that it does not fit is told, not raised.
+    """Compare a scene with a model; a mismatch is returned, not raised.
 
     Raises:
         HysegError: If the model or the scene cannot be read.
@@ -182,7 +182,7 @@ def _validity_text(facts: RasterFacts) -> str:
     kinds = dict.fromkeys(band.mask for band in facts.bands if band.mask != "all")
     values = dict.fromkeys(f"{b.nodata:g}" for b in facts.bands if b.nodata is not None)
     return " and ".join(
-        f"nodata {', '.join(values)}" if kind == "nodata" else f"told by {kind}" for kind in kinds
+        f"nodata {', '.join(values)}" if kind == "nodata" else f"marked by {kind}" for kind in kinds
     )
 
 

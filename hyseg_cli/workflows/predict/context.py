@@ -18,7 +18,7 @@ from hyseg_cli.workflows.predict.jobs import Job
 
 VRT_NAME = "context.vrt"
 SHIFT_TO_TELL = 0.01
-"""Pixels off the common grid above which the user is told."""
+"""Offset from the common grid, in pixels, above which the user is informed."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def seen_together(
 ) -> Iterator[tuple[Job, ...]]:
     """The same scenes as windows of a VRT over all of them, if that was asked for.
 
-    A scene that cannot be opened is nobody's neighbour; mapping it tells why.
+    A scene that cannot be opened has no neighbours; mapping it reports why.
 
     Raises:
         UsageProblemError: If they are not parts of one grid.

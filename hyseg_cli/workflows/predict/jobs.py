@@ -20,7 +20,7 @@ from hyseg_cli.workflows.outputs import refuse_inputs
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
 """What counts as a scene in a folder."""
 MAP_SUFFIX = "_hyseg"
-"""Ends the names of maps in a folder; such files are no scenes."""
+"""Ending of the names of maps in a folder; such files are not scenes."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _require_names(settings: PredictSettings) -> None:
     for path in (settings.out, settings.confidence, settings.probabilities):
         check(
             path is None or is_utf8(str(path)),
-            f"{path} is no name in UTF-8, so GDAL cannot write it",
+            f"{path} is not valid UTF-8, so GDAL cannot write it",
             "Use another name.",
         )
 

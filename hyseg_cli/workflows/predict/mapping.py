@@ -37,7 +37,7 @@ CACHE_MIB = 64
 """Rows are read once, so little is enough."""
 
 Advance = Callable[[int], None]
-"""Told of pixels that are done."""
+"""Called with the number of pixels that were done."""
 
 
 def map_blocks(

@@ -61,7 +61,7 @@ def make_mosaic(
         jobs: Scenes whose maps are there.
         settings: What was asked for.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
-        messages: Told of the progress.
+        messages: Receives the progress.
 
     Raises:
         HysegError: If the maps do not go together, or the system refuses.
@@ -160,5 +160,6 @@ def _crs(settings: PredictSettings) -> CRS | None:
         return CRS.from_user_input(settings.mosaic_crs)
     except CRSError as error:
         raise UsageProblemError(
-            f"--mosaic-crs {settings.mosaic_crs} is no CRS", hint="Use a code such as EPSG:3035."
+            f"--mosaic-crs {settings.mosaic_crs} is not a valid CRS",
+            hint="Use a code such as EPSG:3035.",
         ) from error

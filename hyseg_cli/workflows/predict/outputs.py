@@ -247,8 +247,8 @@ def _statistics(totals: ClassTotals) -> Json:
     found = class_statistics(totals.pixels)
     if found is None:
         return {}
-    told = {"minimum": found.minimum, "maximum": found.maximum}
-    return {"statistics": told | {"valid_percent": found.valid_percent}}
+    chosen = {"minimum": found.minimum, "maximum": found.maximum}
+    return {"statistics": chosen | {"valid_percent": found.valid_percent}}
 
 
 def _file(path: Path, folder: Path, media: str, role: str) -> Json:
@@ -259,15 +259,17 @@ def _properties(plan: Plan) -> Json:
     now, taken = datetime.now(UTC), time_taken(plan.source)
     description = f"Land cover of {Path(plan.source).name}."
     if taken is None:
-        description += " The scene does not tell when it was taken: datetime is that of the run."
+        description += (
+            " The scene does not record when it was taken, so datetime is that of the run."
+        )
     tags = plan.outputs[0].spec.tags
-    told = ("VERSION", "MODEL", "MODEL_NAME", "DATA", "LICENCE", "ATTRIBUTION")
+    chosen = ("VERSION", "MODEL", "MODEL_NAME", "DATA", "LICENCE", "ATTRIBUTION")
     return {
         "datetime": format_time(taken or now),
         "created": format_time(now),
         "description": description,
         "hyseg:settings": json.loads(tags["HYSEG_SETTINGS"]),
-        **{f"hyseg:{key.lower()}": tags[f"HYSEG_{key}"] for key in told if tags[f"HYSEG_{key}"]},
+        **{f"hyseg:{key.lower()}": tags[f"HYSEG_{key}"] for key in chosen if tags[f"HYSEG_{key}"]},
     }
 
 

@@ -4,7 +4,7 @@ What mapping takes of a process's memory.
 
 A scene looked at with the eyes of a model, before it is mapped.
 
-What a map tells of how it was made, in its TIFF tags.
+How a map was made, in its TIFF tags.
 """
 
 from __future__ import annotations

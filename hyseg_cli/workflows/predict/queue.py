@@ -1,6 +1,6 @@
 """All scenes of a run as one queue that several workers share.
 
-Mapping shared by several workers: what they are told, and what they do.
+Mapping shared by several workers: their tasks and what they do.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class MapSetup:
         mapper = Mapper.load(self.settings, device=self.devices[slot % len(self.devices)])
         if mapper.planner.model.digest != self.digest:
             raise HysegError(
-                f"{self.settings.model or 'the built-in model'} is another model here than where "
-                "the run was started",
+                f"{self.settings.model or 'the built-in model'} differs from the model that "
+                "the run was started with",
                 hint="Put the model file on storage that all machines share.",
             )
 
@@ -155,7 +155,7 @@ def _open_local(settings: PredictSettings, source: ModelSource) -> tuple[WorkerP
 
 
 def made_absolute(name: str) -> str:
-    """The name of a scene or model as other machines find it; what is no file stays as it is."""
+    """The name of a file as other machines find it; other names stay as they are."""
     return str(Path(name).absolute()) if Path(name).exists() else name
 
 
@@ -332,7 +332,7 @@ class _Queue:
 
 
 def _sizes(jobs: tuple[Job, ...]) -> list[int]:
-    """Pixels of each scene; 0 if it cannot be opened, which mapping it tells."""
+    """Pixels of each scene; 0 if it cannot be opened, which is reported when it is mapped."""
     if len(jobs) == 1:
         return [0]
     with ThreadPoolExecutor(HEADERS_AT_ONCE) as threads:

@@ -1,6 +1,6 @@
 """What `hyseg predict` did, as tables and JSON.
 
-What a run will take, told before anything is written.
+What a run will need, printed before anything is written.
 
 The manifest of a run: a line of JSON for each scene, written when it ends.
 """
@@ -149,9 +149,9 @@ class SceneResult:
             return f"{self.job.scene}\n{self.forecast.to_text()}"
         if self.totals is None:
             if self.state == "elsewhere":
-                return f"{self.job.scene} lies elsewhere"
-            told = {"part": "part is done", "existed": "exists"}
-            return f"{self.job.name_of(self.job.out)} {told.get(self.state, self.state)}"
+                return f"{self.job.scene} lies outside the requested area"
+            outcomes = {"part": "part is done", "existed": "exists"}
+            return f"{self.job.name_of(self.job.out)} {outcomes.get(self.state, self.state)}"
         # Shares are of what is mapped, as in `hyseg info`, previews and reports.
         mapped = max(1, int(self.totals.pixels.sum() - self.totals.pixels[NODATA_ID]))
         lines = [
@@ -208,7 +208,7 @@ class PredictResult:
 
 
 def remembered(results: Iterable[SceneResult], path: Path | None) -> Iterator[SceneResult]:
-    """Hand results on, and write each into a file at once: what is killed has told so far.
+    """Yield results, and write each to a file at once, so that a killed run leaves those it had.
 
     Args:
         results: What became of scenes.

@@ -37,7 +37,7 @@ def run(
 ) -> PredictResult:
     """Map scenes.
 
-    A scene that fails does not stop the others, unless `on_error` says so; it is told in the
+    A scene that fails does not stop the others, unless `on_error` says so; it is reported in the
     result. A single scene that fails raises its error.
 
     Args:
@@ -72,7 +72,7 @@ def run(
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
     if not here:
         raise ElsewhereError(
-            f"what --bounds or --aoi names lies beside all of {len(results)} scenes",
+            f"the area of --bounds or --aoi lies outside all {len(results)} scenes",
             hint="Give coordinates in the CRS of the scenes; `hyseg info SCENE` shows it.",
         )
     _join(here, settings, messages)

@@ -107,7 +107,7 @@ def plan_scene(job: Job, planner: Planner, messages: Messages) -> Plan | SceneRe
     except ElsewhereError:
         if is_single(settings):
             raise
-        messages.note(f"{job.scene} has nothing of the place that was asked for")
+        messages.note(f"{job.scene} does not overlap the requested area")
         return SceneResult(job, "elsewhere")
     refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     for note in plan.inspection.notes:
@@ -149,14 +149,14 @@ def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: M
         work.clear_temporary()
     done = len(plan.blocks) - len(missing_blocks(work, plan.blocks))
     if goes_on and done and settings.shard is None:
-        messages.note(f"going on: {done} of {len(plan.blocks)} parts of {plan.out.name} are there")
+        messages.note(f"resuming: {done} of {len(plan.blocks)} parts of {plan.out.name} are done")
 
 
 @contextmanager
 def _state_kept(
     plan: Plan, work: WorkFolder, part: str | None, messages: Messages
 ) -> Iterator[None]:
-    """Tell what a run that ends early leaves; leave nothing if nothing is done."""
+    """Report what a run that ends early leaves behind; leave nothing if nothing is done."""
     try:
         yield
     except BaseException:
@@ -164,7 +164,7 @@ def _state_kept(
         if done:
             messages.note(
                 f"{done} of {len(plan.blocks)} parts of {plan.out.name} are done and kept in "
-                f"{work.location}; the same command goes on from there"
+                f"{work.location}; run the same command again to continue"
             )
         elif part is None and not work.has_shards:
             work.remove()

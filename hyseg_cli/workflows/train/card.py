@@ -60,7 +60,7 @@ def describe(
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
+    """A setting as JSON; of a path only the name, because a model file must not reveal folders."""
     return value.name if isinstance(value, Path) else value
 
 

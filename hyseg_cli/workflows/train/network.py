@@ -185,7 +185,7 @@ def _take_over_prior(network: HySeg, path: Path) -> None:
     if network.shares_backbone:
         if donor.config.host.backbone != network.config.host.backbone:
             raise ModelMismatchError(
-                f"the prior of {path} sees through another backbone",
+                f"the prior of {path} uses another backbone",
                 hint="Use the same --preset as the model's own training.",
             )
         network.backbone.load_state_dict(donor.backbone.state_dict())
@@ -198,7 +198,7 @@ def _take_over_encoder(network: HySeg, donor: HySeg, path: Path) -> None:
     if not _copy_encoder(donor, network):
         raise ModelMismatchError(
             f"{path} has no prior whose encoder is a {network.config.host.backbone}",
-            hint="Leave out --prior, or give a model whose prior sees through this backbone.",
+            hint="Leave out --prior, or give a model whose prior uses this backbone.",
         )
 
 

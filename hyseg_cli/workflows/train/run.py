@@ -104,7 +104,7 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     what a run that was stopped needs to go on as if it had not been.
 
     Returns:
-        What was left behind; None in the processes beside the first, which write and tell nothing.
+        The result; None in all processes but the first, which write and report nothing.
     """
     processes = find_processes(settings.devices)
     processes.share_of(settings.batch_size)
@@ -199,7 +199,7 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
         text = ", ".join(f"{s:g}: {scores[s]['segmentation'].mean_iou:.3f}" for s in sorted(scores))
         training.messages.note(f"mean IoU by the share of the new weights: {text}")
     go(wanted)
-    training.messages.note(f"the weights are {wanted:.0%} of the way to those that were taught")
+    training.messages.note(f"the weights are {wanted:.0%} of the way to the new ones")
     return wanted
 
 

@@ -67,7 +67,7 @@ class RunFolder:
         if not self._settings.overwrite:
             raise OutputExistsError(
                 f"{self.path} holds a training that was stopped",
-                hint="Go on with --resume, or start anew with --overwrite.",
+                hint="Continue with --resume, or start over with --overwrite.",
             )
         shutil.rmtree(self.path)
 
@@ -84,6 +84,6 @@ def _require_same(known: dict[str, Any], own: dict[str, Any], folder: Path) -> N
         if known.get(key) != own.get(key):
             flag = "--from" if key == "start" else f"--{key.replace('_', '-')}"
             raise OutputExistsError(
-                f"{folder} is of a run with another {flag}: {known.get(key)}, not {own.get(key)}",
-                hint="Give the same settings, or start anew with --overwrite and no --resume.",
+                f"{folder} has another {flag}: {known.get(key)}, not {own.get(key)}",
+                hint="Give the same settings, or start over with --overwrite and no --resume.",
             )

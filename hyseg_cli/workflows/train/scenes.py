@@ -99,7 +99,7 @@ def _open_own(
     alone = images_without(pairs, settings.images)
     if alone:
         messages.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
-    legend = _require_two(_legend(settings, pairs, messages))
+    legend = require_two(legend_of(settings, pairs, messages))
     named = _open(pairs, legend, settings, messages)
     if settings.val_images is None or settings.val_labels is None:
         return legend, *_split(named, settings)
@@ -116,7 +116,7 @@ def _classes_with_pixels(
     present = np.sum([scene.labelled for scene in counts], axis=0) > 0
     table = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
     if not present.any():
-        present[:] = True  # the survey tells that nothing is labelled
+        present[:] = True  # the survey reports that nothing is labelled
     kept = [entry for entry, is_kept in zip(legend.classes, present, strict=True) if is_kept]
     absent = [entry.name for entry in legend.classes if entry not in kept]
     if absent:
@@ -125,14 +125,19 @@ def _classes_with_pixels(
             "elsewhere they count as unlabelled"
         )
     table[np.flatnonzero(present)] = np.arange(len(kept))
-    return _require_two(replace(legend, classes=tuple(kept))), table
+    return require_two(replace(legend, classes=tuple(kept))), table
 
 
 def _relabelled(named: list[Named], table: npt.NDArray[np.uint8]) -> list[Named]:
     return [(name, RelabelledScene(scene, table)) for name, scene in named]
 
 
-def _require_two(legend: Legend) -> Legend:
+def require_two(legend: Legend) -> Legend:
+    """The legend itself, if it has classes to tell apart.
+
+    Raises:
+        UsageProblemError: If it has one class only.
+    """
     if len(legend) < 2:
         raise UsageProblemError(
             f"there is one class only, {legend.names[0]}",
@@ -145,7 +150,8 @@ def _names(named: Sequence[Named]) -> tuple[str, ...]:
     return tuple(sorted({name for name, _ in named}))
 
 
-def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messages) -> Legend:
+def legend_of(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messages) -> Legend:
+    """The legend that was given, or else the classes that the labels have."""
     if settings.legend is not None:
         return read_legend(settings.legend).require_for_maps()
     from hyseg_cli.learn.data.legends import legend_of_labels  # GDAL only where it is needed
@@ -162,7 +168,7 @@ def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messa
 def _open(
     pairs: Sequence[ScenePair], legend: Legend, settings: TrainSettings, messages: Messages
 ) -> list[Named]:
-    """The scenes that can be opened; what cannot be is told and left out."""
+    """The scenes that can be opened; others are reported and skipped."""
     usable, first_problem = [], None
     for pair in pairs:
         try:

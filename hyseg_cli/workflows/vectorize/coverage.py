@@ -134,8 +134,8 @@ def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: Vecto
     now, taken = datetime.now(UTC), time_taken(scene.path)
     description = f"Land-cover polygons of {settings.map.name}."
     if taken is None:
-        description += " The map does not tell when its scene was taken: datetime is now."
-    told = result.to_dict()
+        description += " The map does not record when its scene was taken, so datetime is now."
+    values = result.to_dict()
     item = make_item(
         settings.out.stem,
         scene=scene,
@@ -143,8 +143,8 @@ def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: Vecto
             "datetime": format_time(taken or now),
             "created": format_time(now),
             "description": description,
-            "hyseg:polygons": told["polygons"],
-            "hyseg:classes": told["classes"],
+            "hyseg:polygons": values["polygons"],
+            "hyseg:classes": values["classes"],
             **({} if crs is None else crs_fields(crs)),
         },
         assets=assets,

@@ -93,7 +93,7 @@ def crs_to_transform_to(
         return pyproj.CRS.from_user_input(wanted)
     except pyproj.exceptions.CRSError as error:
         raise UsageProblemError(
-            f"{wanted!r} is no CRS",
+            f"{wanted!r} is not a valid CRS",
             hint="Give a code such as EPSG:4326.",
         ) from error
 
@@ -156,8 +156,8 @@ class PolygonJob:
         if self.settings.mmu:
             if self.scene.crs is None and not self.settings.mmu[0].endswith("px"):
                 raise UsageProblemError(
-                    f"--mmu {self.settings.mmu[0]}: {self.scene.path} has no place, "
-                    "its pixels no area",
+                    f"--mmu {self.settings.mmu[0]}: {self.scene.path} is not georeferenced, "
+                    "so its pixels have no area",
                     hint="Give the unit in px.",
                 )
             parts = NodataAsClass(raster) if self.settings.fill_nodata else raster
@@ -316,8 +316,8 @@ class PolygonJob:
         resolution = self.scene.resolution_m()
         if resolution is None:
             raise UsageProblemError(
-                f"--simplify {self.settings.simplify}: {self.scene.path} has no place, "
-                "its pixels no metres",
+                f"--simplify {self.settings.simplify}: {self.scene.path} is not georeferenced, "
+                "so its pixels have no size in metres",
                 hint="Give the tolerance in px.",
             )
         return Generalisation(self.settings.smooth, quantity.value / resolution)
@@ -328,7 +328,7 @@ class PolygonJob:
         problems = proof.problems(len(regions), pixels)
         if problems:
             raise CheckFailedError(
-                f"the polygons are no coverage: {', '.join(problems)}",
+                f"the polygons do not form a coverage: {', '.join(problems)}",
                 hint="Use --no-check to look at them, and please report this with the raster.",
             )
 

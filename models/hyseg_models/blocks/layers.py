@@ -71,7 +71,7 @@ def size_of(x: Tensor) -> tuple[int, int]:
 def split_windows(x: Tensor, side: int) -> Tensor:
     """Windows of a map, as sequences: (B, C, H, W) -> (B * windows, C, side * side).
 
-    A height or width that is no multiple of the side is padded with the edge value.
+    A height or width that is not a multiple of the side is padded with the edge value.
     """
     padded = F.pad(x, (0, -x.shape[-1] % side, 0, -x.shape[-2] % side), mode="replicate")
     batch, channels, height, width = padded.shape

@@ -2,7 +2,7 @@
 
 A transformer such as DINOv2 is run as it is and usually stays frozen. What is learned stands
 behind it: the pyramid, and a light convolutional stem that sees the image at full resolution,
-for what a token of 14 pixels cannot tell.
+for detail that a token of 14 pixels cannot show.
 """
 
 from __future__ import annotations

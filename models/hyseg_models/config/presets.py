@@ -1,7 +1,7 @@
 """Named configurations: each is a parent and the keys that differ from it.
 
 The ablations are the rows of the paper's tables 3 to 5 as far as they can be read from what is
-public, and the controls that tell whether a *generative* prior is what helps.
+public, and the controls that show whether a *generative* prior is what helps.
 """
 
 from __future__ import annotations

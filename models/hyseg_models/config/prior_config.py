@@ -132,7 +132,7 @@ class PriorConfig:
         require(0 <= self.smooth < 1, "prior.smooth: must lie in [0, 1)")
         require(
             self.embed == "analog" or self.param != "x_softmax",
-            "prior.param: x_softmax needs embed = analog, distances are no class shares",
+            "prior.param: x_softmax needs embed = analog, distances are not class shares",
         )
 
 
@@ -156,7 +156,7 @@ class SampleConfig:
         averaged = kind == "avg" and draws.isdigit() and int(draws) > 0
         require(
             known or averaged,
-            f"sample.noise: {self.noise!r} is none of position, random, fixed, zero, mean, avg:k",
+            f"sample.noise: {self.noise!r} is not position, random, fixed, zero, mean or avg:k",
         )
 
     @property

@@ -43,7 +43,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return tuple(_convert(item, entry, path) for entry in value)
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
-        require(value in choices, f"{path}: {value!r} is none of {', '.join(map(str, choices))}")
+        require(value in choices, f"{path}: {value!r} is not one of {', '.join(map(str, choices))}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

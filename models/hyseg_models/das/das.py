@@ -72,7 +72,7 @@ def _make_message(config: HeadConfig, prior_channels: int) -> nn.Module:
     if config.message == "affinity":
         return AffinityMessage(config, prior_channels)
     if config.message == "affinity_prior":
-        return AffinityMessage(config, prior_channels, tells_prior=True)
+        return AffinityMessage(config, prior_channels, with_prior=True)
     if config.message == "identity":
         return FeatureMessage(dim)
     if config.message == "descriptor":
@@ -130,27 +130,27 @@ def split_groups(x: Tensor, groups: int) -> Tensor:
 class AffinityMessage(nn.Module):
     """M = phi_feat(norm(y)),   M'_j = sum_k A_jk M_{j+k}: the message of the method.
 
-    With `tells_prior` M = phi_feat([norm(y), s]) for the prior s: the affinity says where a
+    With `with_prior` M = phi_feat([norm(y), s]) for the prior s: the affinity says where a
     structure ends, but not of which class it is. That is ours.
     """
 
     def __init__(
-        self, config: HeadConfig, prior_channels: int, *, tells_prior: bool = False
+        self, config: HeadConfig, prior_channels: int, *, with_prior: bool = False
     ) -> None:
         super().__init__()
         self.config = config.p2a
-        self.tells_prior = tells_prior
+        self.with_prior = with_prior
         self.affinity = Affinity(config, prior_channels)
         self.norm = nn.BatchNorm2d(config.dim)
-        self.phi_feat = nn.Conv2d(config.dim + prior_channels * tells_prior, config.dim, 1)
+        self.phi_feat = nn.Conv2d(config.dim + prior_channels * with_prior, config.dim, 1)
 
     def forward(self, features: Tensor, guide: Guide) -> Tensor:
         config = self.config
         rings = self.affinity(features, guide).chunk(len(config.dilations), dim=1)
-        told = self.norm(features)
-        if self.tells_prior:
-            told = torch.cat([told, guide.prior.to(told.dtype)], dim=1)
-        messages = split_groups(self.phi_feat(told), config.groups)
+        source = self.norm(features)
+        if self.with_prior:
+            source = torch.cat([source, guide.prior.to(source.dtype)], dim=1)
+        messages = split_groups(self.phi_feat(source), config.groups)
         for _ in range(config.steps):
             messages = torch.stack(
                 [
@@ -205,8 +205,8 @@ class PriorMessage(nn.Module):
         self.phi = nn.Conv2d(prior_channels + dim * beside_features, dim, 1)
 
     def forward(self, features: Tensor, guide: Guide) -> Tensor:
-        told = guide.prior
+        source = guide.prior
         if self.norm is not None:
-            told = torch.cat([self.norm(features), told], dim=1)
-        message: Tensor = self.phi(told)
+            source = torch.cat([self.norm(features), source], dim=1)
+        message: Tensor = self.phi(source)
         return message

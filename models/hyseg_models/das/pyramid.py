@@ -21,7 +21,7 @@ STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Guide:
-    """What DAS is told about one level."""
+    """The guidance of DAS at one level."""
 
     prior: Tensor
     """Class probabilities (B, N, h, w) or normalised features of the prior; no channels at all

@@ -170,7 +170,7 @@ class GlobalLocalBlock(nn.Module):
 class WindowAttention(nn.Module):
     """Multi-head attention inside windows, with a learned bias per relative position.
 
-    Shapes: (B, D, h, w) -> the same; sizes that are no multiple of the window are padded.
+    Shapes: (B, D, h, w) -> the same; sizes that are not a multiple of the window are padded.
     """
 
     def __init__(self, dim: int, window: int, heads: int) -> None:

@@ -37,7 +37,7 @@ class MeanStruct(nn.Module):
     error as white noise.
 
     With `training = "discriminative"` the same network, fed with zeros, learns the class shares
-    by cross-entropy: the control that tells what the generative objective is worth.
+    by cross-entropy: the control that shows what the generative objective is worth.
 
     Args:
         bands: Bands of the image.

@@ -130,7 +130,7 @@ def test_blocks_that_no_map_reaches_are_left_out(write_raster):
 
 def test_maps_without_place_and_mosaics_without_end_are_refused(write_raster):
     placeless = open_raster(write_raster(np.zeros((9, 9), np.uint8), crs=None))
-    with pytest.raises(UsageProblemError, match="has no place in a mosaic"):
+    with pytest.raises(UsageProblemError, match="cannot be part of a mosaic"):
         find_frame([placeless], None, None)
     here = open_raster(write_raster(np.zeros((9, 9), np.uint8)))
     with pytest.raises(UsageProblemError, match="the mosaic would have"):

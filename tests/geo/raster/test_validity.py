@@ -129,10 +129,10 @@ def test_values_go_with_the_bands_in_use(write_raster):
 @pytest.mark.parametrize(
     ("nodata", "dtype", "words"),
     [
-        ((-9999.0,), "uint8", "-9999 is no value of uint8"),
-        ((0.5,), "int16", "0.5 is no value"),
-        ((float("nan"),), "uint16", "nan is no value"),
-        ((1e39,), "float32", "no value of float32"),
+        ((-9999.0,), "uint8", "-9999 is not a valid value for uint8"),
+        ((0.5,), "int16", "0.5 is not a valid value"),
+        ((float("nan"),), "uint16", "nan is not a valid value"),
+        ((1e39,), "float32", "not a valid value for float32"),
         ((0.0, 0.0), "uint8", "names 2 values for 3 bands"),
     ],
 )

@@ -33,7 +33,7 @@ def test_an_area_of_the_whole_world_is_all_of_the_scene(tmp_path, scene):
 
 
 def test_an_area_on_the_other_side_of_the_earth_lies_beside(tmp_path, scene):
-    with pytest.raises(UsageProblemError, match="lies beside"):
+    with pytest.raises(UsageProblemError, match="lies outside"):
         AreaOfInterest(area(tmp_path, [shapely.box(-175, -89, -170, -85)], "EPSG:4326"), scene)
 
 

@@ -75,8 +75,8 @@ def test_floats_are_taken_to_the_nearest_level(write_raster, classes):
             PLACE | {"transform": from_origin(5e5 + 1, 5.4e6, 1, 1)},
             "not on the grid",
         ),
-        (np.zeros((300, 40), np.int16), PLACE, "no confidence raster"),
-        (np.zeros((2, 300, 40), np.uint8), PLACE, "no confidence raster"),
+        (np.zeros((300, 40), np.int16), PLACE, "not a confidence raster"),
+        (np.zeros((2, 300, 40), np.uint8), PLACE, "not a confidence raster"),
     ],
     ids=["size", "place", "type", "bands"],
 )

@@ -107,7 +107,7 @@ def test_polygons_that_cannot_serve_are_told(tmp_path, image, write_raster):
     with pytest.raises(HysegError, match="cannot be read as a vector file"):
         VectorLabels(tmp_path / "d.gpkg", scene, LEGEND, "kind")
     nowhere = open_raster(write_raster(np.zeros((3, 9, 9), np.uint8), "no.tif", crs=None))
-    with pytest.raises(UsageProblemError, match="has no place"):
+    with pytest.raises(UsageProblemError, match="is not georeferenced"):
         VectorLabels(tmp_path / "a.gpkg", nowhere, LEGEND, "kind")
 
 

@@ -125,8 +125,8 @@ def pickled(path):
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (cut, "not a whole safetensors file"),
-        (pickled, "not a whole safetensors file"),
+        (cut, "not a complete safetensors file"),
+        (pickled, "not a complete safetensors file"),
         (of_another_size, r"conv_stem.weight: \(8, 3, 3, 3\), not \(24, 3, 3, 3\)"),
         (without_a_layer, "blocks.1.0.conv_exp.weight: missing"),
         (not_a_number, "conv_stem.weight"),

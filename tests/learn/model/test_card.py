@@ -106,10 +106,10 @@ def test_a_pickle_is_never_opened(tmp_path):
 
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(HysegError, match="not a whole safetensors file"):
+    with pytest.raises(HysegError, match="not a complete safetensors file"):
         load_model(path)
     torch.save({"weight": torch.zeros(3)}, path)
-    with pytest.raises(HysegError, match="not a whole safetensors file"):
+    with pytest.raises(HysegError, match="not a complete safetensors file"):
         load_model(path)
 
 
@@ -118,7 +118,7 @@ def test_a_truncated_file_is_refused(tmp_path, tiny_model, kept):
     data = tiny_model.read_bytes()
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(data[: kept if isinstance(kept, int) else int(len(data) * kept)])
-    with pytest.raises(HysegError, match="not a whole safetensors file") as caught:
+    with pytest.raises(HysegError, match="not a complete safetensors file") as caught:
         load_model(cut)
     assert caught.value.exit_code == 1
 

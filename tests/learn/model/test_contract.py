@@ -126,7 +126,7 @@ def test_a_model_without_resolution_maps_as_it_is_with_a_warning(scene, legend):
 
 def test_metres_need_a_place(scene, legend):
     placeless = scene([R, G, B], crs=None, transform=Affine.scale(2))
-    with pytest.raises(ModelMismatchError, match="no place on earth"):
+    with pytest.raises(ModelMismatchError, match="is not georeferenced"):
         match(placeless, make_card(legend), gsd_m=0.5)
     assert match(placeless, make_card(legend), gsd_m="native").alignment == 32
 
@@ -134,4 +134,4 @@ def test_metres_need_a_place(scene, legend):
 def test_a_missing_place_is_one_warning(scene, legend):
     found = match(scene([R, G, B], crs=None, transform=Affine.scale(2)), make_card(legend))
     assert len(found.warnings) == 1
-    assert "no place" in found.warnings[0]
+    assert "not georeferenced" in found.warnings[0]

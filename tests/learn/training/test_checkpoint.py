@@ -58,5 +58,5 @@ def test_nothing_that_needs_a_pickle_is_stored(tmp_path):
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "last.safetensors"
     path.write_bytes(content)
-    with pytest.raises(HysegError, match="no whole checkpoint"):
+    with pytest.raises(HysegError, match="not a complete checkpoint"):
         SafetensorsIO().load_checkpoint(path)

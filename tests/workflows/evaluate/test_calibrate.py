@@ -103,7 +103,7 @@ def test_a_model_that_did_not_make_them_is_left_alone(tmp_path, scene_folder, mo
     [
         (["--calibrate", "m.safetensors", "--reference", "MAP"], 2, "needs probabilities"),
         (["--probabilities", "MAP", "--reference", "MAP"], 4, "does not hold the probabilities"),
-        (["--probabilities", "MAP"], 2, "held against a reference"),
+        (["--probabilities", "MAP"], 2, "compared with a reference"),
         (["--probabilities", "none.tif", "--reference", "MAP"], 2, "no such file"),
     ],
 )

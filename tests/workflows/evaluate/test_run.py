@@ -217,7 +217,7 @@ def test_a_reference_with_a_crs_but_no_transform_has_no_place(named_map):
     path = named_map(np.ones((9, 9)))
     result = run(path, "--reference", named_map(np.ones((9, 9)), "r.tif", place=NOWHERE))
     assert result.exit_code == 1
-    assert "one has no place" in result.stderr
+    assert "one is not georeferenced" in result.stderr
 
 
 def test_a_map_without_legend_asks_for_one(write_raster):

@@ -128,7 +128,7 @@ def test_outputs_of_predict_are_known_for_what_they_are(tmp_path, scene_folder, 
     counted = json.loads(done.stdout)["classes"]
     assert occurring == [(c["id"], c["pixels"], c["hectares"]) for c in counted if c["id"] < 255]
     assert found["empty_pixels"] == sum(c["pixels"] for c in counted if c["id"] == 255)
-    assert found["origin"]["made of"] == "east.tif"
+    assert found["origin"]["made from"] == "east.tif"
     assert found["overviews"] == []
     assert told(sure)["kind"] == "probabilities"
 

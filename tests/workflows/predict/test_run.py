@@ -123,7 +123,7 @@ def test_a_scene_of_another_resolution_is_mapped_on_its_own_grid(tmp_path, scene
         (["--gsd", "fine"], 2, "--gsd fine"),
         (["--gsd", "0m"], 2, "--gsd 0m"),
         (["--src-nodata", "none"], 2, "not a list of numbers"),
-        (["--src-nodata", "-1"], 2, "-1 is no value of uint8"),
+        (["--src-nodata", "-1"], 2, "-1 is not a valid value for uint8"),
         (["--collar", "some"], 2, "some"),
     ],
 )

@@ -175,7 +175,7 @@ def test_classes_come_from_the_training_scenes_alone(tmp_path, write_raster):
         ({"from": "default", "prior": "x.safetensors"}, 2, "Leave out --prior"),
         ({"labels": "POLYGONS", "class-field": "type"}, 2, "no column 'type'"),
         ({"stage": "segmentation"}, 2, "needs a prior"),
-        ({"stage": "prior", "prior": "x.safetensors"}, 2, "takes none over"),
+        ({"stage": "prior", "prior": "x.safetensors"}, 2, "takes no --prior"),
         ({"stage": "prior", "preset": "cpu_smoke-host"}, 2, "has no prior to train"),
     ],
 )
