@@ -79,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "hyseg_cli.learn.few": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.model", "hyseg_models.blocks", "hyseg_models.probe", *NETWORKS,
+        "hyseg_cli.learn.model", "hyseg_models.blocks", "hyseg_models.tokens", *NETWORKS,
     },
     # What workers do is handed to it: it knows neither scenes nor models.
     "hyseg_cli.cluster": BASE,
@@ -120,14 +120,14 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.__main__": {"hyseg_cli.cli"},
     "hyseg_models": {
         "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",
-        "hyseg_models.prior", "hyseg_models.probe",
+        "hyseg_models.prior", "hyseg_models.tokens",
     },
     "hyseg_models.config": set(),
     "hyseg_models.blocks": {"hyseg_models.config"},
     "hyseg_models.das": {"hyseg_models.blocks", "hyseg_models.config"},
     "hyseg_models.hosts": {"hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das"},
     "hyseg_models.prior": {"hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das"},
-    "hyseg_models.probe": {
+    "hyseg_models.tokens": {
         "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",
     },
 }  # fmt: skip

@@ -25,7 +25,7 @@ class TrainSettings:
     """The classes; None for those that the labels have."""
     class_field: str = "class"
     """Column of a vector file that holds the class."""
-    preset: str = "default"
+    preset: str = "plain"
     start: str | None = None
     """Model to go on from, a path or a name; it decides the network."""
     thorough: bool = False

@@ -25,8 +25,8 @@ from hyseg_models.prior.condition import Condition
 from hyseg_models.prior.labels import decode, pooled_shares
 from hyseg_models.prior.meanflow import MeanFlowLoss
 from hyseg_models.prior.meanstruct import MeanStruct
-from hyseg_models.probe.head import BesideImage, ProbeHead
-from hyseg_models.probe.tokens import ScaledTokens
+from hyseg_models.tokens.head import BesideImage, ProbeHead
+from hyseg_models.tokens.scaled import ScaledTokens
 
 STRIDES = (4, 8, 16, 32)
 SIZE_MULTIPLE = STRIDES[-1]

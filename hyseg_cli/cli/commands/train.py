@@ -51,7 +51,8 @@ from hyseg_cli.startup import loading
     "--preset",
     default=default_of(TrainSettings, "preset"),
     show_default=True,
-    help="Network: default, vit (frozen DINOv2), fast, light or cpu_smoke.",
+    help="Network: plain, default (with a structure prior), vit (frozen DINOv2), fast, light or "
+    "cpu_smoke; fast+plain is the fast one without a prior.",
 )
 @click.option(
     "--from",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyseg_cli.learn.few.probe import Fit
 from hyseg_models import HySeg
-from hyseg_models.probe.head import ProbeHead
+from hyseg_models.tokens.head import ProbeHead
 
 
 @torch.no_grad()

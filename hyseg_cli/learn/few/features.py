@@ -21,7 +21,7 @@ from hyseg_cli.learn.few.polygons import Ints
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_models import HySeg
 from hyseg_models.blocks.layers import size_of
-from hyseg_models.probe.detail import PixelBank
+from hyseg_models.tokens.detail import PixelBank
 
 BLOCK = 512
 """Side of a block in pixels."""

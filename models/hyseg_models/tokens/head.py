@@ -13,7 +13,7 @@ from hyseg_models.blocks.layers import in_single, size_of
 from hyseg_models.config.probe_config import ProbeConfig
 from hyseg_models.das.pyramid import Guide
 from hyseg_models.hosts import Decoded
-from hyseg_models.probe.detail import PixelScores
+from hyseg_models.tokens.detail import PixelScores
 
 LEAST = 1e-4
 """Least probability after filtering, before the logarithm."""

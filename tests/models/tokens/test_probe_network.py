@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hyseg_models import ConfigError, HySegConfig, build
 from hyseg_models.config.config import HeadConfig, HostConfig
 from hyseg_models.config.probe_config import ProbeConfig
-from hyseg_models.probe.head import guided_filter
-from hyseg_models.probe.tokens import cut_windows
+from hyseg_models.tokens.head import guided_filter
+from hyseg_models.tokens.scaled import cut_windows
 
 PROBE = ProbeConfig(backbone="test_vit", depths=(1, 2), window=6, overlap=2)
 CONFIG = HySegConfig(
