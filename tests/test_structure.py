@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.learn.data": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector", "hyseg_cli.learn.model",
     },
+    "hyseg_cli.learn.sources": {*BASE, *LEGEND, *GEO, "hyseg_cli.learn.data"},
     "hyseg_cli.learn.inference": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.model",
         "hyseg_models.blocks", *NETWORKS,
@@ -72,11 +73,13 @@ ALLOWED: dict[str, set[str]] = {
     },
     "hyseg_cli.learn.training": {
         *BASE, *LEGEND, *TELLING, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.scores", "hyseg_models.prior", *NETWORKS,
+        "hyseg_cli.learn.scores", "hyseg_cli.learn.sources", "hyseg_models.prior", *NETWORKS,
     },
     # What workers do is handed to it: it knows neither scenes nor models.
     "hyseg_cli.cluster": BASE,
-    "hyseg_cli.workflows": {*WORKFLOW, "hyseg_cli.sampling"},
+    "hyseg_cli.workflows": {
+        *WORKFLOW, "hyseg_cli.learn.data", "hyseg_cli.learn.sources", "hyseg_cli.sampling",
+    },
     "hyseg_cli.workflows.predict": {
         *WORKFLOW, "hyseg_cli.cluster", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
         "hyseg_cli.learn.scores",
@@ -84,11 +87,12 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.workflows.vectorize": {*WORKFLOW, "hyseg_cli.geo.coverage"},
     "hyseg_cli.workflows.train": {
         *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.model", "hyseg_cli.learn.scores", "hyseg_cli.learn.training",
+        "hyseg_cli.learn.model", "hyseg_cli.learn.scores", "hyseg_cli.learn.sources",
+        "hyseg_cli.learn.training", "hyseg_models.prior",
     },
     "hyseg_cli.workflows.evaluate": {
         *WORKFLOW, "hyseg_cli.learn.data", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
-        "hyseg_cli.learn.scores", "hyseg_cli.sampling",
+        "hyseg_cli.learn.scores", "hyseg_cli.learn.sources", "hyseg_cli.sampling",
     },
     "hyseg_cli.workflows.info": {
         *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",

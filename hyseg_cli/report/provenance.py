@@ -121,7 +121,7 @@ def describe_model(path: Path) -> Source:
         ("File", str(path)),
         ("Model", path.name.removesuffix(SUFFIX)),
         ("Its digest", digest_of(path)),
-        ("Bands", f"{', '.join(card.bands)} ({card.dtype})"),
+        ("Bands", f"{card.bands_text} ({card.dtype})"),
         ("Training data", card.data.name),
         ("Credit", card.data.attribution),
         ("Licence of the data", card.data.licence),

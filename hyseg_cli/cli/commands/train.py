@@ -18,6 +18,7 @@ from hyseg_cli.cli.options import (
     overwrite_option,
     print_result,
 )
+from hyseg_cli.settings.source import read_sources
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.startup import loading
 
@@ -34,7 +35,17 @@ from hyseg_cli.startup import loading
     type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
     help="Train on a published data set instead, with its classes and its split.",
 )
-@click.option("--root", type=FILE, help="Folder below which the benchmark was unpacked.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    type=click.UNPROCESSED,
+    metavar="[NAME=]TOML",
+    help="Train on several data sets, each with a legend of its own; repeat.",
+)
+@click.option(
+    "--root", type=FILE, help="Folder below which the benchmark or the sources were unpacked."
+)
 @click.option(
     "--legend",
     type=FILE,
@@ -78,6 +89,12 @@ from hyseg_cli.startup import loading
     "band_names",
     multiple=True,
     help="Name of a band for the model card; repeat in order.  [default: red, green, blue]",
+)
+@click.option(
+    "--optional-band",
+    "optional_bands",
+    multiple=True,
+    help="Band that scenes may lack, such as nir; repeat. One of the last --band-name.",
 )
 @click.option(
     "--val-scenes",
@@ -228,6 +245,7 @@ def train(**options: Any) -> None:
         from hyseg_cli.workflows.train import run as workflow
         from hyseg_cli.workflows.train.dry_run import plan
 
+    options["sources"] = read_sources(options["sources"], options["root"])
     settings = TrainSettings(**options)
     with console() as messages:
         if settings.dry_run:
