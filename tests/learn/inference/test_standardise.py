@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from hyseg_cli.learn.model.card import Radiometry
 
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.card import Radiometry
 
 WHOLE = Radiometry((10.0, 20.0, 30.0), (1.0, 2.0, 4.0))
 
