@@ -130,7 +130,6 @@ MOST_MODULES = 12
 MOST_LINES = 500
 FEW_LINES = 60
 SMALL = {
-    "hyseg_cli.learn.data.raster_scene": "training on JPEG pairs does not load GDAL",
     "hyseg_cli.learn.training.weight_blending": "one idea with its source",
     "hyseg_models.das.adapter": "DAS for hosts that have no place for it inside",
 }
