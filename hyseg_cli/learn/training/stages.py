@@ -116,7 +116,7 @@ class Stage(pl.LightningModule, ABC):
 
         The labels are values of the training's `LabelSets`: classes, where there is one source.
         """
-        image = self.standardise(batch["image"], batch["valid"], batch["has_band"])
+        image = self.standardise(batch["image"], batch["valid"], batch.get("has_band"))
         return image.contiguous(memory_format=torch.channels_last), batch["valid"], batch["labels"]
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
@@ -424,7 +424,7 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
     losses = torch.zeros(len(candidates))
     with torch.inference_mode():
         for batch in batches:
-            image = standardise(batch["image"], batch["valid"], batch["has_band"])
+            image = standardise(batch["image"], batch["valid"], batch.get("has_band"))
             condition = network.condition(image, batch["valid"])
             drawn = prior.draw(condition, batch["origin"], network.config.sample)
             target = pooled_labels(prior, batch["labels"])
