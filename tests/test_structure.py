@@ -64,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.learn.data": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector", "hyseg_cli.learn.model",
     },
+    "hyseg_cli.learn.sources": {*BASE, *LEGEND, *GEO, "hyseg_cli.learn.data"},
     "hyseg_cli.learn.inference": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.model",
         "hyseg_models.blocks", *NETWORKS,
@@ -74,8 +75,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "hyseg_cli.learn.training": {
         *BASE, *LEGEND, *TELLING, "hyseg_cli.geo", "hyseg_cli.learn.data",
-        "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.scores", "hyseg_models.prior", *NETWORKS,
+        "hyseg_cli.learn.inference", "hyseg_cli.learn.scores", "hyseg_cli.learn.sources",
+        "hyseg_models.prior", *NETWORKS,
     },
     "hyseg_cli.learn.few": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
@@ -83,7 +84,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     # What workers do is handed to it: it knows neither scenes nor models.
     "hyseg_cli.cluster": BASE,
-    "hyseg_cli.workflows": {*WORKFLOW, "hyseg_cli.sampling"},
+    "hyseg_cli.workflows": {
+        *WORKFLOW, "hyseg_cli.learn.data", "hyseg_cli.learn.sources", "hyseg_cli.sampling",
+    },
     "hyseg_cli.workflows.predict": {
         *WORKFLOW, "hyseg_cli.cluster", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
         "hyseg_cli.learn.scores",
@@ -92,11 +95,11 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.workflows.train": {
         *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.few",
         "hyseg_cli.learn.inference", "hyseg_cli.learn.model", "hyseg_cli.learn.scores",
-        "hyseg_cli.learn.training",
+        "hyseg_cli.learn.sources", "hyseg_cli.learn.training", "hyseg_models.prior",
     },
     "hyseg_cli.workflows.evaluate": {
         *WORKFLOW, "hyseg_cli.learn.data", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
-        "hyseg_cli.learn.scores", "hyseg_cli.sampling",
+        "hyseg_cli.learn.scores", "hyseg_cli.learn.sources", "hyseg_cli.sampling",
     },
     "hyseg_cli.workflows.info": {
         *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
@@ -137,7 +140,6 @@ MOST_MODULES = 12
 MOST_LINES = 500
 FEW_LINES = 60
 SMALL = {
-    "hyseg_cli.learn.data.raster_scene": "training on JPEG pairs does not load GDAL",
     "hyseg_cli.learn.training.weight_blending": "one idea with its source",
     "hyseg_models.das.adapter": "DAS for hosts that have no place for it inside",
 }

@@ -29,8 +29,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "train": {
         DAILY: ("images", "labels", "out", "start", "dry_run"),
-        "Labels": ("legend", "class_field", "benchmark", "root"),
-        "Images": ("bands", "band_names", "resolution"),
+        "Labels": ("legend", "class_field", "sources", "benchmark", "root"),
+        "Images": ("bands", "band_names", "optional_bands", "resolution"),
         "Held out": (
             "val_scenes", "val_split", "val_images", "val_labels", "val_every", "patience",
         ),
@@ -52,8 +52,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Sample points": ("field", "design"),
         "Probabilities": ("probabilities", "calibrate"),
         "Models": (
-            "images", "labels", "benchmark", "root", "split", "model", "bands", "tile_size",
-            "overlap", "batch_size", "device", "seed",
+            "images", "labels", "source", "benchmark", "root", "split", "model", "bands",
+            "tile_size", "overlap", "batch_size", "device", "seed",
         ),
         COMMON: ("csv", "overwrite"),
     },

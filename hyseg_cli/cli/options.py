@@ -212,8 +212,15 @@ def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
                 f"--config {path}: {key!r} is not an option of {ctx.info_name}",
                 hint=f"`{ctx.command_path} --help` lists them.",
             )
-        named[name] = value
+        named[name] = _tables(value, path.parent) if isinstance(value, dict) else value
     ctx.default_map = {**(ctx.default_map or {}), **named}
+
+
+def _tables(values: dict[str, Any], folder: Path) -> Any:
+    """Tables of an option that is repeated, each with its name and where its paths begin."""
+    if not all(isinstance(table, dict) for table in values.values()):
+        return values
+    return [{**table, "name": name, "folder": folder} for name, table in values.items()]
 
 
 def default_of(settings: type[Any], name: str) -> Any:

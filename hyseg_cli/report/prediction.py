@@ -145,7 +145,8 @@ def _size_note(placed: Raster, size: tuple[int, int]) -> str:
 
 def _sources(done: FinishedMap, placed: Raster) -> Iterator[Source]:
     scene, inspection = done.plan.scene, done.plan.inspection
-    bands = zip(done.model.card.bands, inspection.contract.bands, strict=True)
+    # The optional ones, the last, may lack.
+    bands = zip(done.model.card.bands, inspection.contract.bands, strict=False)
     rows = [("File", done.job.scene)]
     if done.job.part_of is None:
         rows.append(("Pixels", f"{scene.width:,} x {scene.height:,}"))

@@ -114,7 +114,7 @@ def describe_model(model: ModelSource) -> Source:
         ("File", str(model.path)),
         ("Model", model.name),
         ("Its digest", model.digest),
-        ("Bands", f"{', '.join(card.bands)} ({card.dtype})"),
+        ("Bands", f"{card.bands_text} ({card.dtype})"),
         ("Training data", card.data.name),
         ("Credit", card.data.attribution),
         ("Licence of the data", card.data.licence),

@@ -11,6 +11,7 @@ from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix, overlap_of
+from hyseg_cli.settings.source import SourceSettings
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
 FORM_METRICS = (
@@ -93,6 +94,8 @@ class EvaluateSettings:
     """Model to evaluate on labelled images; None for the built-in one."""
     images: Path | None = None
     labels: Path | None = None
+    source: SourceSettings | None = None
+    """Labelled images with a legend of their own, mapped onto the model's, to evaluate it on."""
     benchmark: str | None = None
     """A published data set to evaluate the model on instead, by its protocol."""
     root: Path | None = None
@@ -136,18 +139,24 @@ class EvaluateSettings:
         given = [
             (bool(self.maps), self.reference is not None),
             (self.images is not None, self.labels is not None),
-            (self.benchmark is not None, self.root is not None),
+            (self.benchmark is not None, self.root is not None and self.source is None),
+            (self.source is not None,) * 2,
         ]
         check(
             sum(map(all, given)) == 1 and sum(map(any, given)) == 1,
             "evaluating needs either a map and --reference, or for a model --images and --labels, "
-            "or --benchmark and --root",
+            "--source, or --benchmark and --root",
             "For example: hyseg evaluate landcover.tif --reference truth.tif, or --samples p.gpkg.",
         )
         check(
             not self.maps or self.model is None,
             "--model is for images, not for maps",
             "Leave it out, or give --images and --labels.",
+        )
+        check(
+            self.source is None or self.reference_legend is None,
+            "--reference-legend does not go with --source",
+            "Name the legend of the labels in the file of the source.",
         )
 
     def __post_init__(self) -> None:

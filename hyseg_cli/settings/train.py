@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.settings.checks import check
+from hyseg_cli.settings.source import SourceSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,10 @@ class TrainSettings:
     """Label rasters, or one vector file."""
     benchmark: str | None = None
     """A published data set to train on instead of images and labels."""
+    sources: tuple[SourceSettings, ...] = ()
+    """Data sets to train on together instead, each with a legend of its own."""
     root: Path | None = None
-    """Folder below which it was unpacked."""
+    """Folder below which the benchmark or the sources were unpacked."""
     legend: Path | None = None
     """The classes; None for those that the labels have."""
     class_field: str = "class"
@@ -39,6 +42,8 @@ class TrainSettings:
     """Indexes from 1; empty for all bands but alpha."""
     band_names: tuple[str, ...] = ()
     """Names for the card; empty for red, green, blue, or band1, band2, ..."""
+    optional_bands: tuple[str, ...] = ()
+    """Names of the last bands, if scenes may lack them: they are left out of half of the chips."""
     val_scenes: tuple[str, ...] = ()
     """Scenes kept out of the training and measured."""
     val_split: float = 0.0
@@ -182,10 +187,18 @@ class TrainSettings:
             "Use one of them.",
         )
         own = self.images is not None and self.labels is not None
+        ways = (own, self.benchmark is not None and self.root is not None, bool(self.sources))
         check(
-            own != (self.benchmark is not None and self.root is not None),
-            "training needs either --images and --labels, or --benchmark and --root",
-            "Give one of these pairs.",
+            sum(ways) == 1,
+            "training needs either --images and --labels, or --benchmark and --root, or --source",
+            "Give one of these.",
+        )
+        self._check_sources()
+        optional, names = self.optional_bands, self.band_names
+        check(
+            not optional or (len(optional) < len(names) and names[-len(optional) :] == optional),
+            f"--optional-band {', '.join(optional)}: these are not the last of the bands",
+            "Name all bands with --band-name, the optional ones last, such as nir.",
         )
         check(
             self.benchmark is None or not any((*held_out, self.legend)),
@@ -196,6 +209,27 @@ class TrainSettings:
             (self.val_images is None) == (self.val_labels is None),
             "--val-images and --val-labels belong together",
             "Give both or neither.",
+        )
+
+    def _check_sources(self) -> None:
+        if not self.sources:
+            return
+        check(
+            self.legend is not None,
+            "--source needs the classes that all sources are mapped to",
+            "Give them with --legend, such as examples/land_cover.legend.json.",
+        )
+        check(
+            not self.bands and self.val_split == 0 and self.val_images is None,
+            "--band, --val-split and --val-images do not go with --source",
+            "Name the bands with --band-name, and what to hold out with --val-scenes NAME/PLACE.",
+        )
+        shares = [source.share for source in self.sources if source.share is not None]
+        is_whole = len(shares) < len(self.sources)
+        check(
+            sum(shares) <= (1.0 - 1e-6 if is_whole else 1.0 + 1e-6),
+            f"the shares of the sources add up to {sum(shares):g}",
+            "Let them add up to at most 1, and to less where a source has none.",
         )
 
     def _check_stages(self) -> None:

@@ -175,6 +175,7 @@ class HySeg(nn.Module):
         valid: Tensor,
         labels: Tensor,
         *,
+        allowed: Tensor | None = None,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
         part: tuple[int, int] = (0, 1),
@@ -183,7 +184,14 @@ class HySeg(nn.Module):
         """The loss of stage 1 (`MeanStruct.objective`); H and W are multiples of 32."""
         prior = self._require_prior()
         condition = self.condition(image, valid, features)
-        return prior.objective(condition, labels, progress=progress, generator=generator, part=part)
+        return prior.objective(
+            condition,
+            labels,
+            allowed=allowed,
+            progress=progress,
+            generator=generator,
+            part=part,
+        )
 
     def condition(
         self, image: Tensor, valid: Tensor, features: Sequence[Tensor] | None = None

@@ -25,6 +25,7 @@ from hyseg_cli.cli.options import (
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.evaluate import CalibrateSettings, EvaluateSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings
+from hyseg_cli.settings.source import read_sources
 from hyseg_cli.startup import loading
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -165,7 +166,15 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
     type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
     help="Evaluate a model on a published data set, by its protocol.",
 )
-@click.option("--root", type=FILE, help="Folder below which the benchmark was unpacked.")
+@click.option(
+    "--source",
+    type=click.UNPROCESSED,
+    metavar="TOML",
+    help="Evaluate a model on a source of `hyseg train --source`, in what its labels can say.",
+)
+@click.option(
+    "--root", type=FILE, help="Folder below which the benchmark or the source was unpacked."
+)
 @click.option(
     "--split",
     type=click.Choice(["val", "test"]),
@@ -247,6 +256,8 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
             from hyseg_cli.workflows.evaluate import tables
             from hyseg_cli.workflows.evaluate.pictures import Gallery
 
+        if options["source"] is not None:
+            options["source"] = read_sources([options["source"]], options["root"])[0]
         settings = EvaluateSettings(**options)
         gallery = None if settings.report is None else Gallery()
         result = workflow.run(settings, messages, gallery)

@@ -18,6 +18,7 @@ from hyseg_cli.cli.options import (
     overwrite_option,
     print_result,
 )
+from hyseg_cli.settings.source import read_sources
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.startup import loading
 
@@ -34,7 +35,17 @@ from hyseg_cli.startup import loading
     type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
     help="Train on a published data set instead, with its classes and its split.",
 )
-@click.option("--root", type=FILE, help="Folder below which the benchmark was unpacked.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    type=click.UNPROCESSED,
+    metavar="[NAME=]TOML",
+    help="Train on several data sets, each with a legend of its own; repeat.",
+)
+@click.option(
+    "--root", type=FILE, help="Folder below which the benchmark or the sources were unpacked."
+)
 @click.option(
     "--legend",
     type=FILE,
@@ -84,6 +95,12 @@ from hyseg_cli.startup import loading
     "band_names",
     multiple=True,
     help="Name of a band for the model card; repeat in order.  [default: red, green, blue]",
+)
+@click.option(
+    "--optional-band",
+    "optional_bands",
+    multiple=True,
+    help="Band that scenes may lack, such as nir; repeat. One of the last --band-name.",
 )
 @click.option(
     "--val-scenes",
@@ -230,6 +247,7 @@ from hyseg_cli.startup import loading
 @overwrite_option
 def train(**options: Any) -> None:
     """Train a model on images with label rasters or polygons."""
+    options["sources"] = read_sources(options["sources"], options["root"])
     settings = TrainSettings(**options)
     with loading():
         from hyseg_cli.workflows.train.few_rule import decide

@@ -23,6 +23,16 @@ class Chip:
     """(height, width), channel of the class in the legend, 255 where unknown."""
 
 
+@dataclass(frozen=True)
+class PointRules:
+    """How points label their surroundings."""
+
+    radius: float
+    """Of the disc, in metres, or in pixels of images whose pixels have no known size."""
+    point_class: str = ""
+    """Class of points that do not name theirs."""
+
+
 class LabelledScene(Protocol):
     """A scene that chips are cut from."""
 

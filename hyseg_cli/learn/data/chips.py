@@ -24,6 +24,9 @@ from hyseg_cli.legend import NODATA_ID
 MAX_CLASS_SHARE = 0.75
 """A window is drawn again, up to ten times, while one class covers more of its labels."""
 
+DROPPED_SHARE = 0.5
+"""Share of the chips in which optional bands are left out."""
+
 CLASS_SHARE = 0.5
 """Share of the chips that are drawn by class, where they are."""
 
@@ -36,12 +39,29 @@ class Augmentation:
     """Smallest and largest magnification, drawn uniformly in its logarithm."""
     color: bool = True
     """Brightness, contrast, saturation, hue, blur and JPEG artefacts (8-bit RGB only)."""
+    optional_bands: tuple[int, ...] = ()
+    """Channels that are left out of half of the chips that have them, together."""
     collar: float = 0.1
     """Share of chips in which a random half-plane is emptied, as at the edge of an image."""
 
 
 Sample = dict[str, Tensor]
-"""image (bands, H, W), valid bool (1, H, W), labels int64 (H, W), origin int64 (2,)."""
+"""image (bands, H, W), valid bool (1, H, W), labels int64 (H, W), origin int64 (2,), source int64
+(): the number of the source that the labels are of, 0 where there is one alone, has_band bool
+(bands,): False for those that the image lacks, or is made to lack."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Scenes that a share of the chips is drawn from."""
+
+    scenes: tuple[LabelledScene, ...]
+    weights: tuple[float, ...]
+    """How often each is drawn, summing to one."""
+    share: float
+    """Part of all chips."""
+    places: Places | None = None
+    """Where each label occurs in them; None to draw chips anywhere."""
 
 
 class TrainingChips(Dataset[Sample]):
@@ -51,6 +71,7 @@ class TrainingChips(Dataset[Sample]):
 
     Scenes are drawn with the square root of their area, so that a large one does not drown the
     others. With `places`, half of the chips show a class that is drawn first, all equally often.
+    With `pools`, these are drawn first, by their shares, and say how their scenes are.
     """
 
     def __init__(
@@ -62,16 +83,18 @@ class TrainingChips(Dataset[Sample]):
         seed: int,
         augmentation: Augmentation,
         places: Places | None = None,
+        pools: Sequence[Pool] = (),
     ) -> None:
         self.scenes = scenes
         self.size = size
         self.count = count
         self.seed = seed
         self.augmentation = augmentation
-        self.places = places
         self.first = 0
         weight = np.sqrt([scene.height * scene.width for scene in scenes])
-        self._share = weight / weight.sum()
+        alone = Pool(tuple(scenes), tuple((weight / weight.sum()).tolist()), 1.0, places)
+        self.pools = tuple(pools) or (alone,)
+        self._shares = [pool.share for pool in self.pools]
         self._color = v2.Compose(
             [
                 v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03),
@@ -87,7 +110,7 @@ class TrainingChips(Dataset[Sample]):
         if index >= self.count:
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, self.first + index))
-        _, _, chip = self._draw(rng)
+        scene, _, chip = self._draw(rng)
         image, valid, labels = _to_tensors(chip)
         image = _fill(image, valid)
         image, valid, labels = _resize(image, valid, labels, self.size)
@@ -100,7 +123,11 @@ class TrainingChips(Dataset[Sample]):
             empty = _half_plane(rng, self.size)
             valid &= ~empty
             labels[empty] = NODATA_ID
-        return _sample(image, valid, labels, (0, 0))
+        sample = _sample(scene, image, valid, labels, (0, 0))
+        optional = list(self.augmentation.optional_bands)
+        if optional and rng.random() < DROPPED_SHARE:
+            sample["has_band"][optional] = False
+        return sample
 
     def place(self, index: int) -> str:
         """Scene and window that a chip is cut from."""
@@ -114,12 +141,15 @@ class TrainingChips(Dataset[Sample]):
         If ten draws find none, one that has labels at all: of a few polygons most windows show
         none.
         """
+        pool = self.pools[0]
+        if len(self.pools) > 1:
+            pool = self.pools[int(rng.choice(len(self.pools), p=self._shares))]
         wanted = None
-        if self.places is not None and rng.random() < CLASS_SHARE:
-            wanted = self.places.draw_class(rng)
+        if pool.places is not None and rng.random() < CLASS_SHARE:
+            wanted = pool.places.draw_class(rng)
         labelled = None
         for _ in range(10):
-            scene, window = self._window(rng, wanted)
+            scene, window = self._window(rng, pool, wanted)
             chip = scene.read(window)
             counts = np.bincount(chip.labels.ravel(), minlength=NODATA_ID + 1)[:NODATA_ID]
             is_mixed = 0 < counts.max() <= MAX_CLASS_SHARE * counts.sum()
@@ -129,14 +159,16 @@ class TrainingChips(Dataset[Sample]):
                 labelled = scene, window, chip
         return labelled or (scene, window, chip)
 
-    def _window(self, rng: np.random.Generator, wanted: int | None) -> tuple[LabelledScene, Window]:
+    def _window(
+        self, rng: np.random.Generator, pool: Pool, wanted: int | None
+    ) -> tuple[LabelledScene, Window]:
         """A square of random size anywhere in a scene, or around a place of the class wanted."""
         around = None
-        if wanted is None or self.places is None:
-            scene = self.scenes[rng.choice(len(self.scenes), p=self._share)]
+        if wanted is None or pool.places is None:
+            scene = pool.scenes[rng.choice(len(pool.scenes), p=pool.weights)]
         else:
-            index, *around = self.places.draw_pixel(wanted, rng)
-            scene = self.scenes[index]
+            index, *around = pool.places.draw_pixel(wanted, rng)
+            scene = pool.scenes[index]
         low, high = np.log(self.augmentation.scale)
         side = round(self.size / float(np.exp(rng.uniform(low, high))))
         side = min(side, scene.height, scene.width)
@@ -171,15 +203,19 @@ class ValidationChips(Dataset[Sample]):
         image, valid, labels = _to_tensors(scene.read(window))
         labels[scene.height - window.row :] = NODATA_ID
         labels[:, scene.width - window.col :] = NODATA_ID
-        return _sample(image, valid, labels, (window.row, window.col))
+        return _sample(scene, image, valid, labels, (window.row, window.col))
 
 
-def _sample(image: Tensor, valid: Tensor, labels: Tensor, origin: tuple[int, int]) -> Sample:
+def _sample(
+    scene: LabelledScene, image: Tensor, valid: Tensor, labels: Tensor, origin: tuple[int, int]
+) -> Sample:
     return {
         "image": image,
         "valid": valid.unsqueeze(0),
         "labels": labels.long(),
         "origin": torch.tensor(origin),
+        "source": torch.tensor(getattr(scene, "source", 0)),
+        "has_band": torch.tensor(getattr(scene, "has_band", (True,) * len(image))),
     }
 
 

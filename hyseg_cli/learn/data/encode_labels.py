@@ -55,8 +55,8 @@ def encode_known(
     """The channel of each pixel's class, where the legend has it.
 
     Args:
-        raster: (1, height, width) of class ids, 255 meaning unlabelled if it is not in the
-            legend, or (3 or 4, height, width) of colours.
+        raster: (1, height, width) of class ids, 255 meaning unlabelled unless the legend names
+            it, or (3 or 4, height, width) of colours.
         legend: The classes; what it ignores becomes 255.
         name: What to call the raster in errors.
         valid: bool (height, width), False where the values mean nothing; None for nowhere.
@@ -72,6 +72,7 @@ def encode_known(
             f"{name}: labels must be whole numbers, not {values.dtype}",
             hint="Write the labels as an integer raster of class ids.",
         )
+    # A legend may name 255: masks of one class are often 0 and 255.
     channel_of = {NODATA_ID: NODATA_ID}
     channel_of |= {class_id: channel for channel, class_id in enumerate(legend.ids)}
     channel_of |= dict.fromkeys(legend.ignored_ids, NODATA_ID)

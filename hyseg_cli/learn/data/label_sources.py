@@ -154,8 +154,10 @@ class VectorLabels:
         return burnt
 
 
-def read_polygons(path: Path, image: Raster, field: str) -> gpd.GeoDataFrame:
+def read_polygons(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFrame:
     """The polygons of a vector file that may touch an image, in its CRS.
+
+    A column `field` is kept; None keeps all of them.
 
     Raises:
         HysegError: If the file cannot be read or has no CRS.
@@ -176,12 +178,12 @@ def read_features(path: Path, image: Raster, field: str) -> gpd.GeoDataFrame:
     try:
         layer = geometry_layer(path)
         fields = set(pyogrio.read_info(path, layer=layer)["fields"])
-        if field not in fields:
+        if field is not None and field not in fields:
             raise UsageProblemError(
                 f"{path} has no column {field!r}",
                 hint=f"Its columns are {', '.join(sorted(fields))}: name one with --class-field.",
             )
-        polygons = gpd.read_file(path, layer=layer, columns=[field])
+        polygons = gpd.read_file(path, layer=layer, columns=None if field is None else [field])
     except pyogrio.errors.DataSourceError as error:
         raise HysegError(
             f"{path} cannot be read as a vector file ({' '.join(str(error).split())})",

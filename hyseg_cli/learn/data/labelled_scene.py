@@ -18,7 +18,7 @@ from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.data.chip import Chip, LabelledScene
+from hyseg_cli.learn.data.chip import Chip, LabelledScene, PointRules
 from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.learn.data.pairs import ScenePair
 from hyseg_cli.legend import NODATA_ID, Legend
@@ -102,9 +102,20 @@ def require_one_kind(scenes: Sequence[LabelledScene]) -> None:
 
 
 def open_pair(
-    pair: ScenePair, legend: Legend, bands: tuple[int, ...] | None, class_field: str
+    pair: ScenePair,
+    legend: Legend,
+    bands: tuple[int, ...] | None,
+    class_field: str,
+    points: PointRules | None = None,
 ) -> LabelledScene:
     """Open one pair; see `open_pairs`.
+
+    Args:
+        pair: What to open.
+        legend: The classes of the labels.
+        bands: Indexes of the bands to use, from 1; None for all but alpha.
+        class_field: Column of a vector file or of a table that holds the class.
+        points: How points label their surroundings; None where there are none.
 
     Raises:
         UnusableFileError: If a file is damaged, or labels lie elsewhere than their image.
@@ -115,4 +126,4 @@ def open_pair(
         return PictureScene(pair, legend, bands)
     from hyseg_cli.learn.data.raster_scene import RasterScene  # GDAL only where it is needed
 
-    return RasterScene(pair, legend, bands, class_field)
+    return RasterScene(pair, legend, bands, class_field, points)

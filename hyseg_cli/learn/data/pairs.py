@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"}) | PICTURE_SUFFIXES
+TABLE_SUFFIXES = frozenset({".csv"})
+"""Of tables of points."""
 VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb"})
 IMAGE_FOLDERS = frozenset({"images", "image", "img"})
 LABEL_FOLDERS = frozenset({"labels", "label", "masks", "mask", "annotations", "gt"})
@@ -22,17 +25,26 @@ class ScenePair:
 
     image: Path
     labels: tuple[Path, ...]
-    """One raster or several, or one vector file."""
+    """One raster or several, one vector file, or one table of points."""
     scene: str
     """Name of the scene; parts of one scene share it and are never split apart."""
 
 
-def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
+def find_pairs(
+    images: Path, labels: Path, renaming: Sequence[str] | None = None
+) -> list[ScenePair]:
     """Match images to labels, sorted by path.
 
-    A vector file labels every image that it touches. Rasters match by name: equal up to the
+    A vector file labels every image that it touches, a table of points every image. In a folder
+    without rasters, tables are the labels. Rasters and tables match by name: equal up to the
     suffix, endings such as `_mask`, and folders such as `images` and `masks`. If no names match,
     georeferenced rasters match by place. Both may be single files, folders, or the same folder.
+
+    Args:
+        images: A file or a folder.
+        labels: The same.
+        renaming: A regular expression and its replacement that make the name of an image, without
+            suffix, that of its label raster; several images may then have the same labels.
 
     Raises:
         UsageProblemError: If a path is missing or nothing matches.
@@ -44,18 +56,29 @@ def find_pairs(images: Path, labels: Path) -> list[ScenePair]:
         return [ScenePair(images, (labels,), images.stem)]
     named_images = _by_name(images, LABEL_FOLDERS, prefer_labels=False)
     labels = _only_vector_file(labels)
-    if labels.is_file() and labels.suffix.lower() in VECTOR_SUFFIXES:
+    if labels.is_file() and labels.suffix.lower() in VECTOR_SUFFIXES | TABLE_SUFFIXES:
         pairs = [ScenePair(path, (labels,), key[0]) for key, path in named_images.items()]
         return _require_some(pairs, images, labels)
-    label_of = _by_name(labels, IMAGE_FOLDERS, prefer_labels=True)
+    label_of = _by_name(labels, IMAGE_FOLDERS, prefer_labels=True) or _by_name(
+        labels, IMAGE_FOLDERS, prefer_labels=True, suffixes=TABLE_SUFFIXES
+    )
+    wanted = {key: _renamed(key, renaming) for key in named_images}
     pairs = [
-        ScenePair(path, (label_of[key],), key[0])
+        ScenePair(path, (label_of[wanted[key]],), key[0])
         for key, path in named_images.items()
-        if key in label_of and label_of[key] != path
+        if wanted[key] in label_of and label_of[wanted[key]] != path
     ]
-    if not pairs:
+    if not pairs and renaming is None:
         pairs = _match_by_place(named_images, set(label_of.values()))
     return _require_some(pairs, images, labels)
+
+
+def _renamed(key: tuple[str, ...], renaming: Sequence[str] | None) -> tuple[str, ...]:
+    """The key of the labels of an image."""
+    if renaming is None:
+        return key
+    pattern, replacement = renaming
+    return (*key[:-1], re.sub(pattern, replacement, key[-1]))
 
 
 def images_without(pairs: Sequence[ScenePair], images: Path) -> list[Path]:
@@ -76,14 +99,18 @@ def _only_vector_file(labels: Path) -> Path:
 
 
 def _by_name(
-    root: Path, skip: frozenset[str], *, prefer_labels: bool
+    root: Path,
+    skip: frozenset[str],
+    *,
+    prefer_labels: bool,
+    suffixes: frozenset[str] = RASTER_SUFFIXES,
 ) -> dict[tuple[str, ...], Path]:
-    """Rasters by the parts of their names that must match.
+    """Files by the parts of their names that must match.
 
     If a folder holds images and labels side by side, only the ending distinguishes them.
     """
     found: dict[tuple[str, ...], Path] = {}
-    for key, path in _named(root, skip=skip):
+    for key, path in _named(root, skip=skip, suffixes=suffixes):
         is_label = path.stem.lower().endswith(LABEL_ENDINGS)
         if key not in found or is_label == prefer_labels:
             found[key] = path
@@ -113,12 +140,14 @@ def _require_some(pairs: list[ScenePair], images: Path, labels: Path) -> list[Sc
     return pairs
 
 
-def _named(root: Path, *, skip: frozenset[str]) -> Iterable[tuple[tuple[str, ...], Path]]:
-    """The rasters below a folder, each with the parts of its name that must match."""
+def _named(
+    root: Path, *, skip: frozenset[str], suffixes: frozenset[str]
+) -> Iterable[tuple[tuple[str, ...], Path]]:
+    """The files of some kinds below a folder, each with the parts of its name that must match."""
     files = [root] if root.is_file() else sorted(_files_below(root))
     for path in files:
         folders = path.relative_to(root).parent.parts if path != root else ()
-        if path.suffix.lower() not in RASTER_SUFFIXES or any(f.lower() in skip for f in folders):
+        if path.suffix.lower() not in suffixes or any(f.lower() in skip for f in folders):
             continue
         stem = path.stem
         for ending in LABEL_ENDINGS:

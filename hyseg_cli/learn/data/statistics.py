@@ -133,15 +133,15 @@ class Survey:
 class SceneCounts:
     """What was found in one scene, which was read once."""
 
-    pixels: int
-    """Valid ones."""
+    pixels: npt.NDArray[np.int64]
+    """Valid ones in each band; none in a band that the scene lacks."""
     total: npt.NDArray[np.float64]
     """Sum of their values in each band."""
     squares: npt.NDArray[np.float64]
     labelled: npt.NDArray[np.int64]
     """Labelled pixels of each class."""
     sample: npt.NDArray[np.float32]
-    """Some valid pixels (bands, n), drawn at random."""
+    """Some valid pixels (bands, n), drawn at random; NaN in a band that the scene lacks."""
     occurrence: npt.NDArray[np.bool_]
     """Where each class occurs, as `balance.occurrence` gives it."""
 
@@ -163,6 +163,7 @@ def count_scene(scene: LabelledScene, classes: int, share: float = 1.0) -> Scene
         HysegError: If a label is not in the legend.
     """
     pixels = 0
+    has_band = np.array(getattr(scene, "has_band", (True,) * scene.bands))
     total, squares = np.zeros(scene.bands), np.zeros(scene.bands)
     labelled = np.zeros(classes, np.int64)
     samples, cells = [], []
@@ -181,7 +182,10 @@ def count_scene(scene: LabelledScene, classes: int, share: float = 1.0) -> Scene
         labelled += np.bincount(labels.ravel(), minlength=NODATA_ID + 1)[:classes]
         cells.append(occurrence(labels, classes))
     sample = np.concatenate(samples, axis=1)
-    return SceneCounts(pixels, total, squares, labelled, sample, np.concatenate(cells, axis=1))
+    sample[~has_band] = np.nan
+    return SceneCounts(
+        pixels * has_band, total, squares, labelled, sample, np.concatenate(cells, axis=1)
+    )
 
 
 def sample_share(scenes: Sequence[LabelledScene]) -> float:
@@ -204,12 +208,24 @@ def survey(counts: Sequence[SceneCounts], *, is_8_bit: bool) -> Survey:
             hint="Check that labels and images overlap, and what the legend ignores.",
         )
     sample = np.concatenate([scene.sample for scene in counts], axis=1)
-    radiometry = _radiometry_of_sums(counts) if is_8_bit else radiometry_of_sample(sample)
-    return Survey(radiometry, quantiles(sample), tuple(labelled.tolist()))
+    known = [band[~np.isnan(band)][None] for band in sample]
+    radiometry = _radiometry_of_sums(counts) if is_8_bit else _radiometry_of_bands(known)
+    return Survey(radiometry, tuple(quantiles(band)[0] for band in known), tuple(labelled.tolist()))
+
+
+def _radiometry_of_bands(known: Sequence[npt.NDArray[np.float32]]) -> Radiometry:
+    """The radiometry of pixels (1, n) of each band, of some there may be fewer than of others."""
+    found = [radiometry_of_sample(band) for band in known]
+    limits = [one.limits for one in found if one.limits is not None]
+    return Radiometry(
+        tuple(one.mean[0] for one in found),
+        tuple(one.std[0] for one in found),
+        (tuple(low[0] for low, _ in limits), tuple(high[0] for _, high in limits)),
+    )
 
 
 def _radiometry_of_sums(counts: Sequence[SceneCounts]) -> Radiometry:
-    pixels = max(sum(scene.pixels for scene in counts), 1)
+    pixels = np.maximum(np.sum([scene.pixels for scene in counts], axis=0), 1)
     mean = np.sum([scene.total for scene in counts], axis=0) / pixels
     squares = np.sum([scene.squares for scene in counts], axis=0) / pixels
     deviation = np.sqrt(np.maximum(squares - np.square(mean), 1e-12))

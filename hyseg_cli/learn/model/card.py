@@ -63,6 +63,26 @@ CARD_KEY = "hyseg_card"
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """One of several data sets that a model was trained on."""
+
+    name: str
+    title: str = ""
+    licence: str = ""
+    attribution: str = ""
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What its classes are of the model's, where the names differ."""
+    images: int = 0
+    """Images in it, those held out among them."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SourceRecord:
+        """The record that `dataclasses.asdict` made JSON of."""
+        classes = {name: tuple(found) for name, found in values.pop("classes", {}).items()}
+        return cls(**values, classes=classes)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """Where a model's data came from."""
 
@@ -71,6 +91,8 @@ class TrainingData:
     attribution: str = ""
     training_scenes: tuple[str, ...] = ()
     validation_scenes: tuple[str, ...] = ()
+    sources: tuple[SourceRecord, ...] = ()
+    """The data sets, where there are several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +103,8 @@ class ModelCard:
     legend: Legend
     bands: tuple[str, ...]
     """Names of the bands in order, such as red, green, blue."""
+    optional_bands: tuple[str, ...] = ()
+    """Those that a scene may lack, all of them together; the last ones."""
     dtype: str
     """Data type of the training scenes; radiometry is not guessed from another."""
     mean: tuple[float, ...]
@@ -109,6 +133,9 @@ class ModelCard:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))
         if {len(values) for values in measured} != {self.config.bands}:
             raise unusable("bands, mean, std and limits are not equally long")
+        optional = self.bands[len(self.bands) - len(self.optional_bands) :]
+        if self.optional_bands != optional or optional == self.bands:
+            raise unusable("its optional bands are not the last of several")
         is_number = isinstance(self.temperature, int | float)
         if not (is_number and 0 < self.temperature < math.inf):
             raise unusable(f"its temperature is {self.temperature}, not above 0")
@@ -119,6 +146,17 @@ class ModelCard:
             raise unusable(
                 f"the legend has {len(self.legend)} classes, the network {self.config.classes}"
             )
+
+    @property
+    def required_bands(self) -> tuple[str, ...]:
+        """The bands that every scene has to have."""
+        return self.bands[: len(self.bands) - len(self.optional_bands)]
+
+    @property
+    def bands_text(self) -> str:
+        """The bands as people read them."""
+        optional = (f"{name} (optional)" for name in self.optional_bands)
+        return ", ".join((*self.required_bands, *optional))
 
     @property
     def radiometry(self) -> Radiometry:
@@ -152,6 +190,7 @@ class ModelCard:
                 config=HySegConfig.from_dict(values.pop("config")),
                 legend=Legend.from_dict(values.pop("legend")),
                 bands=tuple(values.pop("bands")),
+                optional_bands=tuple(values.pop("optional_bands", ())),
                 mean=tuple(values.pop("mean")),
                 std=tuple(values.pop("std")),
                 quantiles=tuple(tuple(band) for band in values.pop("quantiles", ())),
@@ -163,6 +202,7 @@ class ModelCard:
                     attribution=data["attribution"],
                     training_scenes=tuple(data["training_scenes"]),
                     validation_scenes=tuple(data["validation_scenes"]),
+                    sources=tuple(map(SourceRecord.from_dict, data.get("sources", ()))),
                 ),
                 **values,
             )

@@ -74,34 +74,67 @@ def match(
     return Contract(chosen, alignment, warnings)
 
 
+def alignment_for(name: str, resolution: float, card: ModelCard) -> int:
+    """`Contract.alignment` of an image `name` whose pixels of `resolution` metres are known.
+
+    Raises:
+        ModelMismatchError: If its pixels differ too much from what the model knows.
+    """
+    if card.resolution_m is None:
+        return ALIGNMENT
+    low, high = card.resolution_m
+    if low / TOLERANCE <= resolution <= high * TOLERANCE:
+        return ALIGNMENT
+    return _alignment(name, resolution, low if resolution < low else high)
+
+
 def _asked_for(scene: Raster, card: ModelCard, bands: tuple[int, ...]) -> tuple[int, ...]:
     require_bands(bands, len(scene.dtypes), scene.path)
-    if len(bands) != len(card.bands):
+    if len(bands) not in (len(card.bands), len(card.required_bands)):
         raise ModelMismatchError(
-            f"--band names {len(bands)} bands, the model needs {len(card.bands)} "
-            f"({', '.join(card.bands)})",
+            f"--band names {len(bands)} bands, the model needs {_needed(card)}",
             hint="Name one band for each, such as --band 1,2,3.",
         )
     return bands
 
 
 def _find(scene: Raster, card: ModelCard) -> tuple[int, ...]:
-    for names in (scene.colors, scene.descriptions):
-        lowered = [(name or "").lower() for name in names]
-        if all(lowered.count(band.lower()) == 1 for band in card.bands):
-            return tuple(lowered.index(band.lower()) + 1 for band in card.bands)
-    if len(scene.data_bands) == len(card.bands):
+    by_name = _find_by_name(scene, card)
+    # A fourth band beside red, green and blue often has no name.
+    if len(scene.data_bands) == len(card.bands) != len(by_name):
+        return scene.data_bands
+    if by_name:
+        return by_name
+    if len(scene.data_bands) == len(card.required_bands):
         return scene.data_bands
     example = ",".join(str(i) for i in range(1, len(card.bands) + 1))
     found = ", ".join(d or c for d, c in zip(scene.descriptions, scene.colors, strict=True))
     hint = f"Say which bands they are, in this order, such as --band {example}."
-    if len(scene.data_bands) < len(card.bands):
+    if len(scene.data_bands) < len(card.required_bands):
         hint = f"This model maps images with {', '.join(card.bands)}; choose another --model."
     raise ModelMismatchError(
         f"{scene.path} has {len(scene.data_bands)} bands ({found}), "
-        f"the model needs {len(card.bands)} ({', '.join(card.bands)})",
+        f"the model needs {_needed(card)}",
         hint=hint,
     )
+
+
+def _find_by_name(scene: Raster, card: ModelCard) -> tuple[int, ...]:
+    """All bands of the model by colour or by description, or else those that it requires."""
+    for wanted in (card.bands, card.required_bands):
+        for names in (scene.colors, scene.descriptions):
+            lowered = [(name or "").lower() for name in names]
+            if all(lowered.count(band.lower()) == 1 for band in wanted):
+                return tuple(lowered.index(band.lower()) + 1 for band in wanted)
+    return ()
+
+
+def _needed(card: ModelCard) -> str:
+    """The number of bands of a model and their names."""
+    text = f"{len(card.bands)} ({', '.join(card.bands)})"
+    if not card.optional_bands:
+        return text
+    return f"{text}, or {len(card.required_bands)} without {', '.join(card.optional_bands)}"
 
 
 def _scale(
@@ -115,7 +148,7 @@ def _scale(
             raise _unscalable(scene, "has a georeference that cannot be measured in metres")
         return ALIGNMENT, (f"{scene.path}: its resolution is not known; it is mapped as it is",)
     if isinstance(gsd_m, float):
-        return _alignment(scene, resolution, gsd_m), ()
+        return _alignment(scene.path, resolution, gsd_m), ()
     if known is None:
         text = f"the model does not say which resolution it saw; {scene.path} is mapped as it is"
         return ALIGNMENT, (text,)
@@ -128,15 +161,15 @@ def _scale(
     if gsd_m == "native":
         return ALIGNMENT, (differs + "expect a worse map",)
     target = low if resolution < low else high
-    alignment = _alignment(scene, resolution, target)
+    alignment = _alignment(scene.path, resolution, target)
     seen = f"it is shown {resolution * alignment / ALIGNMENT:.2f} m"
     if resolution > high:
         seen += ", but detail that it looks for is missing"
     return alignment, (differs + seen,)
 
 
-def _alignment(scene: Raster, resolution: float, target: float) -> int:
-    """Pixels of the scene that cover the ground of `ALIGNMENT` pixels of `target` metres.
+def _alignment(name: str, resolution: float, target: float) -> int:
+    """Pixels of the scene `name` that cover the ground of `ALIGNMENT` pixels of `target` metres.
 
     Raises:
         ModelMismatchError: If the two differ by more than `MAX_RATIO`.
@@ -144,7 +177,7 @@ def _alignment(scene: Raster, resolution: float, target: float) -> int:
     alignment = round(ALIGNMENT * target / resolution)
     if not ALIGNMENT <= alignment * MAX_RATIO <= ALIGNMENT * MAX_RATIO**2:
         raise ModelMismatchError(
-            f"{scene.path} has pixels of {resolution:.3g} m, the model needs {target:.3g} m: more "
+            f"{name} has pixels of {resolution:.3g} m, the model needs {target:.3g} m: more "
             f"than {MAX_RATIO} times as {'coarse' if resolution > target else 'fine'}",
             hint="Resample the scene first (`gdalwarp -tr ... -r average`), train on such scenes, "
             "or map it as it is with --gsd native.",

@@ -88,8 +88,9 @@ def measure_shift(reader: SceneReader, card: ModelCard) -> Shift | None:
 
 def compare(found: Sequence[Sequence[float]], card: ModelCard, name: str) -> Shift:
     """The shift of a scene `name` with these quantiles."""
-    std = np.array(card.std)[:, None]
-    difference = (np.array(found) - np.array(card.quantiles)) / std  # (bands, levels)
+    bands = len(found)  # without the optional ones, if the scene has none
+    std = np.array(card.std[:bands])[:, None]
+    difference = (np.array(found) - np.array(card.quantiles[:bands])) / std  # (bands, levels)
     distances = np.abs(difference).mean(axis=1)
     worst = int(distances.argmax())
     distance = float(distances[worst])

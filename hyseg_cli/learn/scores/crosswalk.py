@@ -77,6 +77,21 @@ def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -
     return Crosswalk(legend, tables, table, unmatched)
 
 
+def merge_classes(legend: Legend, merging: Merging) -> tuple[Legend, Table]:
+    """One legend with classes renamed, merged or left out, and what its channels become.
+
+    Names of `merging` that it does not have are those of another legend.
+
+    Raises:
+        UsageProblemError: If no class is left.
+    """
+    own = {_key(name) for name in legend.names}
+    new_names = _new_names([legend], {old: new for old, new in merging.items() if _key(old) in own})
+    merged = _merged([legend], new_names)
+    channels = {_key(name): channel for channel, name in enumerate(merged.names)}
+    return merged, _table(legend, new_names, channels, {})
+
+
 def read_merging(path: Path) -> Merging:
     """Classes to merge, from a JSON file of names such as `{"lane": "road", "shadow": null}`.
 

@@ -99,7 +99,7 @@ def diagnose_prior(
     curve, spreads, variances, variances_of_mean = None, [], [], []
     for batch in batches:
         reference = pooled_labels(prior, batch["labels"])
-        image = standardise(batch["image"], batch["valid"])
+        image = standardise(batch["image"], batch["valid"], batch.get("has_band"))
         condition = network.condition(image, batch["valid"])
         draw = partial(prior.draw, condition, batch["origin"])
         draws = torch.stack([draw(replace(one_step, seed=seed)) for seed in range(SEEDS)])
@@ -209,7 +209,7 @@ def measure_prior_use(
     matrices = [ConfusionMatrix(network.config.classes) for _ in range(3)]
     readings: dict[int, list[LevelReading]] = defaultdict(list)
     for batch in batches:
-        image = standardise(batch["image"], batch["valid"])
+        image = standardise(batch["image"], batch["valid"], batch.get("has_band"))
         labels = batch["labels"]
         arguments = (image, batch["valid"], batch["origin"], labels)
         with listening(network) as heard:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -22,11 +22,13 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix, Scores
+from hyseg_cli.learn.sources.label_sets import LabelSets
+from hyseg_cli.learn.sources.source_scores import Collapse
 from hyseg_cli.learn.training.batches import Batch, require_batch
 from hyseg_cli.learn.training.recipe import Recipe
 from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
 from hyseg_models.prior.diagnostics import binned_means
-from hyseg_models.prior.labels import pooled_shares
+from hyseg_models.prior.labels import definite, pooled_shares
 from hyseg_models.prior.meanflow import MeanFlowLoss
 from hyseg_models.prior.meanstruct import MeanStruct
 
@@ -37,8 +39,19 @@ class Stage(pl.LightningModule, ABC):
     # With few validation chips a process may have none.
     allow_zero_length_dataloader_with_multiple_devices = True
 
-    def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        network: HySeg,
+        standardise: Standardise,
+        recipe: Recipe,
+        *,
+        labels: LabelSets | None = None,
+    ) -> None:
         super().__init__()
+        self.allowed: Tensor | None
+        # Which classes each label allows, where some allow several; it follows from the sources.
+        table = None if labels is None or labels.is_plain else torch.from_numpy(labels.table())
+        self.register_buffer("allowed", table, persistent=False)
         self.network = network.to(memory_format=torch.channels_last)
         self.standardise = standardise
         self.recipe = recipe
@@ -74,13 +87,13 @@ class Stage(pl.LightningModule, ABC):
             part: Which of how many equal parts of the whole batch that is.
         """
 
-    def total(self, matrix: ConfusionMatrix) -> Scores:
-        """The scores of what all processes have counted together."""
+    def total(self, matrix: ConfusionMatrix, excluded: Collection[int] = ()) -> Scores:
+        """The scores of what all processes have counted together, with or without some classes."""
         counts = torch.from_numpy(matrix.counts).to(self.device)
         summed = self.trainer.strategy.reduce(counts, reduce_op="sum")
         whole = ConfusionMatrix(len(matrix.counts))
         whole.counts += summed.cpu().numpy()
-        return whole.scores()
+        return whole.scores(excluded)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
         super().train(mode)
@@ -99,8 +112,11 @@ class Stage(pl.LightningModule, ABC):
         return require_batch(batch)
 
     def inputs(self, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised image (B, bands, H, W), valid (B, 1, H, W) and labels (B, H, W)."""
-        image = self.standardise(batch["image"], batch["valid"])
+        """Standardised image (B, bands, H, W), valid (B, 1, H, W) and labels (B, H, W).
+
+        The labels are values of the training's `LabelSets`: classes, where there is one source.
+        """
+        image = self.standardise(batch["image"], batch["valid"], batch.get("has_band"))
         return image.contiguous(memory_format=torch.channels_last), batch["valid"], batch["labels"]
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
@@ -191,8 +207,15 @@ class Stage(pl.LightningModule, ABC):
 class PriorStage(Stage):
     """Stage 1: MeanStruct learns the structure of label maps by the MeanFlow objective."""
 
-    def __init__(self, network: HySeg, standardise: Standardise, recipe: Recipe) -> None:
-        super().__init__(network, standardise, recipe)
+    def __init__(
+        self,
+        network: HySeg,
+        standardise: Standardise,
+        recipe: Recipe,
+        *,
+        labels: LabelSets | None = None,
+    ) -> None:
+        super().__init__(network, standardise, recipe, labels=labels)
         # Processes that train together wait for the gradient of everything that has one.
         network.requires_grad_(False)
         self.learned().requires_grad_(True)
@@ -220,7 +243,11 @@ class PriorStage(Stage):
         # The same source for all parts: each takes its own of what is drawn for the whole.
         generator = torch.Generator(self.device).manual_seed(self.recipe.seed_of(index, 0))
         terms = self.network.prior_objective(
-            *self.inputs(batch), progress=self.progress, generator=generator, part=part
+            *self.inputs(batch),
+            allowed=self.allowed,
+            progress=self.progress,
+            generator=generator,
+            part=part,
         )
         self.log("speed_ratio", terms.speed_ratio)
         self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
@@ -257,7 +284,7 @@ class PriorStage(Stage):
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
-        reference = pooled_labels(self.prior, labels)
+        reference = pooled_labels(self.prior, definite(labels, self.allowed))
         condition = self.network.condition(image, valid)
         for policy, matrix in self._matrices.items():
             settings = replace(self.network.config.sample, noise=policy)
@@ -279,6 +306,9 @@ class SegmentationStage(Stage):
         recipe: How.
         frozen: A part of the network that keeps its weights and statistics.
         weights: Weight of each class in the loss; None for one.
+        labels: What the labels stand for; None for the classes.
+        collapses: How predictions are compared with the labels of each source, by its name, in
+            the order of the sources; empty where there is one legend.
     """
 
     def __init__(
@@ -289,8 +319,11 @@ class SegmentationStage(Stage):
         *,
         frozen: nn.Module | None = None,
         weights: Sequence[float] | None = None,
+        labels: LabelSets | None = None,
+        collapses: Mapping[str, Collapse] | None = None,
     ) -> None:
-        super().__init__(network, standardise, recipe)
+        super().__init__(network, standardise, recipe, labels=labels)
+        self.collapses = dict(collapses or {})
         self.weights: Tensor | None
         # Not stored: it follows from the settings and the labels.
         self.register_buffer(
@@ -317,30 +350,45 @@ class SegmentationStage(Stage):
 
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:  # noqa: ARG002 - nothing is drawn for the whole
         image, valid, labels = self.inputs(batch)
-        output = self.network(image, valid, labels=labels)
-        return segmentation_loss(output, labels, weights=self.weights)
+        output = self.network(image, valid, labels=definite(labels, self.allowed))
+        return segmentation_loss(output, labels, allowed=self.allowed, weights=self.weights)
 
     @property
     def watched(self) -> float:
+        found = [self.scores[name].mean_iou for name in self.collapses]
+        measured = [score for score in found if not math.isnan(score)]
+        if measured:
+            return sum(measured) / len(measured)  # a large source counts as a small one does
         return self.scores["segmentation"].mean_iou
 
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         image, valid, labels = self.inputs(batch)
-        output = self.network(image, valid, batch["origin"], labels)
+        output = self.network(image, valid, batch["origin"], definite(labels, self.allowed))
         found = {} if output.prior is None else {"prior": output.prior.argmax(dim=1)}
         found["prediction"] = output.logits.argmax(dim=1)
         return {name: enlarged(channels, labels) for name, channels in found.items()}
 
     def on_validation_epoch_start(self) -> None:
         self._matrix = ConfusionMatrix(self.network.config.classes)
+        self._matrices = [ConfusionMatrix(len(x.legend)) for x in self.collapses.values()]
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
-        logits = self.network(image, valid, batch["origin"], labels).logits
-        self._matrix.update(as_bytes(labels), as_bytes(logits.argmax(dim=1)))
+        known = definite(labels, self.allowed)
+        logits = self.network(image, valid, batch["origin"], known).logits
+        predicted = as_bytes(logits.argmax(dim=1))
+        self._matrix.update(as_bytes(known), predicted)
+        pairs = zip(self.collapses.values(), self._matrices, strict=True)
+        for source, (collapse, matrix) in enumerate(pairs):
+            rows = (batch["source"] == source).cpu().numpy()
+            own = as_bytes(labels)[rows]
+            matrix.update(collapse.reference[own], collapse.mapped(own, predicted[rows]))
 
     def on_validation_epoch_end(self) -> None:
         self.scores = {"segmentation": self.total(self._matrix)}
+        pairs = zip(self.collapses.items(), self._matrices, strict=True)
+        for (name, collapse), matrix in pairs:
+            self.scores[name] = self.total(matrix, collapse.excluded)
         self.log("miou", self.watched, sync_dist=True)
 
 
@@ -376,7 +424,7 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
     losses = torch.zeros(len(candidates))
     with torch.inference_mode():
         for batch in batches:
-            image = standardise(batch["image"], batch["valid"])
+            image = standardise(batch["image"], batch["valid"], batch.get("has_band"))
             condition = network.condition(image, batch["valid"])
             drawn = prior.draw(condition, batch["origin"], network.config.sample)
             target = pooled_labels(prior, batch["labels"])

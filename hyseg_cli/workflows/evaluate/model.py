@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import Pixels
 from hyseg_cli.geo.tiling.blocks import whole_scene
-from hyseg_cli.geo.tiling.grid import TileGrid
+from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
@@ -21,12 +21,13 @@ from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.data.legends import legend_of_labels
 from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
+from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify, map_strips
 from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.contract import match
+from hyseg_cli.learn.model.contract import alignment_for, match
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
-from hyseg_cli.learn.scores.crosswalk import ReferenceClasses, match_legends
+from hyseg_cli.learn.scores.crosswalk import Crosswalk, ReferenceClasses, match_legends
 from hyseg_cli.learn.scores.evaluation import (
     Evaluation,
     PatchCount,
@@ -48,6 +49,8 @@ from hyseg_cli.workflows.evaluate.protocol import (
     protocol_of,
     warn_of_unmatched,
 )
+from hyseg_cli.workflows.evaluate.source import MappedSource
+from hyseg_cli.workflows.sources import bands_of, points_of
 
 COLORS = ("red", "green", "blue")
 
@@ -69,14 +72,17 @@ def evaluate_model(
     model = load_model(path)
     classify = Predictor(model, choose_device(settings.device), seed=settings.seed)
     labelled = _find(settings, model.card.legend, messages)
-    crosswalk = match_legends([model.card.legend], labelled.legend, merging_of(settings))
+    crosswalk = labelled.crosswalk or match_legends(
+        [model.card.legend], labelled.legend, merging_of(settings)
+    )
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
     counts, seen = PatchCounts(len(crosswalk.legend)), _Overlaps()
     unmatched, names = Unmatched(), []
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
         origin = (0, 0) if place is None else place.noise_origin
-        drawn = _draw(scene, origin, classify, settings)
+        alignment = _alignment_of(scene, place, labelled, model.card)
+        drawn = labelled.comparable(_draw(scene, origin, classify, settings, alignment))
         reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
         if gallery is not None:
@@ -192,10 +198,33 @@ class _Labelled:
     """The classes as the labels have them."""
     unscored: tuple[str, ...] = ()
     """Classes that the means leave out."""
+    mapped: MappedSource | None = None
+    """What the classes of the labels are of the model's, where their source says so."""
+
+    @property
+    def crosswalk(self) -> Crosswalk | None:
+        """The classes that a source is compared in, which both rasters then have already."""
+        return None if self.mapped is None else self.mapped.crosswalk
+
+    def comparable(self, drawn: _Drawn) -> _Drawn:
+        """A map and its labels in these classes."""
+        if self.mapped is None:
+            return drawn
+        labels, channels = self.mapped.compare(drawn.labels, drawn.channels)
+        return replace(drawn, labels=labels, channels=channels)
 
 
 def _find(settings: EvaluateSettings, of_model: Legend, messages: Messages) -> _Labelled:
-    """The benchmark, or the user's own images and labels."""
+    """The benchmark, a source, or the user's own images and labels."""
+    if settings.source is not None:
+        mapped = MappedSource.of(settings.source, of_model, merging_of(settings))
+        return _Labelled(
+            settings.source.title or settings.source.name,
+            mapped.pairs,
+            mapped.legend,
+            mapped.unscored,
+            mapped,
+        )
     if settings.benchmark is not None and settings.root is not None:
         benchmark = BENCHMARKS[settings.benchmark]
         return _Labelled(
@@ -247,13 +276,21 @@ def _open_one(
     pair: ScenePair, legend: Legend, card: ModelCard, settings: EvaluateSettings, messages: Messages
 ) -> LabelledScene:
     bands: tuple[int, ...] | None = settings.bands or None
+    if settings.source is not None and bands is None:
+        bands = bands_of(settings.source, card.bands)[0]
     if pair.image.suffix.lower() not in PICTURE_SUFFIXES:
         contract = match(open_raster(pair.image), card, settings.bands)
+        contract = match(open_raster(pair.image), card, bands or ())
         for warning in contract.warnings:
             messages.warn(warning)
         bands = contract.bands
-    scene = open_pair(pair, legend, bands, settings.class_field)
-    if (scene.bands, scene.dtype) != (len(card.bands), card.dtype):
+    if settings.source is None:
+        scene = open_pair(pair, legend, bands, settings.class_field)
+    else:
+        own = settings.source
+        scene = open_pair(pair, legend, bands, own.class_field, points_of(own))
+    counts = (len(card.bands), len(card.required_bands))
+    if scene.bands not in counts or scene.dtype != card.dtype:
         raise ModelMismatchError(
             f"{scene.name} has {scene.bands} bands of {scene.dtype}, the model needs "
             f"{len(card.bands)} of {card.dtype}",
@@ -269,19 +306,33 @@ def _place_of(pair: ScenePair) -> Raster | None:
     return open_raster(pair.image)
 
 
+def _alignment_of(
+    scene: LabelledScene, place: Raster | None, labelled: _Labelled, card: ModelCard
+) -> int:
+    """Pixels of a scene that stand for `ALIGNMENT` of the network, as `hyseg predict` finds it."""
+    resolution = None if place is None else place.resolution_m()
+    if resolution is None and labelled.mapped is not None:
+        resolution = labelled.mapped.resolution_m
+    return ALIGNMENT if resolution is None else alignment_for(scene.name, resolution, card)
+
+
 def _draw(
     scene: LabelledScene,
     noise_origin: tuple[int, int],
     classify: Classify,
     settings: EvaluateSettings,
+    alignment: int,
 ) -> _Drawn:
     """Map a scene as `hyseg predict` does, and keep the labels that are read on the way."""
+    if alignment != ALIGNMENT:
+        classify = AtOtherResolution(classify, alignment)
     grid = TileGrid.cover(
         scene.height,
         scene.width,
         tile=settings.tile_size,
         overlap=settings.overlap_px,
         phase=noise_origin,
+        alignment=alignment,
     )
     labels = np.zeros((scene.height, scene.width), np.uint8)
     probe = OverlapProbe(classify, grid, noise_origin)

@@ -62,7 +62,7 @@ class ListedModel:
         return [
             *lines,
             f"  classes     {', '.join(self.card.legend.names)}",
-            f"  bands       {', '.join(self.card.bands)} ({self.card.dtype})",
+            f"  bands       {self.card.bands_text} ({self.card.dtype})",
             f"  resolution  {resolution}",
         ]
 

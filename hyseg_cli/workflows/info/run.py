@@ -87,7 +87,7 @@ class ModelInfo:
         resolution = card.resolution_m
         lines = {
             "model": str(self.path),
-            "bands": f"{', '.join(card.bands)} ({card.dtype})",
+            "bands": f"{card.bands_text} ({card.dtype})",
             "resolution": (
                 f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "not known"
             ),

@@ -48,7 +48,7 @@ class Fit:
         if self.plan is not None:
             inspection = self.plan.inspection
             values |= {
-                "bands": dict(zip(self.card.bands, inspection.contract.bands, strict=True)),
+                "bands": dict(zip(self.card.bands, inspection.contract.bands, strict=False)),
                 "network_pixel_m": self.network_pixel_m,
                 "distance": inspection.shift.distance if inspection.shift else None,
                 "collar_share": inspection.validity.collar.share
@@ -70,7 +70,7 @@ class Fit:
             hint = self.error.hint if self.error else ""
             return [row("model", self.model.name), row("fits", f"no: {problem}"), row("", hint)]
         inspection = self.plan.inspection
-        pairs = zip(self.card.bands, inspection.contract.bands, strict=True)
+        pairs = zip(self.card.bands, inspection.contract.bands, strict=False)
         named = ", ".join(f"{name} = {index}" for name, index in pairs)
         gigabytes = self.plan.disk_bytes(self.plan.window.height * self.plan.window.width) / 1e9
         tile = f"{self.plan.grid.rows.length} x {self.plan.grid.cols.length} px"

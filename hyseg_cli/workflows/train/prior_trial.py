@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Subset
 
 from hyseg_cli.learn.data.chips import Sample, ValidationChips
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.sources.label_sets import LabelSets
 from hyseg_cli.learn.training.batches import validation_loader
 from hyseg_cli.learn.training.fit import add_row
 from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior, measure_prior_use
 from hyseg_cli.learn.training.stages import fit_temperature
 from hyseg_cli.messages import Messages
-from hyseg_models import IGNORE_ID, HySeg
+from hyseg_models import HySeg
+from hyseg_models.prior.labels import definite
 
 DIAGNOSED_BATCHES = 8
 """Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
@@ -33,6 +36,8 @@ class PriorTrial:
     """In evaluation mode, on the CPU."""
     standardise: Standardise
     chips: ValidationChips
+    labels: LabelSets
+    """What their labels stand for."""
     batch_size: int
     messages: Messages
     folder: Path | None
@@ -73,10 +78,14 @@ class PriorTrial:
             add_row(self.folder, row)
 
     def _some_chips(self) -> list[Sample]:
-        """Some batches from all over the scenes, of chips that have labels."""
+        """Some batches from all over the scenes, of chips with labels of a single class."""
         loader = validation_loader(self.chips, self.batch_size)
         wanted = DIAGNOSED_BATCHES * (loader.batch_size or 1)
         order = np.random.default_rng(0).permutation(len(self.chips)).tolist()
-        labelled = (i for i in order if (self.chips[i]["labels"] != IGNORE_ID).any())
+        labelled = (i for i in order if (self.chips[i]["labels"] < self.labels.classes).any())
         chosen = Subset(self.chips, list(islice(labelled, wanted)))
-        return list(validation_loader(chosen, self.batch_size))
+        allowed = torch.from_numpy(self.labels.table())
+        return [
+            batch | {"labels": definite(batch["labels"], allowed)}
+            for batch in validation_loader(chosen, self.batch_size)
+        ]

@@ -27,7 +27,7 @@ from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.train.card import describe, metrics_of
+from hyseg_cli.workflows.train.card import describe, metrics_of, metrics_of_sources
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -166,6 +166,8 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
         _recipe(settings),
         frozen=network.backbone if settings.freeze == "backbone" else None,
         weights=_weights(settings, scenes, training.messages),
+        labels=scenes.labels,
+        collapses=scenes.sources.collapses if scenes.sources else None,
     )
     step = _fit(training, stage, name="segmentation")
     if training.start.known:
@@ -174,6 +176,8 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
     scores = stage.scores.get("segmentation")
     if scores is not None:
         measured = metrics_of(scores, scenes.legend) | {"step": step}
+        if scenes.sources is not None:
+            measured["sources"] = metrics_of_sources(stage.scores, scenes.sources.collapses)
         card = replace(card, metrics=card.metrics | measured)
     if training.processes.is_first:
         card = replace(card, metrics=card.metrics | _trial(training, "segmentation").of_use())
@@ -185,12 +189,13 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
     wanted, validation, start = training.settings.blend, training.validation, training.start
     weights = Interpolation(stage.network, start.known)
     scores = {TAUGHT: stage.scores}
+    watched = {TAUGHT: stage.watched} if stage.scores else {}
 
     def go(share: float) -> None:
         weights.go(share)
         if validation is not None and share not in scores:
             measure(stage, validation, training.options)
-            scores[share] = stage.scores
+            scores[share], watched[share] = stage.scores, stage.watched
         stage.scores = scores.get(share, {})
 
     if wanted is None and validation is None:
@@ -199,6 +204,9 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
         go(HALF_WAY)
         wanted = max(scores, key=lambda share: scores[share]["segmentation"].mean_iou)
         text = ", ".join(f"{s:g}: {scores[s]['segmentation'].mean_iou:.3f}" for s in sorted(scores))
+        training.messages.note(f"mean IoU by the share of the new weights: {text}")
+        wanted = max(scores, key=lambda share: watched[share])
+        text = ", ".join(f"{share:g}: {watched[share]:.3f}" for share in sorted(scores))
         training.messages.note(f"mean IoU by the share of the new weights: {text}")
     go(wanted)
     training.messages.note(f"the weights are {wanted:.0%} of the way to the new ones")
@@ -243,7 +251,9 @@ def _train_prior(training: _Run) -> dict[str, float]:
     settings = training.settings
     if settings.prior is None and settings.stage_steps[0] > 0:
         recipe = _recipe(settings, prior=True)
-        _fit(training, PriorStage(training.network, training.standardise, recipe), name="prior")
+        labels = training.data.labels
+        stage = PriorStage(training.network, training.standardise, recipe, labels=labels)
+        _fit(training, stage, name="prior")
     return _trial(training, "prior").of_prior(fits=settings.prior is None)
 
 
@@ -254,6 +264,7 @@ def _trial(training: _Run, stage: str) -> PriorTrial:
         training.network.to("cpu").eval(),
         training.standardise.to("cpu"),
         _validation_chips(scenes.validation or scenes.training, settings),
+        scenes.labels,
         settings.batch_size,
         training.messages,
         training.folder.path / stage if training.processes.is_first else None,
@@ -282,8 +293,12 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         size=settings.chip_size,
         count=stage.recipe.steps * settings.batch_size,
         seed=settings.seed + (name == "segmentation"),
-        augmentation=Augmentation(scale=(settings.min_scale, settings.max_scale)),
+        augmentation=Augmentation(
+            scale=(settings.min_scale, settings.max_scale),
+            optional_bands=tuple(range(-len(settings.optional_bands), 0)),
+        ),
         places=data.places if settings.sampling == "classes" else None,
+        pools=data.pools,
     )
     validation, messages = training.validation, training.messages
     step = fit(

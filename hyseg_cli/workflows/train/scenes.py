@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
+from hyseg_cli.learn.data.chips import Pool
 from hyseg_cli.learn.data.labelled_scene import open_pair, require_one_kind
 from hyseg_cli.learn.data.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.data.split import RelabelledScene, split_scene
@@ -23,9 +24,17 @@ from hyseg_cli.learn.data.statistics import (
     sample_share,
     survey,
 )
+from hyseg_cli.learn.sources.label_sets import LabelSets
 from hyseg_cli.legend import NODATA_ID, Legend, read_legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
+from hyseg_cli.workflows.train.sources import (
+    OpenedScene,
+    Sources,
+    match_sources,
+    open_sources,
+    pools_of,
+)
 
 Named = tuple[str, LabelledScene]
 """Name of the scene that an image belongs to, and the image with its labels."""
@@ -44,6 +53,12 @@ class TrainingScenes:
     """What was measured of the training scenes."""
     places: Places
     """Where each class occurs in them."""
+    labels: LabelSets
+    """What the values of their labels stand for."""
+    sources: Sources | None = None
+    """Where there are several."""
+    pools: tuple[Pool, ...] = ()
+    """The training scenes by source, to draw chips from; empty where there is one source."""
 
 
 def open_training_scenes(settings: TrainSettings, messages: Messages) -> TrainingScenes:
@@ -53,6 +68,8 @@ def open_training_scenes(settings: TrainSettings, messages: Messages) -> Trainin
         UsageProblemError: If nothing is left to train on, or what was asked for does not exist.
         HysegError: If labels do not fit their images or the legend.
     """
+    if settings.sources:
+        return _open_of_sources(settings, messages)
     if settings.benchmark is not None and settings.root is not None:
         benchmark = BENCHMARKS[settings.benchmark]
         legend, coding = benchmark.legend, benchmark.coding
@@ -80,12 +97,55 @@ def open_training_scenes(settings: TrainSettings, messages: Messages) -> Trainin
         _names(validation),
         survey(counts, is_8_bit=training[0][1].dtype == "uint8"),
         Places.of([scene.occurrence for scene in counts]),
+        LabelSets(len(legend)),
     )
-    messages.note(
-        f"{len(training)} images of {len(scenes.training_names)} scenes to train on, "
-        f"{len(validation)} of {len(scenes.validation_names)} to validate"
-    )
+    _report_number(scenes, messages)
     return scenes
+
+
+def _report_number(scenes: TrainingScenes, messages: Messages) -> None:
+    messages.note(
+        f"{len(scenes.training)} images of {len(scenes.training_names)} scenes to train on, "
+        f"{len(scenes.validation)} of {len(scenes.validation_names)} to validate"
+    )
+
+
+def _open_of_sources(settings: TrainSettings, messages: Messages) -> TrainingScenes:
+    """The scenes of several sources; their legends are matched before any is opened."""
+    found = match_sources(settings)
+    opened, held_out = open_sources(found, settings, messages)
+    share = sample_share([one.scene for one in opened])
+    values = len(found.labels)
+    training, counts = _read_once(_named(opened), values, share, messages)
+    validation, _ = _read_once(_named(held_out), values, 0.0, messages)
+    if not training:
+        raise UsageProblemError(
+            "no scene is left to train on", hint="Keep at least one out of the validation."
+        )
+    require_one_kind([scene for _, scene in (*training, *validation)])
+    read = {id(scene) for _, scene in training}
+    usable = [one for one in opened if id(one.scene) in read]
+    measured = survey(counts, is_8_bit=training[0][1].dtype == "uint8")
+    by_class = found.labels.counts_of_classes(np.array(measured.labelled))
+    pools = pools_of(found, usable, counts, by_class=settings.sampling == "classes")
+    scenes = TrainingScenes(
+        found.legend,
+        [scene for _, scene in training],
+        [scene for _, scene in validation],
+        _names(training),
+        _names(validation),
+        replace(measured, labelled=tuple(np.ceil(by_class).astype(int).tolist())),
+        Places.of([scene.occurrence for scene in counts]),
+        found.labels,
+        found,
+        pools,
+    )
+    _report_number(scenes, messages)
+    return scenes
+
+
+def _named(opened: Sequence[OpenedScene]) -> list[Named]:
+    return [(one.name, one.scene) for one in opened]
 
 
 def _open_own(

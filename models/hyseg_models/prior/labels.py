@@ -24,11 +24,12 @@ class LabelEmbedding(Protocol):
     constant embedding makes the average velocity trivial (method 2.2).
     """
 
-    def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, labels: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embed a batch of label maps.
 
         Args:
             labels: int64 (B, H, W), class ids, or `IGNORE_ID` where there is no label.
+            allowed: The classes that each label allows, as `pooled_shares` takes them.
 
         Returns:
             The embedding (B, N, H/s, W/s), zero in empty cells, and the weight of each cell
@@ -57,17 +58,43 @@ def decode(embedding: LabelEmbedding, embedded: Tensor, temperature: float | Ten
     return torch.softmax(temperature * embedding.shares(embedded), dim=1)
 
 
-def pooled_shares(labels: Tensor, classes: int, stride: int) -> tuple[Tensor, Tensor]:
+def pooled_shares(
+    labels: Tensor, classes: int, stride: int, allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Share of each class in the labelled part of each cell, and that part's share of the cell.
 
-    Shapes: int64 (B, H, W) -> (B, N, H/s, W/s), (B, 1, H/s, W/s).
+    A label that allows several classes counts for all of them alike, and its pixels weigh as much
+    as the label says, 1 - log(allowed) / log(N): all for one class, nothing for every class.
+
+    Shapes: int64 (B, H, W), bool (K, N) -> (B, N, H/s, W/s), (B, 1, H/s, W/s).
     """
     known = labels != IGNORE_ID
-    one_hot = F.one_hot(labels.where(known, 0), classes).permute(0, 3, 1, 2)
-    counted = (one_hot * known.unsqueeze(1)).float()  # (B, N, H, W)
+    chosen = labels.where(known, 0)
     labelled = F.avg_pool2d(known.unsqueeze(1).float(), stride)
+    weight = labelled.where(labelled >= MIN_VALID_SHARE, 0.0)
+    if allowed is None:
+        parts = F.one_hot(chosen, classes)
+    else:
+        count = allowed.sum(dim=1, keepdim=True)  # (K, 1)
+        parts = (allowed / count)[chosen]
+        clear = (1.0 - count.log() / math.log(classes))[chosen].permute(0, 3, 1, 2)
+        clear = F.avg_pool2d(clear * known.unsqueeze(1), stride) / labelled.clamp_min(1e-6)
+        weight = weight * clear
+    counted = (parts.permute(0, 3, 1, 2) * known.unsqueeze(1)).float()  # (B, N, H, W)
     shares = F.avg_pool2d(counted, stride) / labelled.clamp_min(1e-6)
-    return shares, labelled.where(labelled >= MIN_VALID_SHARE, 0.0)
+    return shares, weight
+
+
+def definite(labels: Tensor, allowed: Tensor | None) -> Tensor:
+    """The class of each pixel whose label allows one alone, `IGNORE_ID` elsewhere.
+
+    Shapes: int64 (B, H, W), bool (K, N) -> int64 (B, H, W).
+    """
+    if allowed is None:
+        return labels
+    class_of = allowed.int().argmax(dim=1).where(allowed.sum(dim=1) == 1, IGNORE_ID)
+    known = labels != IGNORE_ID
+    return class_of[labels.where(known, 0)].where(known, IGNORE_ID)
 
 
 class AnalogLabels:
@@ -85,8 +112,8 @@ class AnalogLabels:
         self.smooth = smooth
         self.scale = beta / math.sqrt(classes - 1)
 
-    def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        shares, weight = pooled_shares(labels, self.classes, self.stride)
+    def encode(self, labels: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shares, weight = pooled_shares(labels, self.classes, self.stride, allowed)
         smoothed = (1.0 - self.smooth) * shares + self.smooth / self.classes
         return self.embed(smoothed) * (weight > 0), weight
 
@@ -101,7 +128,8 @@ class DistanceLabels:
     """Signed distances to the border of each class, positive inside, cut at `REACH` cells.
 
     Smooth where a class share jumps: the network regresses geometry. Distances are measured on
-    the prior grid from the most frequent class of each cell; unlabelled cells belong to no class.
+    the prior grid from the most frequent class of each cell; unlabelled cells belong to no class,
+    and a label that allows several counts as none: no border is known in it.
 
     Source: FlowSDF (Bogensperger et al. 2025), one distance map per class.
     """
@@ -113,8 +141,8 @@ class DistanceLabels:
         self.stride = stride
         self.beta = beta
 
-    def encode(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        shares, weight = pooled_shares(labels, self.classes, self.stride)
+    def encode(self, labels: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shares, weight = pooled_shares(definite(labels, allowed), self.classes, self.stride)
         winner = shares.argmax(dim=1).where(weight[:, 0] > 0, -1).cpu().numpy()
         channels = [
             np.stack([_signed_distance(one == label) for label in range(self.classes)])

@@ -68,6 +68,7 @@ class MeanStruct(nn.Module):
         condition: Condition,
         labels: Tensor,
         *,
+        allowed: Tensor | None = None,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
         part: tuple[int, int] = (0, 1),
@@ -80,13 +81,14 @@ class MeanStruct(nn.Module):
         Args:
             condition: What the images say (`self.condition`).
             labels: int64 (B, H, W), `IGNORE_ID` where unknown.
+            allowed: The classes that each label allows, as `labels.pooled_shares` takes them.
             progress: Share of the training done, for the curriculum.
             generator: Source of times and noise.
             part: Number of the part, from 0, and of all parts.
         """
         if self.config.training == "discriminative":
-            return self._discriminative_loss(condition, labels)
-        data, weight = self.labels.encode(labels)
+            return self._discriminative_loss(condition, labels, allowed)
+        data, weight = self.labels.encode(labels, allowed)
         index, parts = part
         own = slice(index * len(data), (index + 1) * len(data))
         whole = (parts * len(data), *data.shape[1:])
@@ -214,8 +216,10 @@ class MeanStruct(nn.Module):
         logits: Tensor = self.net(nothing, zero, one, condition)
         return logits
 
-    def _discriminative_loss(self, condition: Condition, labels: Tensor) -> MeanFlowLoss:
-        shares, weight = pooled_shares(labels, self.classes, self.config.stride)
+    def _discriminative_loss(
+        self, condition: Condition, labels: Tensor, allowed: Tensor | None
+    ) -> MeanFlowLoss:
+        shares, weight = pooled_shares(labels, self.classes, self.config.stride, allowed)
         logits = self._class_logits(condition)
         error = F.cross_entropy(logits, shares, reduction="none").unsqueeze(1) * weight
         per_sample = error.sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp_min(1e-6)

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from conftest import make_card
+from conftest import make_card, tiny_config
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
@@ -31,6 +33,19 @@ def scene(write_raster):
         return open_raster(path)
 
     return make
+
+
+@pytest.fixture
+def four_bands(legend):
+    """A model of red, green, blue and, where there is one, near infrared."""
+    return make_card(
+        legend,
+        config=replace(tiny_config(), bands=4),
+        bands=("red", "green", "blue", "nir"),
+        optional_bands=("nir",),
+        mean=(120.0,) * 4,
+        std=(50.0,) * 4,
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,3 +150,33 @@ def test_a_missing_place_is_one_warning(scene, legend):
     found = match(scene([R, G, B], crs=None, transform=Affine.scale(2)), make_card(legend))
     assert len(found.warnings) == 1
     assert "not georeferenced" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("colors", "expected"),
+    [
+        ([R, G, B, NONE], (1, 2, 3, 4)),
+        ([R, G, B], (1, 2, 3)),
+        ([B, G, R], (3, 2, 1)),
+        ([GRAY, NONE, NONE], (1, 2, 3)),
+        ([R, G, B, ALPHA], (1, 2, 3)),
+        ([GRAY, NONE, NONE, NONE], (1, 2, 3, 4)),
+    ],
+)
+def test_a_scene_may_lack_the_optional_bands(scene, four_bands, colors, expected):
+    assert match(scene(colors), four_bands).bands == expected
+
+
+def test_optional_bands_are_found_by_description(scene, four_bands):
+    found = match(
+        scene([GRAY] + [NONE] * 4, descriptions=("nir", "blue", "x", "green", "red")), four_bands
+    )
+    assert found.bands == (5, 4, 2, 1)
+
+
+def test_a_required_band_may_not_lack(scene, four_bands):
+    with pytest.raises(ModelMismatchError, match=r"or 3 without nir"):
+        match(scene([GRAY, NONE]), four_bands)
+    with pytest.raises(ModelMismatchError, match=r"or 3 without nir"):
+        match(scene([R, G, B]), four_bands, (1, 2))
+    assert match(scene([R, G, B]), four_bands, (3, 2, 1)).bands == (3, 2, 1)

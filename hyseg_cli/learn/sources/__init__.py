@@ -1,0 +1,1 @@
+"""Training and evaluation with labels of several legends."""
