@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "hyseg_cli.learn.training": {
         *BASE, *LEGEND, *TELLING, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.scores", "hyseg_models.prior", *NETWORKS,
+        "hyseg_cli.learn.scores", "hyseg_models.blocks", "hyseg_models.prior", *NETWORKS,
     },
     "hyseg_cli.learn.few": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",

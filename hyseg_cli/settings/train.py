@@ -69,6 +69,11 @@ class TrainSettings:
     """Fetch pretrained weights of the backbones."""
     backbone_weights: Path | None = None
     """File with pretrained weights of the backbone."""
+    feature_space: float = 4.0
+    """Gigabytes that features of a frozen backbone may take on the disk; 0 computes them at each
+    step."""
+    feature_folder: Path | None = None
+    """Where they are kept; None for the run folder."""
     val_every: int = 500
     """Steps between validations."""
     patience: int | None = None
@@ -152,6 +157,7 @@ class TrainSettings:
             ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
+        check(self.feature_space >= 0, "--feature-space is negative", "Use 0 to keep none.")
         check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),

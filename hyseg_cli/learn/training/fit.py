@@ -15,9 +15,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import Dataset
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
+from hyseg_cli.learn.data.chips import Sample, TrainingChips
 from hyseg_cli.learn.training.batches import ALONE, training_loader, validation_loader
 from hyseg_cli.learn.training.callbacks import (
     Averaging,
@@ -28,6 +29,7 @@ from hyseg_cli.learn.training.callbacks import (
     StopAtNonsense,
 )
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
+from hyseg_cli.learn.training.features import FeatureChips
 from hyseg_cli.learn.training.processes import Processes
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.learn.training.validation_pictures import Gallery
@@ -74,8 +76,8 @@ class FitOptions:
 
 def fit(
     stage: Stage,
-    chips: TrainingChips,
-    validation: ValidationChips | None,
+    chips: TrainingChips | FeatureChips,
+    validation: Dataset[Sample] | None,
     legend: Legend,
     *,
     name: str,
@@ -142,7 +144,7 @@ def fit(
         return keeping.step
 
 
-def measure(stage: Stage, validation: ValidationChips, options: FitOptions) -> None:
+def measure(stage: Stage, validation: Dataset[Sample], options: FitOptions) -> None:
     """Measure a stage as it stands: its scores are those of its weights then."""
     held_out = validation_loader(validation, options.batch_size, options.processes)
     with _without_known_warnings():

@@ -23,8 +23,9 @@ from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.training.batches import Batch, require_batch
+from hyseg_cli.learn.training.features import features_of
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
+from hyseg_models import IGNORE_ID, HySeg, HySegOutput, segmentation_loss
 from hyseg_models.prior.diagnostics import binned_means
 from hyseg_models.prior.labels import pooled_shares
 from hyseg_models.prior.meanflow import MeanFlowLoss
@@ -220,7 +221,11 @@ class PriorStage(Stage):
         # The same source for all parts: each takes its own of what is drawn for the whole.
         generator = torch.Generator(self.device).manual_seed(self.recipe.seed_of(index, 0))
         terms = self.network.prior_objective(
-            *self.inputs(batch), progress=self.progress, generator=generator, part=part
+            *self.inputs(batch),
+            progress=self.progress,
+            generator=generator,
+            part=part,
+            features=features_of(batch),
         )
         self.log("speed_ratio", terms.speed_ratio)
         self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
@@ -243,7 +248,7 @@ class PriorStage(Stage):
 
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         image, valid, labels = self.inputs(batch)
-        condition = self.network.condition(image, valid)
+        condition = self.network.condition(image, valid, features_of(batch))
         found = {}
         for name, policy in (("prior", "position"), ("mean of the prior", "mean")):
             settings = replace(self.network.config.sample, noise=policy)
@@ -258,7 +263,7 @@ class PriorStage(Stage):
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
         reference = pooled_labels(self.prior, labels)
-        condition = self.network.condition(image, valid)
+        condition = self.network.condition(image, valid, features_of(batch))
         for policy, matrix in self._matrices.items():
             settings = replace(self.network.config.sample, noise=policy)
             drawn = self.prior.draw(condition, batch["origin"], settings)
@@ -317,8 +322,13 @@ class SegmentationStage(Stage):
 
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:  # noqa: ARG002 - nothing is drawn for the whole
         image, valid, labels = self.inputs(batch)
-        output = self.network(image, valid, labels=labels)
+        output = self.network(image, valid, labels=labels, features=features_of(batch))
         return segmentation_loss(output, labels, weights=self.weights)
+
+    def _look(self, batch: Sample, image: Tensor, valid: Tensor, labels: Tensor) -> HySegOutput:
+        features = features_of(batch)
+        output: HySegOutput = self.network(image, valid, batch["origin"], labels, features=features)
+        return output
 
     @property
     def watched(self) -> float:
@@ -326,7 +336,7 @@ class SegmentationStage(Stage):
 
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         image, valid, labels = self.inputs(batch)
-        output = self.network(image, valid, batch["origin"], labels)
+        output = self._look(batch, image, valid, labels)
         found = {} if output.prior is None else {"prior": output.prior.argmax(dim=1)}
         found["prediction"] = output.logits.argmax(dim=1)
         return {name: enlarged(channels, labels) for name, channels in found.items()}
@@ -336,7 +346,7 @@ class SegmentationStage(Stage):
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
-        logits = self.network(image, valid, batch["origin"], labels).logits
+        logits = self._look(batch, image, valid, labels).logits
         self._matrix.update(as_bytes(labels), as_bytes(logits.argmax(dim=1)))
 
     def on_validation_epoch_end(self) -> None:
@@ -377,7 +387,7 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
     with torch.inference_mode():
         for batch in batches:
             image = standardise(batch["image"], batch["valid"])
-            condition = network.condition(image, batch["valid"])
+            condition = network.condition(image, batch["valid"], features_of(batch))
             drawn = prior.draw(condition, batch["origin"], network.config.sample)
             target = pooled_labels(prior, batch["labels"])
             shares = prior.labels.shares(drawn)

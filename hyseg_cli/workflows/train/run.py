@@ -28,6 +28,7 @@ from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of
+from hyseg_cli.workflows.train.features import kept_features
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -284,15 +285,13 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         places=data.places if settings.sampling == "classes" else None,
     )
     validation, messages = training.validation, training.messages
-    step = fit(
-        stage,
-        chips,
-        validation,
-        data.legend,
-        name=name,
-        options=training.options,
-        messages=messages,
-    )
+    with kept_features(
+        settings, data, training.network, training.standardise, chips, validation, messages
+    ) as (seen, held_out):
+        step = fit(
+            stage, seen, held_out, data.legend, name=name, options=training.options,
+            messages=messages,
+        )
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return step

@@ -13,7 +13,17 @@ from hyseg_cli.settings.train import TrainSettings
 
 MANIFEST = "run.json"
 FREE = frozenset(
-    {"resume", "overwrite", "dry_run", "device", "devices", "workers", "save_every", "tensorboard"}
+    {
+        "resume",
+        "overwrite",
+        "dry_run",
+        "device",
+        "devices",
+        "workers",
+        "save_every",
+        "tensorboard",
+        "feature_folder",
+    }
 )
 """Settings that do not change what is learned."""
 
