@@ -289,7 +289,12 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         settings, data, training.network, training.standardise, chips, validation, messages
     ) as (seen, held_out):
         step = fit(
-            stage, seen, held_out, data.legend, name=name, options=training.options,
+            stage,
+            seen,
+            held_out,
+            data.legend,
+            name=name,
+            options=training.options,
             messages=messages,
         )
     if validation is not None:
