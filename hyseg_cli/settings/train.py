@@ -81,6 +81,8 @@ class TrainSettings:
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Floating-point format of the network; `auto` is the faster one on this machine."""
     devices: int = 1
     """Processes on this machine that share each batch."""
     seed: int = 0

@@ -195,27 +195,27 @@ def test_a_dry_run_says_what_is_kept(tmp_path, scene_folder, tiny_presets, weigh
 
 @pytest.mark.parametrize(("stage", "step"), [("prior", 5), ("segmentation", 5)])
 def test_a_killed_training_on_kept_features_reaches_the_same_weights(
-    tmp_path, scene_folder, weights_file, stage, step
+    tmp_path, scene_folder, tiny_presets, weights_file, stage, step
 ):
     arguments = {
         "preset": "vit", "prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2,
         "backbone-weights": weights_file("test_vit"),
     }  # fmt: skip
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    assert tiny_training(scene_folder, whole, arguments).returncode == 0
-    done = tiny_training(scene_folder, killed, arguments, stage=stage, step=step)
+    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
+    done = killed_training(scene_folder, killed, arguments, stage, step)
     assert done.returncode == -signal.SIGKILL, done.stderr
     # One file of features is lost with the machine.
     (first, *_) = sorted((tmp_path / "killed.run" / "features").glob("*/training/*.safetensors"))
     first.unlink()
-    done = tiny_training(scene_folder, killed, arguments, "--resume")
-    assert done.returncode == 0, done.stderr
+    again = run(*train_arguments(scene_folder, killed, **arguments), "--resume")
+    assert again.exit_code == 0, again.output
     expected, found = (load_model(path).network.state_dict() for path in (whole, killed))
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
 
 
-def tiny_training(scene_folder, out, arguments, *more, stage="none", step=0):
+def killed_training(scene_folder, out, arguments, stage, step):
     """A training of the tiny presets in a process of its own, killed at a step."""
     given = [str(part) for part in train_arguments(scene_folder, out, **arguments)]
     program = f"""
@@ -223,7 +223,7 @@ import sys
 from hyseg_models.config import presets
 parent, own = presets._PRESETS["vit"]
 presets._PRESETS["vit"] = (parent, own | {TINY!r})
-sys.argv = ["", {stage!r}, "{step}", "9", *{[*given, *more]!r}]
+sys.argv = ["", {stage!r}, "{step}", "9", *{given!r}]
 {STOPPING}
 """
     return subprocess.run(

@@ -16,6 +16,7 @@ from hyseg_cli.cli.options import (
     device_option,
     out_option,
     overwrite_option,
+    precision_option,
     print_result,
 )
 from hyseg_cli.settings.train import TrainSettings
@@ -207,6 +208,7 @@ from hyseg_cli.startup import loading
     help="Processes that prepare chips.",
 )
 @device_option(TrainSettings)
+@precision_option(TrainSettings)
 @click.option(
     "--devices",
     default=default_of(TrainSettings, "devices"),

@@ -30,6 +30,7 @@ from torch.utils.data import Dataset
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import Sample
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_models import HySeg
 from hyseg_models.blocks.backbones import Backbone
@@ -118,7 +119,13 @@ class FeatureChips(Dataset[Sample]):
         return int(np.random.default_rng((self.seed, around)).permutation(self.size)[at])
 
     def fill(
-        self, network: HySeg, standardise: Standardise, device: torch.device, tick: Tick
+        self,
+        network: HySeg,
+        standardise: Standardise,
+        device: torch.device,
+        tick: Tick,
+        *,
+        precision: Precision = "float32",
     ) -> int:
         """Compute what is not there yet; how many files that were.
 
@@ -129,7 +136,7 @@ class FeatureChips(Dataset[Sample]):
             self.folder.mkdir(parents=True, exist_ok=True)
             # Another training on the same images may be at it.
             with FileLock(self.folder / "lock"):
-                return self._fill(_Seeing(network, standardise, device), tick)
+                return self._fill(_Seeing(network, standardise, device, precision), tick)
         except (OSError, SafetensorError) as error:
             raise HysegError(
                 f"{self.folder}: features cannot be kept ({error})",
@@ -185,7 +192,14 @@ class FeatureChips(Dataset[Sample]):
 class _Seeing:
     """Runs the backbone on chips; what it sees, in half precision."""
 
-    def __init__(self, network: HySeg, standardise: Standardise, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: HySeg,
+        standardise: Standardise,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self.is_half = precision == "bfloat16"
         self.backbone = network.backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.standardise = standardise.to(device)
         self.device = device
@@ -193,7 +207,8 @@ class _Seeing:
     @torch.inference_mode()
     def __call__(self, batch: Sample) -> list[Tensor]:
         image = self.standardise(batch["image"].to(self.device), batch["valid"].to(self.device))
-        levels = self.backbone(image.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
+            levels = self.backbone(image.contiguous(memory_format=torch.channels_last))
         return [level.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).half().cpu() for level in levels]
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.data.chips import Sample, TrainingChips
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.training.batches import ALONE, training_loader, validation_loader
 from hyseg_cli.learn.training.callbacks import (
     Averaging,
@@ -55,6 +56,8 @@ class FitOptions:
     val_every: int
     """Steps between validations."""
     device: torch.device
+    precision: Precision
+    """Format in which networks run."""
     log_folder: Path
     """Gets a folder with the stage's metrics.csv, pictures, last and best checkpoint."""
     save_every: int
@@ -202,7 +205,7 @@ def _trainer(
         # Of batches that are shared; on the CPU torch cannot.
         sync_batchnorm=together and on_gpu,
         use_distributed_sampler=False,
-        precision="bf16-mixed" if on_gpu else "32-true",
+        precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
         max_steps=steps,
         val_check_interval=min(options.val_every, steps),
         check_val_every_n_epoch=None,

@@ -11,6 +11,7 @@ from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.inference.augmentation import VIEWS
+from hyseg_cli.learn.inference.precision import Precision, choose_precision
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
@@ -88,6 +89,7 @@ class Mapper:
             noise=settings.noise,
             views=VIEWS[settings.tta],
             compiled=settings.compiled,
+            precision=_format_on(chosen.type, settings),
         )
         planner = Planner(settings, model.card, model.digest, _precision_on(chosen.type, settings))
         return cls(planner, classify)
@@ -125,7 +127,12 @@ class Mapper:
         return AtOtherResolution(self.classify, alignment)
 
 
+def _format_on(device_type: str, settings: PredictSettings) -> Precision:
+    is_shared = settings.shard is not None or settings.cluster is not None
+    return choose_precision(settings.precision, device_type, is_shared=is_shared)
+
+
 def _precision_on(device_type: str, settings: PredictSettings) -> str:
-    kind = "bfloat16" if device_type == "cuda" else "float32"
+    kind = _format_on(device_type, settings)
     # A compiled network rounds in other places: it must not go on with the parts of another.
     return f"{kind}, compiled" if settings.compiled else kind

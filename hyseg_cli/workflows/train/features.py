@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.training.callbacks import Interruption
@@ -30,7 +31,7 @@ FREE = frozenset(
         "batch_size", "prior_rate", "rate", "class_weights", "pretrained", "backbone_weights",
         "feature_space", "feature_folder", "val_every", "patience", "workers", "device", "devices",
         "data_name", "licence", "attribution", "save_every", "resume", "tensorboard", "dry_run",
-        "overwrite",
+        "overwrite", "precision",
     }
 )  # fmt: skip
 """Settings that decide neither what the chips are nor, but by the weights, what is seen in them.
@@ -90,6 +91,8 @@ def kept_features(
     chips: TrainingChips,
     validation: ValidationChips | None,
     messages: Messages,
+    *,
+    precision: Precision,
 ) -> Iterator[tuple[TrainingChips | FeatureChips, ValidationChips | FeatureChips | None]]:
     """The chips of a stage with what its frozen backbone sees in them, and the backbone aside.
 
@@ -104,7 +107,7 @@ def kept_features(
         yield chips, validation
         return
     pool = chips.reseeded(settings.seed, room.chips)
-    key = key_of(network, standardise, [_deciding(settings), asdict(scenes.survey)])
+    key = key_of(network, standardise, [_deciding(settings), asdict(scenes.survey), precision])
     folder = (settings.feature_folder or RunFolder(settings).path / "features") / key
     training = FeatureChips(
         folder / "training", pool, size=room.chips, count=len(chips), seed=chips.seed
@@ -121,7 +124,7 @@ def kept_features(
     messages.note(f"features are kept of {room}, in {folder}")
     for kept in (training, held_out):
         if kept is not None:
-            _fill(kept, settings, network, standardise, messages)
+            _fill(kept, settings, network, standardise, precision, messages)
     with backbone_aside(network):
         yield training, held_out
 
@@ -131,6 +134,7 @@ def _fill(
     settings: TrainSettings,
     network: HySeg,
     standardise: Standardise,
+    precision: Precision,
     messages: Messages,
 ) -> None:
     hint = "go on with --resume and the same settings"
@@ -141,7 +145,8 @@ def _fill(
                 raise interruption.error(f"after {done} of {total} files")
             messages.advance("seeing chips through the frozen backbone", done, total)
 
-        chips.fill(network, standardise, choose_device(settings.device), tick)
+        device = choose_device(settings.device)
+        chips.fill(network, standardise, device, tick, precision=precision)
     standardise.cpu()
 
 
