@@ -76,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.learn.training": {
         *BASE, *LEGEND, *TELLING, "hyseg_cli.geo", "hyseg_cli.learn.data",
         "hyseg_cli.learn.inference", "hyseg_cli.learn.scores", "hyseg_cli.learn.sources",
-        "hyseg_models.prior", *NETWORKS,
+        "hyseg_models.blocks", "hyseg_models.prior", *NETWORKS,
     },
     "hyseg_cli.learn.few": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",

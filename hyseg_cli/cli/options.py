@@ -287,6 +287,17 @@ def device_option(settings: type[Any]) -> Callable[[_Function], _Function]:
     )
 
 
+def precision_option(settings: type[Any]) -> Callable[[_Function], _Function]:
+    """`--precision`: the floating-point format of the network."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default=default_of(settings, "precision"),
+        show_default=True,
+        help="Number format of the network; auto measures once which is faster on this machine.",
+    )
+
+
 def overwrite_option(function: _Function) -> _Function:
     """`--overwrite`: replace an output that exists."""
     return click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(

@@ -43,6 +43,8 @@ class PredictSettings:
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Floating-point format of the network; `auto` is the faster one on this machine."""
     compiled: bool = False
     """Compile the network before it runs."""
     devices: int = 1

@@ -74,6 +74,11 @@ class TrainSettings:
     """Fetch pretrained weights of the backbones."""
     backbone_weights: Path | None = None
     """File with pretrained weights of the backbone."""
+    feature_space: float = 4.0
+    """Gigabytes that features of a frozen backbone may take on the disk; 0 computes them at each
+    step."""
+    feature_folder: Path | None = None
+    """Where they are kept; None for the run folder."""
     val_every: int = 500
     """Steps between validations."""
     patience: int | None = None
@@ -81,6 +86,8 @@ class TrainSettings:
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Floating-point format of the network; `auto` is the faster one on this machine."""
     devices: int = 1
     """Processes on this machine that share each batch."""
     seed: int = 0
@@ -157,6 +164,7 @@ class TrainSettings:
             ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
+        check(self.feature_space >= 0, "--feature-space is negative", "Use 0 to keep none.")
         check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),

@@ -19,6 +19,7 @@ from hyseg_cli.cli.options import (
     model_option,
     out_option,
     overwrite_option,
+    precision_option,
     print_result,
     validity_options,
 )
@@ -76,6 +77,7 @@ SOME_FAILED = 6
     help="Tiles that run through the network at once on a GPU.",
 )
 @device_option(PredictSettings)
+@precision_option(PredictSettings)
 @click.option(
     "--compile",
     "compiled",

@@ -125,7 +125,7 @@ def describe_scene(facts: RasterFacts, settings: InfoSettings) -> SceneInfo:
         inputs=(path,), out=Path("map.tif"), model=settings.model, bands=settings.bands
     )
     try:
-        plan = Planner.on("cpu", model, asked).plan(Job(path, asked.out, None, None))
+        plan = Planner(asked, model, "float32").plan(Job(path, asked.out, None, None))
     except ModelMismatchError as error:
         return SceneInfo(facts, Fit(model.path, model.card, None, error))
     return SceneInfo(facts, Fit(model.path, model.card, plan, None))

@@ -18,7 +18,7 @@ from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.mapping import Advance, map_blocks
-from hyseg_cli.workflows.predict.plan import Plan, Planner
+from hyseg_cli.workflows.predict.plan import Plan, Planner, format_on
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Mapper:
             noise=settings.noise,
             views=VIEWS[settings.tta],
             compiled=settings.compiled,
+            precision=format_on(chosen.type, settings),
         )
         return cls(Planner.on(chosen.type, source, settings), classify)
 

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from affine import Affine
 
@@ -41,6 +41,9 @@ from hyseg_cli.learn.scores.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
+
+if TYPE_CHECKING:
+    from hyseg_cli.learn.inference.precision import Precision
 
 LIBRARY_BYTES = 1.3e9
 """What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
@@ -457,9 +460,18 @@ class Planner:
         ).plan()
 
 
+def format_on(device_type: str, settings: PredictSettings) -> Precision:
+    """Floating-point format of the network on a kind of device; it may be measured first."""
+    # PyTorch takes seconds to load, and plans are made without it, too.
+    from hyseg_cli.learn.inference.precision import choose_precision
+
+    is_shared = settings.shard is not None or settings.cluster is not None
+    return choose_precision(settings.precision, device_type, is_shared=is_shared)
+
+
 def precision_on(device_type: str, settings: PredictSettings) -> str:
-    """Floating-point format of the network on a kind of device."""
-    kind = "bfloat16" if device_type == "cuda" else "float32"
+    """Format of the network, and whether it is compiled, on a kind of device."""
+    kind = format_on(device_type, settings)
     # A compiled network rounds in other places: it must not go on with the parts of another.
     return f"{kind}, compiled" if settings.compiled else kind
 

@@ -13,6 +13,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.statistics import Survey, class_weights
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard
@@ -28,6 +29,7 @@ from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of, metrics_of_sources
+from hyseg_cli.workflows.train.features import kept_features
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -67,6 +69,7 @@ class _Run:
     standardise: Standardise
     folder: RunFolder
     processes: Processes
+    precision: Precision
 
     @property
     def network(self) -> HySeg:
@@ -88,6 +91,7 @@ class _Run:
             workers=settings.workers,
             val_every=settings.val_every,
             device=choose_device(settings.device),
+            precision=self.precision,
             log_folder=self.folder.path,
             save_every=settings.save_every or settings.val_every,
             patience=settings.patience,
@@ -123,9 +127,10 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()
+    precision = folder.precision(choose_device(settings.device).type)
     radiometry = radiometry_for(settings, scenes, start.provenance)
     standardise = Standardise(radiometry)
-    training = _Run(settings, messages, scenes, start, standardise, folder, processes)
+    training = _Run(settings, messages, scenes, start, standardise, folder, processes, precision)
     card = describe(settings, start.network.config, scenes, radiometry)
     if start.provenance is not None:
         card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
@@ -301,15 +306,25 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         pools=data.pools,
     )
     validation, messages = training.validation, training.messages
-    step = fit(
-        stage,
+    with kept_features(
+        settings,
+        data,
+        training.network,
+        training.standardise,
         chips,
         validation,
-        data.legend,
-        name=name,
-        options=training.options,
-        messages=messages,
-    )
+        messages,
+        precision=training.precision,
+    ) as (seen, held_out):
+        step = fit(
+            stage,
+            seen,
+            held_out,
+            data.legend,
+            name=name,
+            options=training.options,
+            messages=messages,
+        )
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return step

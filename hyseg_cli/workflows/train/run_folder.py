@@ -10,11 +10,23 @@ from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError
 from hyseg_cli.geo.atomic import replacing
+from hyseg_cli.learn.inference.precision import Precision, choose_precision
 from hyseg_cli.settings.train import TrainSettings
 
 MANIFEST = "run.json"
+PRECISION = "precision.txt"
 FREE = frozenset(
-    {"resume", "overwrite", "dry_run", "device", "devices", "workers", "save_every", "tensorboard"}
+    {
+        "resume",
+        "overwrite",
+        "dry_run",
+        "device",
+        "devices",
+        "workers",
+        "save_every",
+        "tensorboard",
+        "feature_folder",
+    }
 )
 """Settings that do not change what is learned."""
 
@@ -55,6 +67,18 @@ class RunFolder:
                 f"{self.path}: the run folder cannot be used ({error})",
                 hint="Check the permissions and the free space, or train without --resume.",
             ) from error
+
+    def precision(self, device_type: str) -> Precision:
+        """The format in which this run computes: the one that it began with, if it goes on."""
+        settings, path = self._settings, self.path / PRECISION
+        is_shared = settings.devices > 1
+        if path.is_file() and settings.precision == "auto":
+            known = path.read_text(encoding="utf-8").strip()
+            return "bfloat16" if known == "bfloat16" else "float32"
+        chosen = choose_precision(settings.precision, device_type, is_shared=is_shared)
+        if self.path.is_dir():
+            path.write_text(chosen, encoding="utf-8")
+        return chosen
 
     def _remove_earlier(self) -> None:
         if not self.path.exists():
