@@ -1,4 +1,4 @@
-"""The proof that polygons form a coverage, in time and memory that grow with nothing but a strip.
+"""The proof that polygons form a coverage, in time and memory that grow only with a strip.
 
 Two facts together leave no room for a gap, an overlap or an unmatched vertex:
 
@@ -7,9 +7,9 @@ Two facts together leave no room for a gap, an overlap or an unmatched vertex:
 2. The rings use these edges and no others: each arc's edges once in the direction that has a
    region on its left and once in the other (`fingerprint`). Instead of keeping millions of edges,
    a 64-bit hash of every directed edge is added up, once over the arcs and once over the rings
-   handed out; equal sums mean equal multisets but for a chance of 2^-64.
+   handed out; equal sums mean equal multisets, except for a chance of 2^-64.
 
-What is left is counted: one exterior and a positive area per polygon, and in exact mode the area
+The rest is counted: one exterior and a positive area per polygon, and in exact mode the area
 of all polygons, which is the number of pixels.
 """
 
@@ -31,14 +31,14 @@ CELL = 16
 
 @dataclass
 class Proof:
-    """What has been found so far; mutable."""
+    """The findings so far; mutable."""
 
     seams: Seams
-    """Where strips are cut from each other."""
+    """Where the seams between strips lie."""
     edges: int = 0
     """Edges of arcs."""
     conflicts: int = 0
-    """Pairs of edges that cross, coincide or touch but at their ends."""
+    """Pairs of edges that cross, coincide, or touch other than at their ends."""
     polygons: int = 0
     misshapen: int = 0
     """Rings of fewer than three points, and polygons without an exterior or a positive area."""
@@ -48,14 +48,14 @@ class Proof:
     _ring_sum: int = 0
 
     def add_arcs(self, arcs: Arcs, top: int, bottom: int, width: int) -> None:
-        """Look at the arcs of a strip that spans the half-pixel rows `top` to `bottom`."""
+        """Check the arcs of a strip that spans the half-pixel rows `top` to `bottom`."""
         self.edges += int(arcs.offsets[-1]) - len(arcs)
         self.conflicts += count_conflicts(arcs.offsets, arcs.x, arcs.y, top, bottom, 2 * width)
         fresh = fingerprint_arcs(arcs.offsets, arcs.x, arcs.y, arcs.left, arcs.right)
         self._arc_sum = (self._arc_sum + int(fresh)) % (1 << 64)
 
     def add_rings(self, rings: Rings) -> None:
-        """Look at rings that are handed out."""
+        """Check rings that are handed out."""
         exteriors = int((rings.doubled_areas > 0).sum())
         # The rings of a region stand together.
         firsts = np.flatnonzero(np.diff(rings.regions, prepend=-1))
@@ -73,7 +73,7 @@ class Proof:
         return self._arc_sum == self._ring_sum
 
     def problems(self, regions: int, pixels: int | None) -> list[str]:
-        """What keeps the polygons from being a coverage; nothing if they are one.
+        """The reasons why the polygons are not a coverage; empty if they are one.
 
         Args:
             regions: How many polygons there must be.

@@ -36,7 +36,7 @@ class OpenArcs:
     moving millions of points for every strip would cost more than everything else.
 
     Args:
-        seams: Where strips are cut from each other.
+        seams: Where the seams between strips lie.
     """
 
     def __init__(self, seams: Seams) -> None:

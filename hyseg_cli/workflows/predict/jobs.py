@@ -166,7 +166,7 @@ def make_folders(settings: PredictSettings) -> None:
     """Make the folders that the outputs of several scenes go to.
 
     Raises:
-        HysegError: If the system refuses.
+        HysegError: If the system refuses to write.
         UsageProblemError: If a file has the name of a folder.
     """
     if is_single(settings):
