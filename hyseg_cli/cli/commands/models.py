@@ -46,7 +46,7 @@ def show(*, model: Path, as_json: bool) -> None:
 @models.command(cls=HysegCommand)
 @click.argument("model", type=FILE, required=False)
 def path(*, model: Path | None) -> None:
-    """Print the file of MODEL; without it, the folders that names are looked for in."""
+    """Print the file of MODEL; without MODEL, the folders that are searched for names."""
     from hyseg_cli.workflows.info.models import paths_of
 
     print_result("\n".join(str(found) for found in paths_of(model)))

@@ -57,7 +57,7 @@ class Proof:
     def add_rings(self, rings: Rings) -> None:
         """Check rings that are handed out."""
         exteriors = int((rings.doubled_areas > 0).sum())
-        # The rings of a region stand together.
+        # The rings of a region are contiguous.
         firsts = np.flatnonzero(np.diff(rings.regions, prepend=-1))
         totals = np.add.reduceat(rings.doubled_areas, firsts)
         self.polygons += len(firsts)
@@ -76,7 +76,7 @@ class Proof:
         """The reasons why the polygons are not a coverage; empty if they are one.
 
         Args:
-            regions: How many polygons there must be.
+            regions: The expected number of polygons.
             pixels: The area they must have; None where borders have been generalised.
         """
         found = []
@@ -147,7 +147,7 @@ def fingerprint_rings(
     """Sum over the rings' edges, cut where they cross a seam as the arcs were.
 
     An arc's point on a seam has whole coordinates; an edge that crosses one elsewhere is not one of
-    the arcs', and spoils the sum.
+    the arcs', so the sums differ.
     """
     total = np.uint64(0)
     for ring in range(len(offsets) - 1):
@@ -189,7 +189,7 @@ def _cut_edge_hash(x0: int, y0: int, x1: int, y1: int, seam_step: int, last_seam
 def count_conflicts(
     offsets: Int64s, x: Int32s, y: Int32s, top: int, bottom: int, right: int
 ) -> int:
-    """Pairs of edges of one strip that meet anywhere but at common ends.
+    """Pairs of edges of one strip that meet other than at common ends.
 
     Edges are sorted into squares of `CELL` half pixels, row of squares by row of squares, and
     compared with those in the same square; a pair may be counted in several.
@@ -244,7 +244,7 @@ def _side(x: Int32s, y: Int32s, edge: int, point: int) -> int:
 
 @inlined_kernel
 def _conflict(x: Int32s, y: Int32s, one: int, other: int) -> int:
-    """1 if two edges meet anywhere but at common ends."""
+    """1 if two edges meet other than at common ends."""
     a, b = _side(x, y, one, other), _side(x, y, one, other + 1)
     c, d = _side(x, y, other, one), _side(x, y, other, one + 1)
     if a * b > 0 or c * d > 0:

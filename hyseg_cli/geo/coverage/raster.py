@@ -1,4 +1,4 @@
-"""The rows of a class raster on disk, read ahead while others are worked on."""
+"""The rows of a class raster on disk; the next rows are read while others are processed."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CLASS_TYPES = ("uint8", "int8", "uint16", "int16", "int32")
 
 
 class RasterRows:
-    """A raster of one band of class ids (`ClassRows`), 8-bit as it is, wider types as int32.
+    """A raster of one band of class ids (`ClassRows`): 8-bit as stored, wider types as int32.
 
     Raises:
-        ModelMismatchError: If the raster has several bands or no whole numbers.
+        ModelMismatchError: If the raster has several bands or does not hold whole numbers.
         HysegError: If a row cannot be read.
     """
 
@@ -50,7 +50,7 @@ class RasterRows:
         flags = self._dataset.mask_flag_enums[0]
         self._by_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
         self._nodata = _whole(scene.nodata)
-        # The kernels keep the least number for themselves.
+        # The kernels reserve the least number.
         self._by_mask |= self._nodata == NEVER
         self.no_class = MASKED if self._nodata is None or self._by_mask else self._nodata
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -107,14 +107,14 @@ def _whole(nodata: float | None) -> int | None:
 
 @contextmanager
 def _without_place_warning() -> Iterator[None]:
-    """A raster made from one without place has none either."""
+    """A raster made from one without georeference has none either."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
 def write_rows(source: ClassRows, scene: Raster, out: Path) -> None:
-    """Write a class raster on the grid of a scene, with its colours, under its name at once.
+    """Write a class raster on the grid of a scene, with its colours.
 
     Raises:
         HysegError: If it cannot be written.

@@ -108,7 +108,7 @@ def names_under(folder: str) -> frozenset[str]:
 
 
 def remove(names: Iterable[str]) -> None:
-    """Remove objects, those that are not there without a word.
+    """Remove objects; missing ones are ignored.
 
     Raises:
         HysegError: If storage refuses.
@@ -143,10 +143,10 @@ def _split(name: str) -> tuple[str, str]:
 
 @contextmanager
 def _told(name: str, expected: tuple[str, ...] = GONE) -> Iterator[list[str]]:
-    """Errors of storage as ours.
+    """Convert errors of storage into ours.
 
     Args:
-        name: What is asked for.
+        name: The requested name.
         expected: Codes of answers that do not count as errors.
 
     Yields:

@@ -1,4 +1,4 @@
-"""A model on a device, ready to map scenes with."""
+"""A model on a device, ready to map scenes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hyseg_cli.workflows.predict.plan import Part, Plan, inspect_scene, make_pla
 
 @dataclass(frozen=True)
 class Planner:
-    """What must be known of a model to plan with it, on whatever machine it will run."""
+    """The facts about a model that planning needs, on whatever machine it will run."""
 
     settings: PredictSettings
     card: ModelCard
@@ -36,11 +36,11 @@ class Planner:
 
     @classmethod
     def load(cls, settings: PredictSettings, device_type: str) -> Planner:
-        """Read what the model says of itself.
+        """Read the card of the model.
 
         Args:
-            settings: What was asked for.
-            device_type: What it will run on, cpu or cuda.
+            settings: The settings of the run.
+            device_type: Where it will run, cpu or cuda.
 
         Raises:
             HysegError: If the model cannot be used.
@@ -73,7 +73,7 @@ class Mapper:
         """Load the model.
 
         Args:
-            settings: What was asked for.
+            settings: The settings of the run.
             device: Another device than theirs.
 
         Raises:
@@ -127,5 +127,5 @@ class Mapper:
 
 def _precision_on(device_type: str, settings: PredictSettings) -> str:
     kind = "bfloat16" if device_type == "cuda" else "float32"
-    # A compiled network rounds in other places: it must not go on with the parts of another.
+    # A compiled network rounds differently: it must not continue the parts of another.
     return f"{kind}, compiled" if settings.compiled else kind

@@ -52,12 +52,12 @@ def map_blocks(
     batch_size: int,
     advance: Advance,
 ) -> None:
-    """Write the shards of blocks; those that are there are left alone.
+    """Write the missing shards of blocks.
 
     Raises:
         HysegError: If the scene cannot be read or a shard cannot be written.
     """
-    # Whoever has a network has loaded PyTorch; making outputs of shards needs none.
+    # PyTorch is loaded with the network; making outputs from shards does not need it.
     from hyseg_cli.learn.inference.stitch import map_strips
 
     missing = missing_blocks(work, blocks)
@@ -137,11 +137,11 @@ def merge(
         plan: How the scene was mapped.
         work: Where the shards are.
         also: Files that `publish` writes.
-        publish: Called with the finished rasters before they get their names: what is made of them
-            is there once the map is.
+        publish: Called with the finished rasters before they get their names: its files
+            exist once the map exists.
 
     Raises:
-        HysegError: If a shard is missing, or the system refuses.
+        HysegError: If a shard is missing, or the system refuses to write.
     """
     missing = len(missing_blocks(work, plan.blocks))
     if missing:

@@ -33,7 +33,7 @@ def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:
 
     Raises:
         OutputExistsError: If it is there and may not be replaced.
-        UsageProblemError: If it would replace a scene or a map, or its CRS is none.
+        UsageProblemError: If it would replace a scene or a map, or its CRS is not valid.
     """
     out = settings.mosaic
     if out is None:
@@ -57,13 +57,13 @@ def make_mosaic(
     """Join maps.
 
     Args:
-        jobs: Scenes whose maps are there.
-        settings: What was asked for.
+        jobs: Scenes whose maps exist.
+        settings: The settings of the run.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
         messages: Receives the progress.
 
     Raises:
-        HysegError: If the maps do not go together, or the system refuses.
+        HysegError: If the maps do not match, or the system refuses to write.
     """
     layers = [
         Layer(

@@ -1,10 +1,7 @@
-"""What mapping one scene means, decided before any work is done.
+"""The plan to map one scene, made before any work is done.
 
-What mapping takes of a process's memory.
-
-A scene looked at with the eyes of a model, before it is mapped.
-
-How a map was made, in its TIFF tags.
+It inspects how the model would read the scene, bounds the memory of a process, and records in TIFF
+tags how the map is made.
 """
 
 from __future__ import annotations
@@ -44,11 +41,11 @@ from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
 
 LIBRARY_BYTES = 1.3e9
-"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
+"""Part of --max-memory that libraries, the model and the network with tiles of 512 pixels need."""
 
 
 def bytes_for_rows(memory: int) -> float:
-    """What rows in work may take of the memory: half of it at most, a fifth at least."""
+    """Part of the memory for rows in work: half of it at most, a fifth at least."""
     return max(memory / 5, min(memory / 2, memory - LIBRARY_BYTES))
 
 
@@ -85,7 +82,7 @@ def _itemsize(dtype: str) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """A scene in a raster that holds others, too."""
+    """A scene in a raster that also holds others."""
 
     scene: Raster
     window: Window
@@ -94,7 +91,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a scene and of how a model reads it."""
+    """A scene, and how a model reads it."""
 
     scene: Raster
     """The raster that is read."""
@@ -105,17 +102,17 @@ class Inspection:
     shift: Shift | None
     """How far its values are from the training's; None if that is not known."""
     distortion: str | None
-    """What is to be said of areas in its CRS."""
+    """A warning about areas in its CRS."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may cost accuracy."""
+        """Problems that may reduce accuracy."""
         found = (self.shift and self.shift.warning, self.distortion)
         return self.contract.warnings + tuple(warning for warning in found if warning)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided and could be decided otherwise."""
+        """Decisions that the user can override."""
         collar = self.validity.collar
         if collar is None:
             return ()
@@ -130,9 +127,9 @@ def inspect_scene(
 
     Args:
         path: The raster.
-        card: What the model says of itself.
-        settings: What was asked for.
-        part: The scene in question, if the raster holds others, too.
+        card: The card of the model.
+        settings: The settings of the run.
+        part: The scene, if the raster also holds others.
 
     Raises:
         HysegError: If it cannot be read or does not fit the model.
@@ -158,7 +155,7 @@ def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> V
 
 
 COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
-"""Tags of a scene that hold for its map, too: what a pixel stands for, when it was taken."""
+"""Tags of a scene that also apply to its map: the meaning of a pixel, the time it was taken."""
 
 
 def map_tags(
@@ -172,12 +169,12 @@ def map_tags(
     """Provenance of a map; nothing in it changes from one run to the next.
 
     Args:
-        inspection: What the network read, the scene with its neighbours if they were asked for.
+        inspection: The raster that the network read, with neighbouring scenes if requested.
         itself: The scene alone.
         card: The model's card.
         digest: Hash of the model.
         job: The scene's name and its outputs.
-        settings: What was asked for.
+        settings: The settings of the run.
     """
     used = {
         "bands": inspection.contract.bands,
@@ -210,7 +207,7 @@ def map_tags(
 
 
 BYTES_PER_CLASS_PIXEL = 0.25
-"""Measured on maps of small fields, packed; smoother ones take less."""
+"""Measured on compressed maps of small fields; smoother ones take less."""
 BYTES_PER_PROBABILITY_PIXEL = 0.7
 FINAL_COPIES = 1.4
 """The final raster with its overviews."""
@@ -244,17 +241,17 @@ class Plan:
     outputs: tuple[Output, ...]
     """The map comes first."""
     remote: str | None
-    """Name of the map in object storage; None if it stays where it is."""
+    """Name of the map in object storage; None if it stays on disk."""
     beside: Mapping[str, Path]
-    """Files that are wanted beside the map, by what their names end in."""
+    """Files beside the map, by the ending of their names."""
     settled: dict[str, Any]
-    """All that the result depends on."""
+    """Everything that the result depends on."""
     working_bytes: int
     """Memory for the rows in work."""
 
     @property
     def scene(self) -> Raster:
-        """What is read; a scene that is seen with its neighbours is a window of it."""
+        """The raster that is read; a scene with neighbours is a window of it."""
         return self.inspection.scene
 
     @property
@@ -292,7 +289,7 @@ class Plan:
         return int(packed * (missing + final))
 
     def require_disk(self, missing: int, *, is_part: bool = False) -> None:
-        """Refuse to start what will not fit; the arguments are those of `disk_bytes`.
+        """Refuse to start if the outputs will not fit; the arguments are those of `disk_bytes`.
 
         Raises:
             HysegError: If the free space is too little.
@@ -322,10 +319,10 @@ def make_plan(
         digest: Hash of the model.
         precision: Floating-point format of the network.
         job: The outputs.
-        settings: What was asked for.
+        settings: The settings of the run.
 
     Raises:
-        UsageProblemError: If tiles, bounds or area make no sense for the scene.
+        UsageProblemError: If tiles, bounds or area are not valid for the scene.
     """
     scene, contract = inspection.scene, inspection.contract
     grid = TileGrid.cover(
@@ -369,7 +366,7 @@ def make_plan(
 def _window(
     scene: Raster, area: AreaOfInterest | None, job: Job, settings: PredictSettings
 ) -> Window:
-    """The pixels that all of context, bounds and area leave."""
+    """The pixels that context, bounds and area have in common."""
     found = job.window or Window(0, 0, scene.height, scene.width)
     asked = {}
     if settings.bounds is not None:
