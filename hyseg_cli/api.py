@@ -97,7 +97,7 @@ def vectorize(
             `smooth=True`.
 
     Raises:
-        HysegError: One of its kinds; nothing is left behind then.
+        HysegError: One of its kinds; nothing is then left behind.
         TypeError: If there is no such setting.
     """
     from hyseg_cli.settings.vectorize import VectorizeSettings
@@ -124,7 +124,7 @@ def evaluate(
         Scores of a map or model, a comparison of two maps, or estimates from sample points.
 
     Raises:
-        HysegError: If a file is damaged, or map and reference have no place or class in common.
+        HysegError: If a file is damaged, or map and reference have no location or class in common.
         TypeError: If there is no such setting.
     """
     with _messages(progress=progress) as messages:
@@ -149,7 +149,7 @@ def sample(
         **settings: Fields of `settings.sample.SampleSettings`, such as `count=500`.
 
     Raises:
-        HysegError: One of its kinds; nothing is left behind then.
+        HysegError: One of its kinds; nothing is then left behind.
         TypeError: If there is no such setting.
     """
     from hyseg_cli.settings.sample import SampleSettings

@@ -1,6 +1,6 @@
-"""How the help of the commands is laid out: options in groups, the daily ones first, and examples.
+"""The layout of the help: options in groups, the daily ones first, and examples.
 
-A test holds the groups against the commands: every option stands in one.
+A test compares the groups with the commands: every option is in one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         COMMON: ("as_json",),
     },
 }  # fmt: skip
-"""Names of parameters by command and heading; the others of a command stand under `COMMON`."""
+"""Names of parameters by command and heading; the others of a command go under `COMMON`."""
 
 _EVERYWHERE = ("config", "quiet", "log_format", "debug", "help")
 
@@ -116,7 +116,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 
 
 def name_of(option: click.Option) -> str:
-    """What the table calls an option: its parameter; click gives that of `--help` no such name."""
+    """The name of an option in the table: its parameter; click gives `--help` no such name."""
     return "help" if "--help" in option.opts else str(option.name)
 
 

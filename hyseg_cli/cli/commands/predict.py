@@ -217,8 +217,8 @@ SOME_FAILED = 6
 def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     """Map each SCENE with a trained model.
 
-    A SCENE is any raster that GDAL opens, a folder of them, or @FILE with a list. A run that is
-    stopped goes on when it is started again.
+    A SCENE is any raster that GDAL opens, a folder of them, or @FILE with a list. Run the same
+    command again to continue an interrupted run.
     """
     with loading():
         from hyseg_cli.workflows.predict import run as workflow

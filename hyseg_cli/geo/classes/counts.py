@@ -1,8 +1,8 @@
-"""Pixels and ground of the classes of a map, counted in strips.
+"""Pixels and areas of the classes of a map, counted in strips.
 
-Rasters of small numbers: one number for another, and how often each occurs.
+Compiled loops replace values in rasters of 8-bit numbers and count them.
 
-What a map holds of each class, counted while it is made.
+`ClassTotals` counts the classes of a map while it is made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of a class raster on disk, read ahead while others are worked on."""
+"""The rows of a class raster on disk; the next rows are read while others are processed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RasterRows:
 
 @contextmanager
 def _without_place_warning() -> Iterator[None]:
-    """A raster made from one without place has none either."""
+    """A raster made from one without georeference has none either."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

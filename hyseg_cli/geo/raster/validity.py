@@ -1,4 +1,4 @@
-"""Which pixels hold data: nodata values, alpha, masks, NaN, and collars that nothing declares."""
+"""Which pixels hold data: nodata values, alpha, masks, NaN, and undeclared collars."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WIDE = ("int64", "uint64")
 
 @dataclass(frozen=True)
 class Validity:
-    """What empties pixels beside that which the raster itself declares."""
+    """Rules for empty pixels, besides those that the raster itself declares."""
 
     nodata: tuple[float, ...] = ()
-    """Stand in for the raster's nodata values, one for all bands read or one for each; empty to
+    """Replace the raster's nodata values, one for all bands read or one for each; empty to
     keep those. Alpha and mask bands count in any case."""
     collar: Collar | None = None
-    """Borders without data that nothing declares."""
+    """Undeclared borders without data."""
 
     def require_fit(self, dtypes: tuple[str, ...]) -> None:
         """Refuse nodata values that bands of these types cannot have.
@@ -95,7 +95,7 @@ def valid_pixels(
         bands: Indexes of the bands read, from 1.
         image: Their pixels, (bands, height, width).
         window: Where they were read.
-        rule: What counts beside the raster's own nodata values and masks.
+        rule: Rules besides the raster's own nodata values and masks.
 
     Returns:
         bool (height, width).
@@ -108,7 +108,7 @@ def valid_pixels(
     masks = []
     for index, value in enumerate(rule.values_of(dataset, bands)):
         mask = None if value is None else _differs(image[index], value)
-        # Values of the user stand in for the raster's, also for those that GDAL keeps as a mask.
+        # Values of the user replace those of the raster, also those that GDAL keeps as a mask.
         is_replaced = rule.nodata and MaskFlags.nodata in flags[index]
         is_masked = flags[index].isdisjoint({MaskFlags.all_valid, MaskFlags.nodata})
         is_wide = image.dtype.name in WIDE and MaskFlags.nodata in flags[index]
@@ -131,7 +131,7 @@ def valid_pixels(
 
 
 def _differs(band: npt.NDArray[Any], value: float) -> Mask | None:
-    """Where a band has another value; None for everywhere, as it cannot have this one."""
+    """Where a band has another value; None for everywhere, if it cannot have this value."""
     if not _can_hold(band.dtype, value):
         return None
     return np.asarray(~np.isnan(band) if math.isnan(value) else band != band.dtype.type(value))
@@ -144,7 +144,7 @@ def _both(one: Mask | None, other: Mask) -> Mask:
 def _combined(
     masks: list[Mask | None], by_nodata: list[bool], *, one_is_enough: bool
 ) -> Mask | None:
-    """Which pixels hold data, from the masks of their bands; None stands for all pixels.
+    """Which pixels hold data, from the masks of their bands; None means all pixels.
 
     A pixel is empty if any band is masked or is not finite. Only with 8-bit nodata values all
     bands that have one must be masked: 0 or 255 is an ordinary dark or bright value in one band.
@@ -167,7 +167,7 @@ def _combined(
 
 
 def _any_of(masks: list[Mask], bands: int) -> Mask | None:
-    """Where any of some bands holds data; None for everywhere, as where a band has no mask."""
+    """Where any of some bands holds data; None for everywhere, if a band has no mask."""
     if not masks or len(masks) < bands:
         return None
     found = masks[0].copy()

@@ -1,4 +1,4 @@
-"""`hyseg evaluate --probabilities`: whether a map's probabilities mean what they say."""
+"""`hyseg evaluate --probabilities`: whether probabilities are right as often as they say."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MOST_SATURATED = 0.2
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured, and what would mend it."""
+    """The calibration, and the temperature that would correct it."""
 
     reliability: Reliability
     temperature: Temperature
@@ -85,11 +85,11 @@ class Calibration:
 
 
 def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
-    """Hold probabilities against a reference, and fit one temperature to them.
+    """Compare probabilities with a reference, and fit a temperature to them.
 
     Both rasters are read once, in strips, on the grid of the probabilities. With
-    `settings.calibrate` the temperature goes into that model's card, on top of the one that the
-    probabilities were made with.
+    `settings.calibrate`, the temperature goes into that model's card, combined with the one that
+    the probabilities were made with.
 
     Raises:
         ModelMismatchError: If the raster holds no probabilities of the legend's classes, or was
@@ -126,7 +126,7 @@ def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
 
 
 def _own_model(chosen: Path) -> Path:
-    """The model file that is to be changed; what a name stands for everywhere stays as it is."""
+    """The model file to change; models that are chosen by name are not changed."""
     found = find_model(chosen)
     if not is_path(str(chosen)) and is_built_in(found):
         raise UsageProblemError(

@@ -1,4 +1,4 @@
-"""The maps that `hyseg evaluate` measures, and their reference, on one grid and in one legend."""
+"""The maps that `hyseg evaluate` compares with their reference, on one grid and in one legend."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from hyseg_cli.workflows.evaluate.protocol import merging_of, protocol_of
 
 @dataclass(frozen=True)
 class EvaluatedMaps:
-    """What is compared: maps on the grid of the first, and their reference."""
+    """The compared rasters: maps on the grid of the first, and their reference."""
 
     scene: Raster
     """The first map."""
@@ -46,7 +46,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     """Open maps and reference.
 
     Raises:
-        HysegError: If they have no place or class in common, or one is damaged.
+        HysegError: If they have no location or class in common, or one is damaged.
     """
     if settings.reference is None:
         message = "settings of maps name a reference"
@@ -91,7 +91,7 @@ def open_pair(
         The first map, the classes of both as channels, and the legend of these.
 
     Raises:
-        HysegError: If they have no place or class in common, or one is damaged.
+        HysegError: If they have no location or class in common, or one is damaged.
     """
     scenes = [open_raster(path) for path in (first, second)]
     for scene in scenes:

@@ -1,4 +1,4 @@
-"""`hyseg check`: what this installation is made of, and whether its parts work; for bug reports."""
+"""`hyseg check`: the parts of this installation and whether they work; for bug reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
     text: str
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """All that was looked at."""
+    """Everything that was checked."""
 
     findings: tuple[Finding, ...]
 
@@ -65,7 +65,7 @@ class Check:
 
 
 def run() -> Check:
-    """Look at everything; a part that fails is a finding, not an error."""
+    """Check everything; a part that fails is a finding, not an error."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
         ("hyseg", lambda: __version__),
         ("python", lambda: f"{platform.python_version()}, {sys.executable}"),

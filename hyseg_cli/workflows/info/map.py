@@ -40,7 +40,7 @@ MAP_TAGS = {
 
 @dataclass(frozen=True)
 class ClassArea:
-    """A class and how much of it there is."""
+    """A class and its extent."""
 
     id: int
     name: str
@@ -96,7 +96,7 @@ class MapInfo:
 
 
 def is_map(facts: RasterFacts) -> bool:
-    """Whether a raster holds classes: it says so by a legend, a palette or names of values."""
+    """Whether a raster holds classes, by its legend, palette or names of values."""
     scene = facts.scene
     if not holds_whole_numbers(scene) or is_shares(facts):
         return False

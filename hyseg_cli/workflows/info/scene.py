@@ -1,4 +1,4 @@
-"""`hyseg info` of a scene: how it is stored, whether it fits a model, what mapping it means."""
+"""`hyseg info` of a scene: how it is stored, whether it fits a model, and the work to map it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNSAID = "nothing says which pixels are empty"
 
 @dataclass(frozen=True)
 class Fit:
-    """What a model makes of a scene."""
+    """How a model would map a scene."""
 
     model: Path
     card: ModelCard
@@ -137,7 +137,7 @@ def row(name: str, text: str) -> str:
 
 
 def raster_lines(facts: RasterFacts) -> list[str]:
-    """How a raster lies and is stored, to read."""
+    """The georeference and storage of a raster, for people."""
     scene = facts.scene
     stored = "" if facts.stored_bytes is None else f", {facts.stored_bytes / 1e6:.2f} MB"
     packed = f", {facts.compression.lower()}" if facts.compression else ""

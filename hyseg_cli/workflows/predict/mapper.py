@@ -1,4 +1,4 @@
-"""A model on a device, ready to map scenes with."""
+"""A model on a device, ready to map scenes."""
 
 from __future__ import annotations
 

@@ -48,12 +48,12 @@ def map_blocks(
     batch_size: int,
     advance: Advance,
 ) -> None:
-    """Write the shards of blocks; those that are there are left alone.
+    """Write the missing shards of blocks.
 
     Raises:
         HysegError: If the scene cannot be read or a shard cannot be written.
     """
-    # Whoever has a network has loaded PyTorch; making outputs of shards needs none.
+    # PyTorch is loaded with the network; making outputs from shards does not need it.
     from hyseg_cli.learn.inference.stitch import map_strips
 
     missing = missing_blocks(work, blocks)
@@ -139,7 +139,7 @@ def merged(
         What was mapped, and where the raster that gets a path lies until then.
 
     Raises:
-        HysegError: If a shard is missing, or the system refuses.
+        HysegError: If a shard is missing, or the system refuses to write.
     """
     missing = len(missing_blocks(work, plan.blocks))
     if missing:

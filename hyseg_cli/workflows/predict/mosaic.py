@@ -58,13 +58,13 @@ def make_mosaic(
     """Join maps.
 
     Args:
-        jobs: Scenes whose maps are there.
-        settings: What was asked for.
+        jobs: Scenes whose maps exist.
+        settings: The settings of the run.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
         messages: Receives the progress.
 
     Raises:
-        HysegError: If the maps do not go together, or the system refuses.
+        HysegError: If the maps do not match, or the system refuses to write.
     """
     layers = [
         Layer(

@@ -1,8 +1,6 @@
-"""What people look at beside a map: the preview, and the page that a report is.
+"""Outputs beside a map: preview, report page, STAC Item, side-cars and styles.
 
-A STAC Item for the outputs of `hyseg predict`.
-
-What stands beside the rasters of a run: side-cars and styles.
+The rasters themselves are made by `mapping`.
 """
 
 from __future__ import annotations
@@ -66,7 +64,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FinishedMap:
-    """A scene that is mapped, before its outputs get their names."""
+    """A mapped scene, before its outputs get their names."""
 
     settings: PredictSettings
     job: Job
@@ -192,7 +190,7 @@ STYLE_TYPES = {".qml": "application/xml", ".sld": "application/vnd.ogc.sld+xml"}
 
 
 def map_item(plan: Plan, cogs: Sequence[Path], totals: ClassTotals) -> Json:
-    """An Item for a map and what was written with it.
+    """An Item for a map and its other outputs.
 
     Args:
         plan: The run.
@@ -274,7 +272,7 @@ def _properties(plan: Plan) -> Json:
 
 
 def _links(plan: Plan, folder: Path) -> list[Json]:
-    """To the scene, if others can reach it by an address."""
+    """A link to the scene, if it has a public address."""
     source = plan.source.removeprefix("/vsicurl/")
     if source.startswith(("http://", "https://")):
         return [{"rel": "derived_from", "href": source}]

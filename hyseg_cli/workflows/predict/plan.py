@@ -1,10 +1,7 @@
-"""What mapping one scene means, decided before any work is done.
+"""The plan to map one scene, made before any work is done.
 
-What mapping takes of a process's memory.
-
-A scene looked at with the eyes of a model, before it is mapped.
-
-How a map was made, in its TIFF tags.
+It inspects how the model would read the scene, bounds the memory of a process, and records in TIFF
+tags how the map is made.
 """
 
 from __future__ import annotations
@@ -46,11 +43,11 @@ if TYPE_CHECKING:
     from hyseg_cli.learn.inference.precision import Precision
 
 LIBRARY_BYTES = 1.3e9
-"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
+"""Part of --max-memory that libraries, the model and the network with tiles of 512 pixels need."""
 
 
 def bytes_for_rows(memory: int) -> float:
-    """What rows in work may take of the memory: half of it at most, a fifth at least."""
+    """Part of the memory for rows in work: half of it at most, a fifth at least."""
     return max(memory / 5, min(memory / 2, memory - LIBRARY_BYTES))
 
 
@@ -87,7 +84,7 @@ def _itemsize(dtype: str) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """A scene in a raster that holds others, too."""
+    """A scene in a raster that also holds others."""
 
     scene: Raster
     window: Window
@@ -96,7 +93,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a scene and of how a model reads it."""
+    """A scene, and how a model reads it."""
 
     scene: Raster
     """The raster that is read."""
@@ -107,17 +104,17 @@ class Inspection:
     shift: Shift | None
     """How far its values are from the training's; None if that is not known."""
     distortion: str | None
-    """What is to be said of areas in its CRS."""
+    """A warning about areas in its CRS."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may cost accuracy."""
+        """Problems that may reduce accuracy."""
         found = (self.shift and self.shift.warning, self.distortion)
         return self.contract.warnings + tuple(warning for warning in found if warning)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided and could be decided otherwise."""
+        """Decisions that the user can override."""
         collar = self.validity.collar
         if collar is None:
             return ()
@@ -132,9 +129,9 @@ def inspect_scene(
 
     Args:
         path: The raster.
-        card: What the model says of itself.
-        settings: What was asked for.
-        part: The scene in question, if the raster holds others, too.
+        card: The card of the model.
+        settings: The settings of the run.
+        part: The scene, if the raster also holds others.
 
     Raises:
         HysegError: If it cannot be read or does not fit the model.
@@ -160,11 +157,11 @@ def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> V
 
 
 COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
-"""Tags of a scene that hold for its map, too: what a pixel stands for, when it was taken."""
+"""Tags of a scene that also apply to its map: the meaning of a pixel, the time it was taken."""
 
 
 BYTES_PER_CLASS_PIXEL = 0.25
-"""Measured on maps of small fields, packed; smoother ones take less."""
+"""Measured on compressed maps of small fields; smoother ones take less."""
 BYTES_PER_PROBABILITY_PIXEL = 0.7
 FINAL_COPIES = 1.4
 """The final raster with its overviews."""
@@ -198,17 +195,17 @@ class Plan:
     outputs: tuple[Output, ...]
     """The map comes first."""
     remote: str | None
-    """Name of the map in object storage; None if it stays where it is."""
+    """Name of the map in object storage; None if it stays on disk."""
     beside: Mapping[str, Path]
-    """Files that are wanted beside the map, by what their names end in."""
+    """Files beside the map, by the ending of their names."""
     settled: dict[str, Any]
-    """All that the result depends on."""
+    """Everything that the result depends on."""
     working_bytes: int
     """Memory for the rows in work."""
 
     @property
     def scene(self) -> Raster:
-        """What is read; a scene that is seen with its neighbours is a window of it."""
+        """The raster that is read; a scene with neighbours is a window of it."""
         return self.inspection.scene
 
     @property
@@ -246,7 +243,7 @@ class Plan:
         return int(packed * (missing + final))
 
     def require_disk(self, missing: int, *, is_part: bool = False) -> None:
-        """Refuse to start what will not fit; the arguments are those of `disk_bytes`.
+        """Refuse to start if the outputs will not fit; the arguments are those of `disk_bytes`.
 
         Raises:
             HysegError: If the free space is too little.

@@ -40,7 +40,7 @@ class MapTask:
     plan: Plan
     """Without its blocks, to be short."""
     mark: str
-    """Of the work folder, as it was settled."""
+    """Mark of the settled work folder."""
     blocks: tuple[Block, ...]
 
     @property
@@ -54,7 +54,7 @@ class MapTask:
         return WorkFolder(self.plan.out, self.mark, self.plan.remote)
 
     def rest(self) -> MapTask | None:
-        """The blocks whose shards are not there; None if all are."""
+        """The blocks whose shards are missing; None if there are none."""
         left = missing_blocks(self.work, self.blocks)
         return replace(self, blocks=left) if left else None
 
@@ -67,9 +67,9 @@ class MapSetup:
     digest: str
     """Hash of the model file that the run began with."""
     devices: tuple[str, ...]
-    """For the workers in turn."""
+    """Devices, assigned to the workers in turn."""
     threads: int | None
-    """Of PyTorch on a CPU; None to leave it to the environment."""
+    """Threads of PyTorch on a CPU; None for the default of the environment."""
 
     def prepare(self, slot: int) -> RunTask:
         """Load the model.
@@ -102,8 +102,8 @@ def tasks_of(
         scene: Number of the scene.
         plan: How it is mapped.
         mark: Of its work folder.
-        blocks: What is to be done.
-        pixels: For each task, how many it may have at most; a block is never cut.
+        blocks: The blocks to map.
+        pixels: The most pixels of each task; a block is never cut.
     """
     brief = replace(plan, blocks=())
     for block_run in block_runs(blocks):
@@ -160,27 +160,27 @@ def made_absolute(name: str) -> str:
 
 
 CORES_PER_MERGE = 4
-"""Of this machine, for each scene whose outputs are made while others are mapped: a part of that
-work, such as overviews, keeps one core busy, another part all of them."""
+"""Cores of this machine for each scene whose outputs are made while others are mapped: some of that
+work, such as overviews, keeps one core busy, some of it all of them."""
 HEADERS_AT_ONCE = 16
-"""Scenes whose size is asked for at the same time; they may be on a network."""
+"""Scenes whose size is read at the same time; they may be on a network."""
 TASKS_LEFT = 2
-"""Tasks for each worker into which what is left is cut: they get smaller towards the end, so that
-all workers end at about the same time."""
+"""Tasks per worker into which the remaining work is cut: they get smaller towards the end, so that
+all workers finish at about the same time."""
 
 
 def map_queue(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     """Map scenes, the largest first; a scene is opened when workers come free.
 
     Yields:
-        What became of each, in the order in which they end.
+        The result of each, in the order in which they end.
 
     Raises:
-        HysegError: If a scene fails and the run is to stop, or nobody can work.
+        HysegError: If a scene fails and the run is to stop, or no worker can work.
     """
     pool, planner, workers = open_pool(run)
     merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
-    # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
+    # On every exit, the workers stop first, then the merging of outputs, then locks are freed.
     with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, pool:
         queue = _Queue(jobs, planner, workers, run, scenes, merging)
         scheduler = Scheduler(
@@ -207,7 +207,7 @@ class _Open:
     is_cut: bool = False
     """Whether all of its tasks are known."""
     result: Future[SceneResult] | None = None
-    """Its outputs in the making."""
+    """Its outputs, while they are made."""
 
 
 class _Queue:
@@ -266,13 +266,13 @@ class _Queue:
             self._fail(task.scene, error)
 
     def advance(self, task: MapTask, pixels: int) -> None:
-        """So many more pixels of a task are done."""
+        """Record that this many more pixels of a task are done."""
         scene = self._open.get(task.scene)
         if scene is not None:
             scene.run.advance(pixels)
 
     def ended(self, *, wait_for_all: bool = False) -> list[SceneResult]:
-        """The scenes that have ended since this was asked last."""
+        """The scenes that have ended since the last call."""
         merging = {scene.result: number for number, scene in self._open.items() if scene.result}
         if wait_for_all:
             wait(merging)
@@ -310,7 +310,7 @@ class _Queue:
             scene.result = self._merging.submit(scene.run.finish)
 
     def _leave(self, number: int, result: Future[SceneResult]) -> None:
-        """Free the locks of a scene whose outputs are there, or could not be made."""
+        """Free the locks of a scene whose outputs exist or could not be made."""
         scene = self._open.pop(number)
         try:
             with scene.locks:

@@ -46,9 +46,9 @@ def run(
         publish: Makes the preview and the report of a map, as `report.prediction` does.
 
     Raises:
-        ElsewhereError: If no scene has anything of the place that was asked for.
-        HysegError: One of its kinds. What is computed stays in the work folder beside the
-            output, and the same run goes on with it; no output is left unfinished.
+        ElsewhereError: If no scene overlaps the requested area.
+        HysegError: One of its kinds. Finished parts stay in the work folder beside the output,
+            and the same command continues with them; no output is left unfinished.
     """
     shared = PredictRun(
         settings=settings,
@@ -80,7 +80,7 @@ def run(
 
 
 def _join(jobs: tuple[Job, ...], settings: PredictSettings, messages: Messages) -> None:
-    """Make the mosaic that was asked for, of the maps that are there."""
+    """Make the requested mosaic of the maps that exist."""
     there = [job for job in jobs if job.out.exists()]
     if settings.mosaic is None or settings.dry_run or not there:
         return

@@ -1,4 +1,4 @@
-"""One scene while it is mapped: its state on the disk, from the first look to its outputs."""
+"""One scene while it is mapped: its state on the disk, from the plan to its outputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PredictRun:
 
 
 class SceneRun:
-    """A scene whose outputs nobody else writes now; mutable.
+    """A scene whose outputs are locked by this run; mutable.
 
     Args:
         job: The scene.
@@ -61,7 +61,7 @@ class SceneRun:
         self._done = self._total - sum(block.pixels for block in self.missing)
 
     def require_disk(self) -> None:
-        """Refuse to start what will not fit.
+        """Refuse to start if the outputs will not fit.
 
         Raises:
             HysegError: If the free space is too little.
@@ -70,7 +70,7 @@ class SceneRun:
         self.plan.require_disk(pixels, is_part=self._is_part)
 
     def advance(self, pixels: int) -> None:
-        """So many more pixels are done."""
+        """Record that this many more pixels are done."""
         self._done += pixels
         task = f"mapping {self.plan.out.name}"
         self._run.messages.advance(task, self._done, self._total, unit="px")
@@ -79,7 +79,7 @@ class SceneRun:
         """Make the outputs, when all blocks are computed; a part of a scene makes none.
 
         Raises:
-            HysegError: If a shard is missing, or the system refuses.
+            HysegError: If a shard is missing, or the system refuses to write.
         """
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
@@ -127,7 +127,7 @@ def in_work(job: Job, plan: Plan, run: PredictRun) -> Iterator[SceneRun]:
         run: What it shares with others.
 
     Raises:
-        StateMismatchError: If another run is at work, or left work of other settings.
+        StateMismatchError: If another run is active, or left work with other settings.
         HysegError: If the disk is too small.
     """
     work, settings = job.work, run.settings
@@ -142,7 +142,7 @@ def in_work(job: Job, plan: Plan, run: PredictRun) -> Iterator[SceneRun]:
 def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: Messages) -> None:
     settled = plan.settled
     if settings.merge:
-        # A machine without a GPU may merge what others computed on theirs.
+        # A machine without a GPU may merge parts that others computed on theirs.
         settled = settled | {"precision": work.settled().get("precision")}
     goes_on = work.settle(settled, resume=settings.resume)
     if settings.shard is None:
@@ -172,23 +172,23 @@ def _state_kept(
 
 
 def clear_finished(job: Job, settings: PredictSettings) -> None:
-    """Remove what a run left that was killed after its last output had got its name."""
+    """Remove the leftovers of a run that was killed after its last output got its name."""
     work = job.work
     if settings.dry_run or not work.is_finished:
         return
     if settings.shard is not None and work.is_empty:
-        return  # another part has just made it
+        return  # another part has just created it
     try:
         with work.locked():
             work.remove()
     except StateMismatchError:
-        # Parts that start together all find it: one of them clears it away.
+        # Parts that start together all find it: one of them removes it.
         if settings.shard is None:
             raise
 
 
 def require_outputs_free(job: Job, settings: PredictSettings) -> None:
-    """Refuse outputs that are there and may not be replaced.
+    """Refuse outputs that exist and may not be replaced.
 
     Raises:
         OutputExistsError: If there is one.

@@ -1,4 +1,4 @@
-"""`hyseg train --dry-run`: what would be trained, on what, and what it takes."""
+"""`hyseg train --dry-run`: what would be trained, on what, and the resources needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES_PER_PARAMETER = 20
 """Weight, gradient, two moments of Adam and the average, four bytes each."""
 
 GRADIENTS = 2.0
-"""What is kept for the backward pass, and about as much again for gradients and work space."""
+"""Memory for the backward pass, and about as much again for gradients and work space."""
 
 PROBE_PX = 64
 
@@ -34,7 +34,7 @@ class Plan:
     room: Room | None
     """What is kept of a frozen backbone's features."""
     memory_bytes: int
-    """About what the second stage needs at once, beside libraries and chips."""
+    """Approximate memory of the second stage, besides libraries and chips."""
 
     def to_text(self) -> str:
         """The plan as lines."""
@@ -72,7 +72,7 @@ def plan(settings: TrainSettings, messages: Messages) -> Plan:
 def estimate_memory(network: HySeg, settings: TrainSettings) -> int:
     """Bytes of the weights and of what one step keeps for its backward pass.
 
-    Measured on one small chip: what is kept grows with the pixels.
+    Measured on one small chip; it grows with the pixels.
     """
     kept: dict[int, int] = {}
 

@@ -118,7 +118,7 @@ def run(settings: TrainSettings, reason: str, messages: Messages) -> FewResult:
     """Fit a probe to a few polygons and write the model file.
 
     Args:
-        settings: What was asked for.
+        settings: The settings of the run.
         reason: Why this training was chosen, for the user.
         messages: Where progress goes.
 

@@ -1,4 +1,4 @@
-"""The folder beside a model file where its training keeps what it needs to go on."""
+"""The folder beside a model file with the state from which its training can continue."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class RunFolder:
     def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.out.with_suffix(".run")
         self.prior = self.path / "prior.safetensors"
-        """The model as it stood after stage 1."""
+        """The model after stage 1."""
         self._settings = settings
 
     def begin(self) -> None:
-        """Make the folder ready: as it is to go on, emptied to start anew.
+        """Prepare the folder: unchanged to continue, emptied to start over.
 
         Raises:
-            OutputExistsError: If a run that is to go on had other settings, or there is a run
-                that neither is to go on nor may be overwritten.
+            OutputExistsError: If the run to continue had other settings, or there is a run that
+                may be neither continued nor overwritten.
             HysegError: If the folder cannot be written.
         """
         own = _plain(self._settings)
@@ -97,7 +97,7 @@ class RunFolder:
 
 
 def _plain(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that matter, as they come back from JSON."""
+    """The settings that matter, as read back from JSON."""
     values = {key: value for key, value in asdict(settings).items() if key not in FREE}
     plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return plain

@@ -1,4 +1,4 @@
-"""A class raster on its way to a coverage: opened, cleaned, traced, written, put in place.
+"""From a class raster to a coverage: open, sieve, trace, write, put in place.
 
 A STAC Item for the polygons of `hyseg vectorize`.
 """
@@ -43,21 +43,21 @@ from hyseg_cli.workflows.outputs import write_text
 from hyseg_cli.workflows.vectorize.polygons import PolygonJob
 
 CACHE_MIB = 64
-"""A strip of 256 rows is half a block row: the other half must still be there for the next. This
+"""A strip of 256 rows is half a block row: the other half must stay cached for the next one. This
 holds block rows of 512 in 8 bits up to 130,000 columns."""
 
 
 @dataclass(frozen=True)
 class VectorizeResult:
-    """What was written."""
+    """Summary of the written layer."""
 
     files: list[Path]
     summary: Summary
     styles: Mapping[int, ClassStyle]
     merged: int
-    """Regions that were taken up by neighbours."""
+    """Regions that were absorbed by neighbours."""
     proof: Proof | None
-    """What was checked; it has held."""
+    """The successful check."""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary, ready for JSON."""
@@ -109,11 +109,11 @@ def vectorize_map(
 
 
 def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: VectorizeResult) -> Path:
-    """Write an Item beside polygons that are in place, and return where.
+    """Write an Item beside finished polygons, and return its path.
 
     Args:
-        scene: The map; the Item lies where it lies, and when.
-        settings: What was asked for.
+        scene: The map, which gives the Item its location and time.
+        settings: The settings of the run.
         result: What was written.
 
     Raises:
