@@ -34,7 +34,7 @@ def count_classes(
 
     Args:
         scene: A class raster.
-        advance: Told how many rows are done.
+        advance: Called with the number of rows that are done.
         named: Class ids that its legend names.
 
     Raises:

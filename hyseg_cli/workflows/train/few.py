@@ -311,5 +311,5 @@ def _card(
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
+    """A setting as JSON; of a path only the name, because a model file must not reveal folders."""
     return value.name if isinstance(value, Path) else value
