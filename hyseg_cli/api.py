@@ -349,5 +349,5 @@ def _fitted(value: Any, hint: str) -> Any:
     """A value in the type of a field, for the types that settings have."""
     if hint.startswith("tuple["):
         items = [value] if isinstance(value, str | Path | int | float) else value
-        return tuple(Path(item) if "Path" in hint else item for item in items)
+        return tuple(Path(str(item)) if "Path" in hint else item for item in items)
     return Path(value) if "Path" in hint and isinstance(value, str) else value

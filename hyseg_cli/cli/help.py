@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "predict": {
         DAILY: ("out", "model", "confidence", "report", "overwrite"),
         "Input": ("bands", "src_nodata", "collar", "gsd", "bounds", "aoi", "context"),
-        "Model": ("device", "compiled", "tta", "noise", "seed"),
+        "Model": ("device", "precision", "compiled", "tta", "noise", "seed"),
         "Tiling and memory": ("tile_size", "overlap", "batch_size", "max_memory"),
         "Outputs": ("probabilities", "style", "preview", "stac"),
         "Many scenes": (
@@ -41,7 +41,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "stage", "prior_steps", "steps", "batch_size", "chip_size", "prior_rate", "rate",
             "min_scale", "max_scale", "class_weights", "sampling", "seed",
         ),
-        "Machine": ("device", "devices", "workers"),
+        "Machine": (
+            "device", "devices", "workers", "precision", "feature_space", "feature_folder",
+        ),
         "Card": ("data_name", "licence", "attribution"),
         COMMON: ("resume", "save_every", "tensorboard", "overwrite"),
     },

@@ -168,7 +168,7 @@ def read_polygons(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFr
     return polygons[polygons.intersects(outline_of(image))]
 
 
-def read_features(path: Path, image: Raster, field: str) -> gpd.GeoDataFrame:
+def read_features(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFrame:
     """All features of a vector file, good or bad, in the CRS of an image; errors as above."""
     if not image.is_georeferenced:
         raise UsageProblemError(

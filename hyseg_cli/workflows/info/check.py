@@ -132,12 +132,13 @@ def _gdal() -> str:
 
 def _proj() -> str:
     import pyproj
+    from pyproj.network import is_network_enabled  # type: ignore[attr-defined]
 
     # Where a central meridian meets the equator, by definition: wrong tables give something else.
     place = pyproj.Transformer.from_crs(4326, 32631, always_xy=True).transform(3.0, 0.0)
     if max(abs(place[0] - 500_000), abs(place[1])) > 0.01:
         raise RuntimeError(f"3 E, 0 N is at {place} in EPSG:32631, not at 500000, 0")
-    network = "on" if pyproj.network.is_network_enabled() else "off"
+    network = "on" if is_network_enabled() else "off"
     return f"{pyproj.proj_version_str}, {pyproj.datadir.get_data_dir()}, network {network}"
 
 
