@@ -112,6 +112,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "completion": ('eval "$(hyseg completion bash)"', "hyseg completion fish | source"),
     "list": ("hyseg models list", "hyseg models list --json"),
     "show": ("hyseg models show default", "hyseg models show default --json"),
+    "add": (
+        "hyseg models add cover.hyseg.zip",
+        "hyseg models add cover.safetensors --sha256 DIGEST",
+    ),
+    "pack": (
+        "hyseg models pack my.safetensors --out my.zip",
+        "hyseg models pack my.safetensors --out my.zip --picture map.png",
+    ),
     "path": ("hyseg models path", "hyseg models path default"),
 }
 """Two lines that can be typed, for each command."""
