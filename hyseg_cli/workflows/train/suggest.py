@@ -8,7 +8,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import shapely
 import torch
 
@@ -18,7 +17,7 @@ from hyseg_cli.geo.classes.symbology import add_outline_style
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.data.label_sources import read_features
+from hyseg_cli.learn.data.label_sources import class_texts, read_features
 from hyseg_cli.learn.few.features import BLOCK
 from hyseg_cli.learn.few.places import (
     KEPT,
@@ -190,12 +189,10 @@ def _write(
     drawn: gpd.GeoDataFrame | None,
 ) -> None:
     """Drawn polygons first, as they are, then the places with an empty class."""
-    places = gpd.GeoDataFrame(rows, crs=scene.crs)
-    places["rank"] = np.arange(1, len(places) + 1)
-    if drawn is not None:
-        old = drawn.assign(reason="drawn before")
-        places = gpd.GeoDataFrame(pd.concat([old, places], ignore_index=True), crs=scene.crs)
-    places[settings.class_field] = places[settings.class_field].astype("string")
+    old = [] if drawn is None else drawn.assign(reason="drawn before").to_dict("records")
+    places = gpd.GeoDataFrame([*old, *rows], crs=scene.crs)
+    places["rank"] = [0] * len(old) + list(range(1, len(rows) + 1))
+    places[settings.class_field] = class_texts(places[settings.class_field])
     temporary = settings.out.with_name(f"{settings.out.stem}.partial.gpkg")
     temporary.unlink(missing_ok=True)
     try:
