@@ -75,6 +75,10 @@ ALLOWED: dict[str, set[str]] = {
         *BASE, *LEGEND, *TELLING, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
         "hyseg_cli.learn.scores", "hyseg_cli.learn.sources", "hyseg_models.prior", *NETWORKS,
     },
+    "hyseg_cli.learn.few": {
+        *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
+        "hyseg_cli.learn.model", "hyseg_models.blocks", "hyseg_models.tokens", *NETWORKS,
+    },
     # What workers do is handed to it: it knows neither scenes nor models.
     "hyseg_cli.cluster": BASE,
     "hyseg_cli.workflows": {
@@ -86,9 +90,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "hyseg_cli.workflows.vectorize": {*WORKFLOW, "hyseg_cli.geo.coverage"},
     "hyseg_cli.workflows.train": {
-        *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.model", "hyseg_cli.learn.scores", "hyseg_cli.learn.sources",
-        "hyseg_cli.learn.training", "hyseg_models.prior",
+        *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.few",
+        "hyseg_cli.learn.inference", "hyseg_cli.learn.model", "hyseg_cli.learn.scores",
+        "hyseg_cli.learn.sources", "hyseg_cli.learn.training", "hyseg_models.prior",
     },
     "hyseg_cli.workflows.evaluate": {
         *WORKFLOW, "hyseg_cli.learn.data", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
@@ -116,13 +120,16 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.__main__": {"hyseg_cli.cli"},
     "hyseg_models": {
         "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",
-        "hyseg_models.prior",
+        "hyseg_models.prior", "hyseg_models.tokens",
     },
     "hyseg_models.config": set(),
     "hyseg_models.blocks": {"hyseg_models.config"},
     "hyseg_models.das": {"hyseg_models.blocks", "hyseg_models.config"},
     "hyseg_models.hosts": {"hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das"},
     "hyseg_models.prior": {"hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das"},
+    "hyseg_models.tokens": {
+        "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",
+    },
 }  # fmt: skip
 """Rooms are folders, and the modules that stand loose in `hyseg_cli`."""
 

@@ -108,17 +108,22 @@ def read(folder: Path) -> dict[str, list[Measured]]:
 
 
 def table(folder: Path) -> Iterator[str]:
-    """Lines of Markdown, a row for each correction."""
-    yield f"| correction by | scenes x seeds | {' | '.join(COLUMNS)} | p |"
-    yield "|---" * (len(COLUMNS) + 3) + "|"
-    for row, runs in read(folder).items():
+    """Lines of Markdown, a row for each correction, without columns that no run fills."""
+    found = read(folder)
+    cells = {
+        row: {name: _cell(by_scene(runs, score)) for name, score in COLUMNS.items()}
+        for row, runs in found.items()
+    }
+    names = [name for name in COLUMNS if any(cells[row][name] for row in found)]
+    yield f"| correction by | scenes x seeds | {' | '.join(names)} | p |"
+    yield "|---" * (len(names) + 3) + "|"
+    for row, runs in found.items():
         scenes = by_scene(runs, gain)
         low, high = interval(scenes)
-        seeds = len({run["seed"] for run in runs})
-        cells = [f"{statistics.fmean(scenes):+.2f} ({low:+.2f} to {high:+.2f})"]
-        cells += [_cell(by_scene(runs, score)) for score in list(COLUMNS.values())[1:]]
-        p = f"{sign_flip(scenes):.2f}"
-        yield f"| {ROWS[row]} | {len(scenes)} x {seeds} | {' | '.join(cells)} | {p} |"
+        cells[row]["mIoU against host"] += f" ({low:+.2f} to {high:+.2f})"
+        size = f"{len(scenes)} x {len({run['seed'] for run in runs})}"
+        values = " | ".join(cells[row][name] for name in names)
+        yield f"| {ROWS[row]} | {size} | {values} | {sign_flip(scenes):.2f} |"
 
 
 def _cell(values: Sequence[float]) -> str:

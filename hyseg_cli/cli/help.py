@@ -34,7 +34,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Held out": (
             "val_scenes", "val_split", "val_images", "val_labels", "val_every", "patience",
         ),
-        "Network": ("preset", "prior", "pretrained", "backbone_weights", "freeze", "blend"),
+        "Network": (
+            "preset", "thorough", "prior", "pretrained", "backbone_weights", "freeze", "blend",
+        ),
         "Training": (
             "stage", "prior_steps", "steps", "batch_size", "chip_size", "prior_rate", "rate",
             "min_scale", "max_scale", "class_weights", "sampling", "seed",

@@ -28,9 +28,11 @@ class TrainSettings:
     """The classes; None for those that the labels have."""
     class_field: str = "class"
     """Column of a vector file that holds the class."""
-    preset: str = "default"
+    preset: str = "plain"
     start: str | None = None
     """Model to go on from, a path or a name; it decides the network."""
+    thorough: bool = False
+    """Train the whole network although few labels would do for a probe."""
     freeze: Literal["none", "backbone"] = "none"
     """Part of the network that keeps its weights in stage 2."""
     blend: float | None = None
@@ -111,6 +113,29 @@ class TrainSettings:
         if self.stage == "segmentation":
             first = 0
         return first, usual[1] if self.steps is None else self.steps
+
+    @property
+    def asked_of_whole_training(self) -> str | None:
+        """The flag of a setting that only the training of a whole network has, if one was given."""
+        asked = (
+            ("--thorough", self.thorough),
+            ("--preset", self.preset != "default"),
+            ("--benchmark", self.benchmark is not None),
+            ("--source", bool(self.sources)),
+            ("--stage", self.stage != "all"),
+            ("--prior", self.prior is not None),
+            ("--prior-steps", self.prior_steps is not None),
+            ("--steps", self.steps is not None),
+            ("--freeze", self.freeze != "none"),
+            ("--blend", self.blend is not None),
+            ("--pretrained", self.pretrained),
+            ("--val-scenes", bool(self.val_scenes)),
+            ("--val-split", self.val_split > 0),
+            ("--val-images", self.val_images is not None),
+            ("--resume", self.resume),
+            ("--devices", self.devices > 1),
+        )
+        return next((flag for flag, is_given in asked if is_given), None)
 
     def __post_init__(self) -> None:
         self._check_amounts()

@@ -25,6 +25,8 @@ from hyseg_models.prior.condition import Condition
 from hyseg_models.prior.labels import decode, pooled_shares
 from hyseg_models.prior.meanflow import MeanFlowLoss
 from hyseg_models.prior.meanstruct import MeanStruct
+from hyseg_models.tokens.head import BesideImage, ProbeHead
+from hyseg_models.tokens.scaled import ScaledTokens
 
 STRIDES = (4, 8, 16, 32)
 SIZE_MULTIPLE = STRIDES[-1]
@@ -281,9 +283,12 @@ def of_another_image(probabilities: Tensor) -> Tensor:
 
 def _build_encoder(
     config: HySegConfig, *, pretrained: bool
-) -> tuple[Backbone, TokenPyramid | None]:
+) -> tuple[Backbone, TokenPyramid | BesideImage | None]:
     """The backbone and, behind a plain ViT, what makes a pyramid of its tokens."""
     host, bands = config.host, config.bands
+    if host.name == "probe":
+        scaled = ScaledTokens(bands, config.probe)
+        return scaled, BesideImage(bands, scaled)
     if is_plain_vit(host.backbone):
         tokens = PlainViT(bands, host, pretrained=pretrained)
         return tokens, TokenPyramid(bands, host, tokens)
@@ -299,6 +304,8 @@ def _build_encoder(
 
 def _build_decoder(config: HySegConfig, channels: Sequence[int], prior_channels: int) -> nn.Module:
     head, host = config.head, config.host
+    if host.name == "probe":
+        return ProbeHead(channels[:-1], config.classes, config.probe)
     if host.name == "dcswin":
         return DCSwinDecoder(channels, config.classes, dropout=host.dropout)
     if host.name == "d2ls":

@@ -62,7 +62,8 @@ from hyseg_cli.startup import loading
     "--preset",
     default=default_of(TrainSettings, "preset"),
     show_default=True,
-    help="Network: default, vit (frozen DINOv2), fast, light or cpu_smoke.",
+    help="Network: plain, default (with a structure prior), vit (frozen DINOv2), fast, light or "
+    "cpu_smoke; fast+plain is the fast one without a prior.",
 )
 @click.option(
     "--from",
@@ -75,6 +76,11 @@ from hyseg_cli.startup import loading
     type=float,
     help="Mix of old and new weights with --from: 0.5 is half way, 1 new.  [default: the better "
     "of 0.5 and 1 on held-out images; without any 0.5, or 1 if a class is new]",
+)
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Train the whole network, which takes long, although the polygons are few.",
 )
 @click.option(
     "--freeze",
@@ -241,14 +247,39 @@ from hyseg_cli.startup import loading
 @overwrite_option
 def train(**options: Any) -> None:
     """Train a model on images with label rasters or polygons."""
+    options["sources"] = read_sources(options["sources"], options["root"])
+    settings = TrainSettings(**options)
+    with loading():
+        from hyseg_cli.workflows.train.few_rule import decide
+
+    decision = decide(settings)
+    if decision.is_quick:
+        _train_probe(settings, decision.reason)
+    else:
+        _train_network(settings, decision.reason)
+
+
+def _train_probe(settings: TrainSettings, reason: str) -> None:
+    with loading():
+        from hyseg_cli.workflows.train import few
+
+    with console() as messages:
+        if settings.dry_run:
+            print_result(few.plan(settings, reason, messages).to_text())
+            return
+        result = few.run(settings, reason, messages)
+    print_result(result.expected.to_text())
+    print_result(str(result.out))
+
+
+def _train_network(settings: TrainSettings, reason: str) -> None:
     with loading():
         from hyseg_cli.workflows.train import run as workflow
         from hyseg_cli.workflows.train.dry_run import plan
 
-    options["sources"] = read_sources(options["sources"], options["root"])
-    settings = TrainSettings(**options)
     with console() as messages:
         if settings.dry_run:
+            print_result(f"{'training':<18} the whole network: {reason}")
             print_result(plan(settings, messages).to_text())
             return
         result = workflow.run(settings, messages)

@@ -7,6 +7,7 @@ no pixel that is unlabelled; here images are read as they are and labels are bro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -151,6 +152,13 @@ def read_polygons(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFr
         HysegError: If the file cannot be read or has no CRS.
         UsageProblemError: If it has no such column or the image has no place.
     """
+    polygons = read_features(path, image, field)
+    polygons = polygons[polygons.geometry.notna() & ~polygons.geometry.is_empty]
+    return polygons[polygons.intersects(outline_of(image))]
+
+
+def read_features(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFrame:
+    """All features of a vector file, good or bad, in the CRS of an image; errors as above."""
     if not image.is_georeferenced:
         raise UsageProblemError(
             f"{image.path} is not georeferenced, so polygons cannot be laid over it",
@@ -174,11 +182,13 @@ def read_polygons(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFr
         raise HysegError(
             f"{path} has no CRS", hint="Assign one, or write a GeoPackage, which keeps it."
         )
-    polygons = polygons[polygons.geometry.notna() & ~polygons.geometry.is_empty]
-    polygons = polygons.to_crs(image.crs)
+    return polygons.to_crs(image.crs)
+
+
+def outline_of(image: Raster) -> shapely.Polygon:
+    """The corners of an image, in its CRS."""
     t, width, height = image.transform, image.width, image.height
-    corners = [t @ (0, 0), t @ (width, 0), t @ (width, height), t @ (0, height)]
-    return polygons[polygons.intersects(shapely.Polygon(corners))]
+    return shapely.Polygon([t @ (0, 0), t @ (width, 0), t @ (width, height), t @ (0, height)])
 
 
 def _channels_of(values: gpd.GeoSeries, legend: Legend, path: Path) -> ClassIndices:
@@ -213,7 +223,8 @@ def class_texts(values: gpd.GeoSeries) -> list[str | None]:
         elif isinstance(value, float) and value.is_integer():
             texts.append(str(int(value)))
         else:
-            texts.append(str(value).strip())
+            # 1.0 as text is what tables make of a 1.
+            texts.append(re.sub(r"^(\d+)\.0+$", r"\1", str(value).strip()))
     return texts
 
 

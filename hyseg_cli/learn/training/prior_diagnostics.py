@@ -166,8 +166,8 @@ class PriorUse:
             return []
         text = (
             f"the prior is a dead input: with another image's, mean IoU is "
-            f"{100 * self.miou_other_prior:.1f} instead of {100 * self.miou:.1f}; the host alone "
-            "(a --preset that ends in -host) costs less"
+            f"{100 * self.miou_other_prior:.1f} instead of {100 * self.miou:.1f}; "
+            "--preset plain, or +plain after another one, costs less"
         )
         return [text]
 

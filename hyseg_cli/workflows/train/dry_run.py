@@ -35,6 +35,8 @@ class Plan:
     def to_text(self) -> str:
         """The plan as lines."""
         first, second = self.settings.stage_steps
+        if self.network.prior is None:
+            first = 0
         size, batch = self.settings.chip_size, self.settings.batch_size
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         entries = zip(self.scenes.legend.names, self.scenes.survey.shares, strict=True)

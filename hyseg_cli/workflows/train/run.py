@@ -118,6 +118,8 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     _warn_of_absent_classes(scenes.legend, scenes.survey, messages)
     start = start_network(settings, scenes, messages)
     _warn_of_small_chips(start.network.config.head, settings.chip_size, messages)
+    if settings.prior_steps and start.network.prior is None:
+        messages.warn("--prior-steps: this network has no prior; --preset default has one")
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()

@@ -159,7 +159,7 @@ def _open_own(
     alone = images_without(pairs, settings.images)
     if alone:
         messages.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
-    legend = _require_two(_legend(settings, pairs, messages))
+    legend = require_two(legend_of(settings, pairs, messages))
     named = _open(pairs, legend, settings, messages)
     if settings.val_images is None or settings.val_labels is None:
         return legend, *_split(named, settings)
@@ -185,14 +185,19 @@ def _classes_with_pixels(
             "elsewhere they count as unlabelled"
         )
     table[np.flatnonzero(present)] = np.arange(len(kept))
-    return _require_two(replace(legend, classes=tuple(kept))), table
+    return require_two(replace(legend, classes=tuple(kept))), table
 
 
 def _relabelled(named: list[Named], table: npt.NDArray[np.uint8]) -> list[Named]:
     return [(name, RelabelledScene(scene, table)) for name, scene in named]
 
 
-def _require_two(legend: Legend) -> Legend:
+def require_two(legend: Legend) -> Legend:
+    """The legend itself, if it has classes to tell apart.
+
+    Raises:
+        UsageProblemError: If it has one class only.
+    """
     if len(legend) < 2:
         raise UsageProblemError(
             f"there is one class only, {legend.names[0]}",
@@ -205,7 +210,8 @@ def _names(named: Sequence[Named]) -> tuple[str, ...]:
     return tuple(sorted({name for name, _ in named}))
 
 
-def _legend(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messages) -> Legend:
+def legend_of(settings: TrainSettings, pairs: Sequence[ScenePair], messages: Messages) -> Legend:
+    """The legend that was given, or else the classes that the labels have."""
     if settings.legend is not None:
         return read_legend(settings.legend).require_for_maps()
     from hyseg_cli.learn.data.legends import legend_of_labels  # GDAL only where it is needed

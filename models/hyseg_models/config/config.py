@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hyseg_models.config.prior_config import PriorConfig, SampleConfig
+from hyseg_models.config.probe_config import ProbeConfig
 from hyseg_models.config.records import build_record, require
 
 IGNORE_ID = 255
@@ -89,7 +90,8 @@ class AttentionConfig:
 class HostConfig:
     """The segmentation network that HySeg improves (method 4)."""
 
-    name: Literal["unetformer", "dcswin", "lsknet", "d2ls"] = "unetformer"
+    name: Literal["unetformer", "dcswin", "lsknet", "d2ls", "probe"] = "unetformer"
+    """`probe` is no decoder but a linear layer on frozen tokens, see `ProbeConfig`."""
     backbone: str = "resnet18"
     """timm model name with feature maps at strides 4, 8, 16 and 32, or of a plain vision
     transformer, or lsknet_t or lsknet_s."""
@@ -216,8 +218,14 @@ class HySegConfig:
     sample: SampleConfig = field(default_factory=SampleConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     host: HostConfig = field(default_factory=HostConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """Of `host.name = "probe"`."""
 
     def __post_init__(self) -> None:
+        require(
+            self.host.name != "probe" or self.head.kind == "none",
+            "head.kind: a probe has no place for a prior, it must be none",
+        )
         require(self.bands >= 1, "bands: at least one band is needed")
         require(
             2 <= self.classes <= IGNORE_ID, f"classes: 2 to {IGNORE_ID} classes, not {self.classes}"

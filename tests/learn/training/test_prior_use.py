@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 from conftest import tiny_config
-from hyseg_cli.learn.model.card import Radiometry
 
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.card import Radiometry
 from hyseg_cli.learn.training.prior_diagnostics import PriorUse, measure_prior_use
 from hyseg_models import build
 

@@ -16,7 +16,8 @@ from rasterio.features import shapes
 from workflows.training import run, train_arguments
 
 from hyseg_cli.learn.model.weights import load_model, save_model
-from hyseg_models import build
+from hyseg_cli.settings.train import TrainSettings
+from hyseg_models import build, preset
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +61,19 @@ def test_training_writes_one_model_that_predicts(tmp_path, scene_folder):
     assert "prior_use" in next(table).read_text().partition("\n")[0]
     scene = scene_folder / "images/west.tif"
     assert run("predict", scene, "--out", tmp_path / "w.tif", "-m", out).exit_code == 0
+
+
+def test_nothing_trains_a_prior_unless_it_is_asked_for(tmp_path, scene_folder):
+    assert preset(TrainSettings.preset).head.prior == "none"
+    out = tmp_path / "m.safetensors"
+    options = {"preset": "cpu_smoke+plain", "prior-steps": 1, "steps": 1}
+    result = run(*train_arguments(scene_folder, out, **options))
+    assert result.exit_code == 0, result.output
+    assert "--prior-steps: this network has no prior" in result.stderr
+    model = load_model(out)
+    assert model.network.prior is None
+    assert "prior" not in model.card.metrics
+    assert "prior_use" not in model.card.metrics
 
 
 def test_chips_that_no_neighbourhood_fits_in_are_warned_of(tmp_path, scene_folder):

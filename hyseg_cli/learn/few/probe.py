@@ -1,0 +1,172 @@
+"""Fitting a linear head: polygons weigh alike, and leaving polygons out chooses the penalty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyseg_cli.learn.few.polygons import Ints
+
+PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
+"""Penalties on the squared weights that are tried, the strongest first."""
+FOLDS = 8
+"""Parts that the polygons are dealt into; one is left out at a time."""
+RANK = 512
+"""Directions of the features that are kept: where samples are many, the others are noise."""
+STEPS = 60
+TEMPERATURES = tuple(float(t) for t in np.geomspace(0.5, 4.0, 13))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pixels of polygons, with what the backbone makes of them."""
+
+    features: Tensor
+    """float32 (n, C), scaled so that one penalty suits them all."""
+    channel: Ints
+    """(n,) class of each."""
+    polygon: Ints
+    """(n,) row of its polygon in the file."""
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight of each sample: classes weigh alike, within them polygons, mean 1."""
+        weights = np.zeros(len(self.channel))
+        classes = np.unique(self.channel)
+        for channel in classes:
+            polygons = np.unique(self.polygon[self.channel == channel])
+            for polygon in polygons:
+                own = (self.polygon == polygon) & (self.channel == channel)
+                weights[own] = 1.0 / (len(classes) * len(polygons) * own.sum())
+        return torch.from_numpy(weights * len(weights)).float()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A linear head, and how it did on polygons that it was fitted without."""
+
+    weight: Tensor
+    """float32 (classes, C), on features as in `Samples`."""
+    bias: Tensor
+    """(classes,)."""
+    penalty: float
+    held_out: npt.NDArray[np.float32] | None
+    """(n, classes) probabilities of each sample by a head that had not seen its polygon, NaN
+    where there was none; None if nothing could be left out."""
+    temperature: float
+    """What makes these probabilities mean what they say."""
+
+
+def fit_probe(samples: Samples, classes: int, *, seed: int) -> Fit:
+    """Fit a multinomial logistic regression to convergence.
+
+    The penalty is the one whose heads give polygons that they had not seen the best likelihood,
+    classes and polygons weighing alike. Classes with a single polygon take no part in that.
+
+    Args:
+        samples: What to learn from; every class has at least one.
+        classes: Classes N.
+        seed: Of the way polygons are dealt into folds.
+    """
+    basis = _basis(samples.features)
+    x = samples.features @ basis
+    y, weights = torch.from_numpy(samples.channel), samples.weights
+    folds = deal(samples, seed)
+    best, chosen, likelihood = None, PENALTIES[len(PENALTIES) // 2], -np.inf
+    if folds is not None:
+        for penalty in PENALTIES:
+            scores = _left_out(x, y, weights, folds, classes, penalty)
+            found = _likelihood(scores, y, weights)
+            if found <= likelihood:
+                break  # weaker penalties only fit what is accidental
+            best, chosen, likelihood = scores, penalty, found
+    weight, bias = _solve(x, y, weights, classes, chosen)
+    temperature = 1.0 if best is None else _temperature(best, y, weights)
+    return Fit(
+        (basis @ weight).T,
+        bias,
+        chosen,
+        None if best is None else (best / temperature).softmax(dim=1).numpy(),
+        temperature,
+    )
+
+
+def deal(samples: Samples, seed: int) -> Ints | None:
+    """The fold of each sample, -1 for classes with one polygon; None if all have only one.
+
+    The polygons of each class are dealt out in turn, so that a fold takes few of any class.
+    """
+    fold = np.full(len(samples.polygon), -1, np.int64)
+    rng = np.random.default_rng(seed)
+    turn = 0
+    for channel in np.unique(samples.channel):
+        own = samples.channel == channel
+        polygons = rng.permutation(np.unique(samples.polygon[own]))
+        if len(polygons) < 2:
+            continue
+        for polygon in polygons:
+            fold[own & (samples.polygon == polygon)] = turn % FOLDS
+            turn += 1
+    return fold if turn else None
+
+
+def _basis(features: Tensor) -> Tensor:
+    """Orthonormal directions (C, r) that the samples spread along."""
+    count, width = features.shape
+    rank = min(RANK, count, width)
+    if count < width:
+        values, vectors = torch.linalg.eigh(features @ features.T)
+        kept = vectors[:, -rank:][:, values[-rank:] > 1e-6 * values[-1]]
+        basis: Tensor = torch.linalg.qr(features.T @ kept).Q
+    else:
+        basis = torch.linalg.eigh(features.T @ features).eigenvectors[:, -rank:]
+    return basis
+
+
+def _left_out(
+    x: Tensor, y: Tensor, weights: Tensor, folds: Ints, classes: int, penalty: float
+) -> Tensor:
+    """Scores (n, classes) of each sample by a head that had not seen its fold; NaN without one."""
+    scores = torch.full((len(x), classes), torch.nan)
+    for fold in range(folds.max() + 1):
+        out = torch.from_numpy(folds == fold)
+        weight, bias = _solve(x[~out], y[~out], weights[~out], classes, penalty)
+        scores[out] = x[out] @ weight + bias
+    return scores
+
+
+def _solve(
+    x: Tensor, y: Tensor, weights: Tensor, classes: int, penalty: float
+) -> tuple[Tensor, Tensor]:
+    weight = torch.zeros(x.shape[1], classes, requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    search = torch.optim.LBFGS(
+        [weight, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
+    )
+    share = weights / weights.sum()
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        fitted = F.cross_entropy(x @ weight + bias, y, reduction="none") @ share
+        total = fitted + 0.5 * penalty * weight.square().sum()
+        torch.autograd.backward(total)
+        return total
+
+    search.step(loss)  # type: ignore[no-untyped-call]
+    # A class that no sample of these polygons has would be pushed away without end.
+    return weight.detach(), bias.detach().clamp(-20.0, 20.0)
+
+
+def _likelihood(scores: Tensor, y: Tensor, weights: Tensor) -> float:
+    known = ~scores[:, 0].isnan()
+    losses = F.cross_entropy(scores[known], y[known], reduction="none")
+    return -float(losses @ weights[known] / weights[known].sum())
+
+
+def _temperature(scores: Tensor, y: Tensor, weights: Tensor) -> float:
+    return max(TEMPERATURES, key=lambda t: _likelihood(scores / t, y, weights))

@@ -1,0 +1,315 @@
+"""`hyseg train` with a few polygons: frozen features, a linear head, and what to expect of it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hyseg_cli import __version__
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.raster.facts import fingerprint_of_raster
+from hyseg_cli.learn.few.backbone import (
+    build_probe,
+    probe_config,
+    radiometry_of,
+)
+from hyseg_cli.learn.few.design import design, set_head, set_moments
+from hyseg_cli.learn.few.expected import Expected, expect, unlike_scenes
+from hyseg_cli.learn.few.features import (
+    BLOCK,
+    Features,
+    Moments,
+    blocks_of,
+    feature_folder,
+    make_room,
+    sample_block,
+)
+from hyseg_cli.learn.few.polygons import DrawnPolygon, Ints
+from hyseg_cli.learn.few.probe import Fit, Samples, fit_probe
+from hyseg_cli.learn.inference.predictor import choose_device
+from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.card import ModelCard, Radiometry, TrainingData, digest_of, read_card
+from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.weights import save_model
+from hyseg_cli.legend import Legend
+from hyseg_cli.messages import Messages
+from hyseg_cli.settings.train import TrainSettings
+from hyseg_cli.workflows.outputs import require_free
+from hyseg_cli.workflows.train.few_scenes import (
+    DrawnScene,
+    DrawnScenes,
+    names_of_bands,
+    open_drawn_scenes,
+    resolutions,
+)
+from hyseg_models import HySeg
+
+TILE = 1024
+"""Side of the tiles that such a model is best mapped with."""
+
+
+@dataclass(frozen=True)
+class FewResult:
+    """What a training on a few polygons left behind."""
+
+    out: Path
+    expected: Expected
+
+
+@dataclass(frozen=True)
+class FewPlan:
+    """What such a training would do."""
+
+    reason: str
+    scenes: DrawnScenes
+    polygons: tuple[int, ...]
+    """Of each class."""
+    blocks: int
+    """Blocks of all scenes that polygons lie in."""
+    kept: int
+    """How many of them have features on disk."""
+    backbone: str
+
+    def to_text(self) -> str:
+        """The plan as lines."""
+        entries = zip(self.scenes.legend.names, self.polygons, strict=True)
+        return "\n".join(
+            [
+                f"training           a linear head on a frozen {self.backbone}: {self.reason}",
+                "                   (--thorough trains the whole network instead)",
+                f"training scenes    {', '.join(scene.name for scene in self.scenes.scenes)}",
+                *(f"class {name:<20} {count} polygons" for name, count in entries),
+                f"features           {self.blocks} blocks of {BLOCK} px, {self.kept} of them kept",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A training, ready to start."""
+
+    settings: TrainSettings
+    scenes: DrawnScenes
+    network: HySeg
+    radiometry: Radiometry
+    features: tuple[Features, ...]
+    """Of each scene."""
+    donor: Path
+    device: torch.device
+
+    @property
+    def places(self) -> list[tuple[int, tuple[int, int]]]:
+        """Scene and block of all places with polygons."""
+        return [
+            (index, place)
+            for index, scene in enumerate(self.scenes.scenes)
+            for place in _blocks(scene)
+        ]
+
+
+def run(settings: TrainSettings, reason: str, messages: Messages) -> FewResult:
+    """Fit a probe to a few polygons and write the model file.
+
+    Args:
+        settings: What was asked for.
+        reason: Why this training was chosen, for the user.
+        messages: Where progress goes.
+
+    Raises:
+        HysegError: One of its kinds, if scenes, polygons or the model to go on from cannot be
+            used, or the file cannot be written.
+    """
+    require_free(settings.out, overwrite=settings.overwrite)
+    messages.note(f"a linear head on a frozen transformer is trained: {reason}")
+    work = _prepare(settings, messages)
+    samples, moments = _collect(work, messages)
+    kept, legend = _with_samples(samples, work.scenes.legend, messages)
+    fitted = fit_probe(kept, len(legend), seed=settings.seed)
+    expected = expect(kept, fitted.held_out, legend.names)
+    messages.note(
+        f"{len(np.unique(kept.polygon))} polygons, {len(kept.channel)} of their pixels; penalty "
+        f"{fitted.penalty:g}"
+    )
+    network = _fill(work, fitted, moments, len(legend))
+    save_model(settings.out, network, _card(work, network, legend, fitted, expected))
+    make_room(feature_folder())
+    return FewResult(settings.out, expected)
+
+
+def plan(settings: TrainSettings, reason: str, messages: Messages) -> FewPlan:
+    """What `run` would do; errors as there."""
+    require_free(settings.out, overwrite=settings.overwrite)
+    work = _prepare(settings, messages)
+    places = work.places
+    counts = np.zeros(len(work.scenes.legend), np.int64)
+    for channel, _ in {
+        (polygon.channel, polygon.row)
+        for scene in work.scenes.scenes
+        for polygon in scene.drawing.polygons
+    }:
+        counts[channel] += 1
+    return FewPlan(
+        reason,
+        work.scenes,
+        tuple(counts.tolist()),
+        len(places),
+        sum(work.features[scene].is_kept(place) for scene, place in places),
+        work.network.config.probe.backbone,
+    )
+
+
+def _prepare(settings: TrainSettings, messages: Messages) -> _Work:
+    donor = find_model(settings.start)
+    scenes = open_drawn_scenes(settings, messages)
+    bands, dtype = len(scenes.scenes[0].bands), scenes.scenes[0].dtype
+    device = choose_device(settings.device)
+    network = build_probe(donor, probe_config(read_card(donor), bands, len(scenes.legend)))
+    radiometry = radiometry_of(donor, dtype, bands, scenes.radiometry)
+    standardise = Standardise(radiometry).to(device)
+    network.to(device)
+    shared = (digest_of(donor), repr(network.config.probe), repr(radiometry))
+    features = tuple(
+        Features(
+            scene.reader,
+            network,
+            standardise,
+            key=(*shared, *fingerprint_of_raster(scene.scene.path), repr(scene.bands)),
+            folder=feature_folder(),
+            device=device,
+        )
+        for scene in scenes.scenes
+    )
+    return _Work(settings, scenes, network, radiometry, features, donor, device)
+
+
+def _blocks(scene: DrawnScene) -> list[tuple[int, int]]:
+    return sorted({place for p in scene.drawing.polygons for place in blocks_of(p.rows, p.cols)})
+
+
+def _collect(work: _Work, messages: Messages) -> tuple[Samples, Moments]:
+    """Features of the pixels of all polygons, and the moments of all features."""
+    moments, parts = Moments(), []
+    by_scene = [Moments() for _ in work.scenes.scenes]
+    places, empty = work.places, set()
+    for done, (index, place) in enumerate(places):
+        messages.advance("features", done, len(places))
+        block = work.features[index].block(place)
+        moments.add(block)
+        by_scene[index].add(block)
+        for polygon in work.scenes.scenes[index].drawing.polygons:
+            rows, cols = _in_block(polygon, place)
+            is_valid = block.valid.numpy()[rows - block.window.row, cols - block.window.col]
+            if not is_valid.all():
+                empty.add(polygon.row)
+            rows, cols = rows[is_valid], cols[is_valid]
+            if len(rows):
+                found = sample_block(block, work.features[index].sizes, rows, cols)
+                parts.append((found, polygon))
+    messages.advance("features", len(places), len(places))
+    if empty:
+        messages.warn(f"{len(empty)} polygons lie on pixels without data, which are left out")
+    if not parts:
+        raise UsageProblemError(
+            "no polygon lies on pixels that hold data", hint="Check the scene's nodata value."
+        )
+    _compare_scenes(work, by_scene, moments, messages)
+    set_moments(work.network, *moments.result())
+    features = design(work.network, torch.cat([found for found, _ in parts]))
+    return Samples(features, _repeated(parts, "channel"), _repeated(parts, "row")), moments
+
+
+def _in_block(polygon: DrawnPolygon, place: tuple[int, int]) -> tuple[Ints, Ints]:
+    own = (polygon.rows // BLOCK == place[0]) & (polygon.cols // BLOCK == place[1])
+    return polygon.rows[own], polygon.cols[own]
+
+
+def _repeated(parts: list[tuple[Tensor, DrawnPolygon]], name: str) -> Ints:
+    counts = [len(found) for found, _ in parts]
+    return np.repeat(np.array([getattr(polygon, name) for _, polygon in parts]), counts)
+
+
+def _compare_scenes(
+    work: _Work, by_scene: list[Moments], moments: Moments, messages: Messages
+) -> None:
+    mean, scale = moments.result()
+    means: list[npt.NDArray[np.float64]] = [
+        ((own.result()[0] - mean) * scale).double().numpy() for own in by_scene
+    ]
+    text = unlike_scenes(means, [scene.name for scene in work.scenes.scenes])
+    if text is not None:
+        messages.warn(text)
+
+
+def _with_samples(samples: Samples, legend: Legend, messages: Messages) -> tuple[Samples, Legend]:
+    """Samples and legend without the classes that no usable polygon has."""
+    present = np.unique(samples.channel)
+    absent = [name for c, name in enumerate(legend.names) if c not in present]
+    if absent:
+        messages.warn(f"left out of the classes: {', '.join(absent)}, without a usable polygon")
+    if len(present) < 2:
+        raise UsageProblemError(
+            f"usable polygons have one class only, {legend.names[present[0]]}",
+            hint="Draw at least one polygon of another class.",
+        )
+    classes = tuple(legend.classes[c] for c in present)
+    channel = np.searchsorted(present, samples.channel)
+    return replace(samples, channel=channel), replace(legend, classes=classes)
+
+
+def _fill(work: _Work, fitted: Fit, moments: Moments, classes: int) -> HySeg:
+    """The network with the fitted head."""
+    network = build_probe(work.donor, replace(work.network.config, classes=classes))
+    set_moments(network, *moments.result())
+    set_head(network, fitted)
+    return network
+
+
+def _card(
+    work: _Work, network: HySeg, legend: Legend, fitted: Fit, expected: Expected
+) -> ModelCard:
+    settings, scenes = work.settings, work.scenes
+    sizes = resolutions(scenes.scenes, settings.resolution)
+    donor = read_card(work.donor)
+    return ModelCard(
+        config=network.config,
+        legend=legend,
+        bands=names_of_bands(scenes, settings.band_names),
+        dtype=scenes.scenes[0].dtype,
+        mean=work.radiometry.mean,
+        std=work.radiometry.std,
+        limits=work.radiometry.limits,
+        quantiles=scenes.quantiles,
+        resolution_m=(min(sizes), max(sizes)) if sizes else None,
+        tile_size=TILE,
+        temperature=fitted.temperature,
+        data=TrainingData(
+            name=settings.data_name,
+            licence=settings.licence,
+            attribution=settings.attribution,
+            training_scenes=tuple(scene.name for scene in scenes.scenes),
+        ),
+        training={
+            "settings": {key: _plain(value) for key, value in asdict(settings).items()}
+            | {"start": settings.start and Path(settings.start).name},
+            "kind": "probe",
+            "backbone_from": {"model": work.donor.name, "data": asdict(donor.data)}
+            | {key: donor.training[key] for key in ("backbone",) if key in donor.training},
+            "penalty": fitted.penalty,
+            "hyseg": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        metrics={"expected": expected.to_dict()},
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
+    return value.name if isinstance(value, Path) else value

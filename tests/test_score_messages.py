@@ -1,0 +1,104 @@
+"""Corrections of a frozen host: they start as the host, and their hosts have seen nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from frozen_host import FeatureScene, UnseenHost, scores, solve
+from score_messages import GENERATIVE, KINDS, Correction, crop_of, measure, train
+
+from hyseg_models import IGNORE_ID
+
+CLASSES = 3
+
+
+def scene(seed, side=288):
+    """Blocks of classes, and features from which they can be told, but for noise."""
+    generator = torch.Generator().manual_seed(seed)
+    blocks = torch.randint(0, CLASSES, (side // 32, side // 32), generator=generator)
+    labels = blocks.repeat_interleave(32, 0).repeat_interleave(32, 1)
+    one_hot = torch.nn.functional.one_hot(labels, CLASSES).permute(2, 0, 1).float()
+    maps = []
+    for stride in (4, 8, 16):
+        pooled = torch.nn.functional.avg_pool2d(one_hot, stride)
+        maps.append((pooled + 0.5 * torch.randn(pooled.shape, generator=generator)).half())
+    return FeatureScene(f"scene {seed}", one_hot, labels, tuple(maps))
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return {name: scene(seed) for seed, name in enumerate("abc")}
+
+
+@pytest.fixture(scope="module")
+def host(scenes):
+    return UnseenHost(scenes, CLASSES)
+
+
+def test_a_ridge_host_finds_classes_that_are_linear_in_its_features(scenes, host):
+    found = host.logits("c")["c"].argmax(dim=0)
+    truth = scenes["c"].labels[2::4, 2::4]
+    assert (found == truth).float().mean() > 0.9
+
+
+def test_scores_are_those_of_the_features_enlarged_first(scenes, host):
+    one = scenes["a"]
+    weights = solve(host.sums["b"])
+    size = (one.labels.shape[0] // 4, one.labels.shape[1] // 4)
+    enlarged = [
+        torch.nn.functional.interpolate(x[None].float(), size=size, mode="bilinear")
+        for x in one.maps
+    ]
+    features = torch.cat([*enlarged, torch.ones(1, 1, *size)], dim=1)[0]
+    expected = torch.einsum("dhw,dn->nhw", features, weights)
+    torch.testing.assert_close(scores(one, weights), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_no_host_has_seen_the_scene_that_is_held_out(scenes, host):
+    before = host.logits("c")
+    lies = replace(scenes["c"], labels=(scenes["c"].labels + 1) % CLASSES)
+    after = UnseenHost(scenes | {"c": lies}, CLASSES).logits("c")
+    for name in scenes:
+        torch.testing.assert_close(before[name], after[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_correction_starts_as_the_host_and_learns(scenes, host, kind):
+    logits = host.logits("c")
+    crop = crop_of(scenes["c"], logits["c"], 0, 32, 128, 96)
+    torch.manual_seed(0)
+    network = Correction(kind, CLASSES, (CLASSES, CLASSES))
+    found, prior = network(crop)
+    torch.testing.assert_close(found, crop.logits)
+    corrects = kind in ("evid", *GENERATIVE)
+    assert (prior is not None) == corrects
+    with torch.no_grad():
+        network.gate.fill_(0.5)
+    (network(crop)[0].square().mean() + network.extra_loss(crop, 1.0)).backward()
+    learned = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert {"gate", "log_sigma"} <= learned
+    assert ("evidence_gate" in learned) == corrects
+    assert any("embed" in name for name in learned) == (corrects or kind == "learnt")
+
+
+@pytest.mark.slow
+def test_labels_in_place_of_a_prior_make_better_maps(scenes, host):
+    logits = host.logits("c")
+    training = {name: scenes[name] for name in "ab"}
+    network = train("labels", training, logits, seed=0)
+    found = measure(network, scenes["c"], logits["c"])
+    hits = {name: torch.tensor(found[name]).diagonal().sum() for name in ("host", "own")}
+    assert hits["own"] > hits["host"]
+    assert min(found["gate"]) > 0
+
+
+def test_unknown_pixels_count_nowhere(scenes, host):
+    logits = host.logits("c")
+    labels = scenes["c"].labels.clone()
+    labels[:100] = IGNORE_ID
+    network = Correction("own", CLASSES, (CLASSES, CLASSES)).eval()
+    found = measure(network, replace(scenes["c"], labels=labels), logits["c"])
+    assert torch.tensor(found["host"]).sum() == (labels != IGNORE_ID).sum()
+    assert found["host"] == found["own"]
