@@ -71,11 +71,13 @@ def predict(
     chosen = _settings(
         PredictSettings, inputs=tuple(str(name) for name in names), out=out, **settings
     )
-    write_page = None
-    if chosen.report is not None:
-        from hyseg_cli.report.prediction import write_prediction as write_page
+    documents = {}
+    if chosen.report is not None or chosen.preview is not None:
+        from hyseg_cli.report.prediction import write_documents
+
+        documents["publish"] = write_documents
     with _messages(progress=progress) as messages:
-        return workflow.run(chosen, messages, write_page)
+        return workflow.run(chosen, messages, **documents)
 
 
 def vectorize(
@@ -95,7 +97,7 @@ def vectorize(
             `smooth=True`.
 
     Raises:
-        HysegError: One of its kinds; nothing is left behind then.
+        HysegError: One of its kinds; nothing is then left behind.
         TypeError: If there is no such setting.
     """
     from hyseg_cli.settings.vectorize import VectorizeSettings
@@ -122,7 +124,7 @@ def evaluate(
         Scores of a map or model, a comparison of two maps, or estimates from sample points.
 
     Raises:
-        HysegError: If a file is damaged, or map and reference have no place or class in common.
+        HysegError: If a file is damaged, or map and reference have no location or class in common.
         TypeError: If there is no such setting.
     """
     with _messages(progress=progress) as messages:
@@ -147,7 +149,7 @@ def sample(
         **settings: Fields of `settings.sample.SampleSettings`, such as `count=500`.
 
     Raises:
-        HysegError: One of its kinds; nothing is left behind then.
+        HysegError: One of its kinds; nothing is then left behind.
         TypeError: If there is no such setting.
     """
     from hyseg_cli.settings.sample import SampleSettings
@@ -347,5 +349,5 @@ def _fitted(value: Any, hint: str) -> Any:
     """A value in the type of a field, for the types that settings have."""
     if hint.startswith("tuple["):
         items = [value] if isinstance(value, str | Path | int | float) else value
-        return tuple(Path(item) if "Path" in hint else item for item in items)
+        return tuple(Path(str(item)) if "Path" in hint else item for item in items)
     return Path(value) if "Path" in hint and isinstance(value, str) else value

@@ -21,6 +21,7 @@ from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.inference import precision
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import Legend
@@ -43,6 +44,14 @@ def _no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _in_single_precision(monkeypatch):
+    """What is computed does not depend on what this machine is good at."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    for command in ("PREDICT", "TRAIN"):
+        monkeypatch.setenv(f"HYSEG_{command}_PRECISION", "float32")
 
 
 @pytest.fixture(autouse=True)

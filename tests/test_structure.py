@@ -54,7 +54,9 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.geo.raster": {*BASE, "hyseg_cli.geo"},
     "hyseg_cli.geo.tiling": {*BASE, "hyseg_cli.geo", "hyseg_cli.geo.raster"},
     "hyseg_cli.geo.classes": {*BASE, *LEGEND, *GEO},
-    "hyseg_cli.geo.coverage": {*BASE, "hyseg_cli.geo", "hyseg_cli.geo.raster"},
+    "hyseg_cli.geo.coverage": {
+        *BASE, "hyseg_cli.geo", "hyseg_cli.geo.classes", "hyseg_cli.geo.raster",
+    },
     "hyseg_cli.geo.output": {*BASE, *LEGEND, *GEO},
     "hyseg_cli.geo.vector": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage"},
     "hyseg_cli.sampling": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector"},
@@ -72,8 +74,9 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
     },
     "hyseg_cli.learn.training": {
-        *BASE, *LEGEND, *TELLING, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
-        "hyseg_cli.learn.scores", "hyseg_cli.learn.sources", "hyseg_models.prior", *NETWORKS,
+        *BASE, *LEGEND, *TELLING, "hyseg_cli.geo", "hyseg_cli.learn.data",
+        "hyseg_cli.learn.inference", "hyseg_cli.learn.scores", "hyseg_cli.learn.sources",
+        "hyseg_models.blocks", "hyseg_models.prior", *NETWORKS,
     },
     "hyseg_cli.learn.few": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",

@@ -12,7 +12,9 @@ PLACEHOLDER = re.compile(r"<!-- errors: (\w+) (\w+) -->")
 
 SUBJECTS = {
     "typed": ("cli", "settings", "geo.tiling"),
-    "models": ("learn.model", "learn.inference", "hyseg_models"),
+    "models": (
+        "learn.model", "learn.inference", "hyseg_models", "workflows.info.share",
+    ),
     "written": (
         "geo.output", "geo.vector", "learn.training", "workflows.outputs", "workflows.qgis",
         "workflows.predict.delivery", "workflows.train.run_folder",

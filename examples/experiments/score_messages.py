@@ -23,10 +23,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from frozen_host import STRIDE, FeatureScene, UnseenHost, load_backbones, read_scene
-from hyseg_cli.legend import read_legend
 from torch import Tensor, nn
 
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
+from hyseg_cli.legend import read_legend
 from hyseg_models import IGNORE_ID, HySegOutput, segmentation_loss
 from hyseg_models.blocks.layers import upsample, zeroed
 from hyseg_models.blocks.neighbourhood import aggregate, neighbour_distances

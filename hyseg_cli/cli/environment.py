@@ -1,7 +1,7 @@
 """Options from environment variables: `HYSEG_PREDICT_TILE_SIZE` is `hyseg predict --tile-size`.
 
-One variable for each option of each command. What is typed wins over it, and it wins over
-`--config`. The names come from the flags, not from the names that options have in our code.
+There is one variable for each option of each command. An option on the command line overrides it,
+and it overrides `--config`. The names come from the flags, not from the names in our code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def variable_of(option: click.Option, prefix: str) -> str:
 
 
 def take_variables(ctx: click.Context) -> None:
-    """Let the environment set the options of the command that `ctx` is of.
+    """Let the environment set the options of the command of `ctx`.
 
     Raises:
         UsageProblemError: If a variable has the command's prefix but names none of its options.
@@ -42,7 +42,7 @@ def take_variables(ctx: click.Context) -> None:
                 param.envvar = variable_of(param, prefix)
                 known.add(param.envvar)
     if ctx.resilient_parsing:
-        return  # the shell asks how a line could go on; nothing is run
+        return  # the shell asks for completions; nothing is run
     for name in sorted(os.environ):
         if name.startswith(prefix + "_") and name not in known:
             raise UsageProblemError(

@@ -1,4 +1,4 @@
-"""How a command ends: done, with an error in two lines, by a signal, or with nobody reading."""
+"""How a command ends: done, with an error in two lines, by a signal, or on a closed pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READER_GONE = 141
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM); what it holds is put in order first."""
+    """The process was asked to end (SIGTERM); it cleans up first."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def ending_in_order() -> Iterator[None]:
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may choose what a signal does
+        yield  # only the main thread may set signal handlers
         return
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -1,7 +1,7 @@
 """The command line: a group of commands.
 
 A command is imported when it is called, and imports its workflow in its body: `--help` must not
-load torch, and nobody waits for the options of commands that were not asked for.
+load torch, and no command waits for the options of others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMMANDS = (
     "train",
     "vectorize",
 )
-"""Each the name of a command, of its module, and of what stands for it there."""
+"""Commands by name, each with its module and its name there."""
 
 
 class _LoadingGroup(HysegGroup):
@@ -67,7 +67,7 @@ def _print_version(context: click.Context, _: click.Parameter, is_asked: bool) -
     expose_value=False,
     is_eager=True,
     callback=_print_version,
-    # HYSEG_VERSION is a name that build scripts like to give to something else.
+    # Build scripts often use the name HYSEG_VERSION for something else.
     allow_from_autoenv=False,
     help="Show the version and exit.",
 )

@@ -1,6 +1,6 @@
-"""How the help of the commands is laid out: options in groups, the daily ones first, and examples.
+"""The layout of the help: options in groups, the daily ones first, and examples.
 
-A test holds the groups against the commands: every option stands in one.
+A test compares the groups with the commands: every option is in one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "predict": {
         DAILY: ("out", "model", "confidence", "report", "overwrite"),
         "Input": ("bands", "src_nodata", "collar", "gsd", "bounds", "aoi", "context"),
-        "Model": ("device", "compiled", "tta", "noise", "seed"),
+        "Model": ("device", "precision", "compiled", "tta", "noise", "seed"),
         "Tiling and memory": ("tile_size", "overlap", "batch_size", "max_memory"),
         "Outputs": ("probabilities", "style", "preview", "stac"),
         "Many scenes": (
@@ -41,7 +41,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "stage", "prior_steps", "steps", "batch_size", "chip_size", "prior_rate", "rate",
             "min_scale", "max_scale", "class_weights", "sampling", "seed",
         ),
-        "Machine": ("device", "devices", "workers"),
+        "Machine": (
+            "device", "devices", "workers", "precision", "feature_space", "feature_folder",
+        ),
         "Card": ("data_name", "licence", "attribution"),
         COMMON: ("resume", "save_every", "tensorboard", "overwrite"),
     },
@@ -70,7 +72,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         COMMON: ("as_json",),
     },
 }  # fmt: skip
-"""Names of parameters by command and heading; the others of a command stand under `COMMON`."""
+"""Names of parameters by command and heading; the others of a command go under `COMMON`."""
 
 _EVERYWHERE = ("config", "quiet", "log_format", "debug", "help")
 
@@ -110,13 +112,21 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "completion": ('eval "$(hyseg completion bash)"', "hyseg completion fish | source"),
     "list": ("hyseg models list", "hyseg models list --json"),
     "show": ("hyseg models show default", "hyseg models show default --json"),
+    "add": (
+        "hyseg models add cover.hyseg.zip",
+        "hyseg models add cover.safetensors --sha256 DIGEST",
+    ),
+    "pack": (
+        "hyseg models pack my.safetensors --out my.zip",
+        "hyseg models pack my.safetensors --out my.zip --picture map.png",
+    ),
     "path": ("hyseg models path", "hyseg models path default"),
 }
 """Two lines that can be typed, for each command."""
 
 
 def name_of(option: click.Option) -> str:
-    """What the table calls an option: its parameter; click gives that of `--help` no such name."""
+    """The name of an option in the table: its parameter; click gives `--help` no such name."""
     return "help" if "--help" in option.opts else str(option.name)
 
 

@@ -1,6 +1,6 @@
 """Options that several commands share, and what all commands have in common.
 
-What the values of options look like when they are typed.
+Also the types that parse their values.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class NumberList(click.ParamType[tuple[float, ...]]):
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
-"""A path as `pathlib.Path`; whether it exists is asked where it is opened."""
+"""A path as `pathlib.Path`; whether it exists is checked when it is opened."""
 
 
 class HysegGroup(click.Group):
-    """A group that asks whether a command it has was meant."""
+    """A group that suggests a similar command for a wrong name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -182,7 +182,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 
 
 def console() -> Console:
-    """Where the running command reports to, as its options want it."""
+    """The messages of the running command, as its options say."""
     meta = click.get_current_context().meta
     return Console(quiet=bool(meta.get("quiet")), log_format=meta.get("log_format", "text"))
 
@@ -287,6 +287,17 @@ def device_option(settings: type[Any]) -> Callable[[_Function], _Function]:
     )
 
 
+def precision_option(settings: type[Any]) -> Callable[[_Function], _Function]:
+    """`--precision`: the floating-point format of the network."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default=default_of(settings, "precision"),
+        show_default=True,
+        help="Number format of the network; auto measures once which is faster on this machine.",
+    )
+
+
 def overwrite_option(function: _Function) -> _Function:
     """`--overwrite`: replace an output that exists."""
     return click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(
@@ -302,9 +313,9 @@ def out_option(help_text: str) -> Callable[[_Function], _Function]:
 
 
 def print_result(text: str) -> None:
-    """Write a result to stdout; colours stay out of files, pipes and where NO_COLOR is set.
+    """Write a result to stdout; files, pipes and NO_COLOR get no colours.
 
-    A reader that is gone, as `head` after ten lines, ends the command quietly.
+    If the reader has closed the pipe, as `head` does after ten lines, the command ends quietly.
     """
     color = False if os.environ.get("NO_COLOR") else None
     try:

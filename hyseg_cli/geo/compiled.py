@@ -12,15 +12,15 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 _SPARED = ("scipy",) if Path(".numba_config.yaml").exists() else ("scipy", "yaml")
-"""scipy is asked for its version; yaml reads numba's settings if there is a file of them."""
+"""numba asks scipy for its version; yaml reads numba's settings if there is such a file."""
 
 
 @contextmanager
 def _doing_without(*packages: str) -> Iterator[None]:
-    """Let the import of packages fail that numba asks for only to see whether they are there.
+    """Make imports fail that numba only tries to find out which packages are installed.
 
-    Each takes longer to load than some small map takes to trace. One that others have loaded costs
-    nothing any more, and is left alone.
+    Each takes longer to load than a small map takes to trace. A package that is already loaded
+    costs nothing and is left alone.
     """
     hidden = [name for name in packages if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] # None: Python's "not there"
@@ -39,7 +39,7 @@ with _doing_without(*_SPARED):
 
 
 class _SavedKernels(FunctionCache):
-    """What was compiled before, read without numba's tables of all that it could compile.
+    """A cache of compiled kernels that loads without numba's tables of everything it can compile.
 
     numba fills them, in an eighth of a second, before it looks for a kernel on the disk. One that
     is found needs no more than the memory management; for one that is not, the compiler fills them.
@@ -58,9 +58,9 @@ class _Kernel(CPUDispatcher):
         self._cache = _SavedKernels(self.py_func)  # type: ignore[no-untyped-call]
 
     def _compilation_chain_init_hook(self) -> None:
-        """Look for no package that has taught numba new types: a kernel takes arrays and numbers.
+        """Skip the search for packages that extend numba: kernels take only arrays and numbers.
 
-        If it has to be compiled, the compiler looks for them.
+        If a kernel must be compiled, the compiler does the search.
         """
 
 
@@ -70,17 +70,17 @@ def kernel(function: _Function) -> _Function:
 
 
 def inlined_kernel(function: _Function) -> _Function:
-    """A kernel that becomes a part of those that call it, for what is called once an edge or so.
+    """A kernel that is inlined into its callers, for code that runs about once per edge.
 
-    A call hands over seven numbers for every array.
+    A call would pass seven numbers for every array.
     """
     return _compiled(function, forceinline=True)
 
 
 def contracting_kernel(function: _Function) -> _Function:
-    """A kernel in which a product and the sum it goes into may be rounded once, not twice.
+    """A kernel that may round a product and the sum it goes into once instead of twice.
 
-    Processors that can do so are faster that way, and torch lets them, too.
+    That is faster on processors that support it, and torch does the same.
     """
     return _compiled(function, fastmath={"contract"})
 

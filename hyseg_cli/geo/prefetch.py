@@ -1,4 +1,4 @@
-"""Work on the next items while the present one is in use."""
+"""Prepare the next items while the current one is in use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _Item = TypeVar("_Item")
 
 
 def prefetch(items: Generator[_Item], depth: int) -> Generator[_Item]:
-    """The same items, made in a thread of their own, at most `depth` before they are asked for.
+    """The same items, prepared in a thread, at most `depth` of them ahead of the consumer.
 
-    An exception in the thread is raised here. When the caller stops asking, the thread ends with
-    the item in work, and closes `items`.
+    An exception in the thread is raised here. When the caller stops iterating, the thread finishes
+    its current item and closes `items`.
     """
     line: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(depth)
     abandoned = threading.Event()

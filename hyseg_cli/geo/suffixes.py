@@ -1,4 +1,4 @@
-"""Files of a raster that is written anew, which would describe the new one wrongly."""
+"""Files beside an overwritten raster that would describe the new one wrongly."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PLACE_SUFFIXES = (".tfw", ".tifw", ".tiffw")
 STYLE_SUFFIXES = (".qml", ".sld")
 """Instead of the suffix: styles, which other layers of that name have, too."""
 RASTER_MARKS = (b"<rasterrenderer", b"RasterSymbolizer")
-"""What stands in the style of a raster only."""
+"""Text that occurs only in the style of a raster."""
 
 
 def stale_files(out: Path) -> list[Path]:
-    """Files beside a raster that describe it and stop to be true when it is overwritten."""
+    """Files beside a raster that describe it and become wrong when it is overwritten."""
     own = [out.with_name(out.name + suffix) for suffix in OWN_SUFFIXES]
-    if not out.exists():  # what is named otherwise is somebody else's, or meant for the new one
+    if not out.exists():  # other names belong to somebody else, or to the new raster
         return [path for path in own if path.is_file()]
     own += [out.with_suffix(suffix) for suffix in PLACE_SUFFIXES]
     styles = [out.with_suffix(suffix) for suffix in STYLE_SUFFIXES]

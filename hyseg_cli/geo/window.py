@@ -32,7 +32,7 @@ class Window:
         return self.col + self.width
 
     def intersection(self, other: Window) -> Window | None:
-        """The pixels that both hold, None if there are none."""
+        """The pixels of the intersection, None if it is empty."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         height = min(self.row_stop, other.row_stop) - row
         width = min(self.col_stop, other.col_stop) - col

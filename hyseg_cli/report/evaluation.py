@@ -16,6 +16,7 @@ import pyproj
 
 from hyseg_cli.geo.raster.raster import Raster, degrees, to_map
 from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.learn.scores.comparison import Comparison, Difference
 from hyseg_cli.learn.scores.evaluation import Evaluation
 from hyseg_cli.report import wording
@@ -186,7 +187,7 @@ def _titles(result: Evaluation | Comparison) -> tuple[str, ...]:
 
 def _sources(settings: EvaluateSettings, first: Evaluation) -> Iterator[Source]:
     if not settings.maps:
-        yield describe_model(Path(first.name))
+        yield describe_model(ModelSource.at(Path(first.name)))
         yield Source("Scenes", tuple(("Image", name) for name in first.scenes))
     titles = ("Map",) if len(settings.maps) == 1 else ("First map", "Second map")
     for title, path in zip(titles, settings.maps, strict=False):

@@ -9,14 +9,17 @@ from pathlib import Path
 from hyseg_cli.geo.raster.ground import area_distortion
 from hyseg_cli.geo.raster.overviews import picture_size
 from hyseg_cli.geo.raster.raster import Raster
-from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.legend import NODATA_ID, LegendClass
 from hyseg_cli.report.imagery import Layer, Palette, draw_layer, draw_photo, draw_quantised
 from hyseg_cli.report.page import format_count, format_percent, render
 from hyseg_cli.report.provenance import Provenance, Row, Source, crs_name, describe_model
-from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import write_text
-from hyseg_cli.workflows.predict.outputs import FinishedMap, Thumbnail, read_thumbnail
+from hyseg_cli.workflows.predict.outputs import (
+    FinishedMap,
+    Thumbnail,
+    read_thumbnail,
+    write_preview,
+)
 
 PICTURE_SIDE = 1600
 """Pixels of the longer side of a picture at most; smaller scenes are shown pixel by pixel."""
@@ -44,7 +47,19 @@ class ClassRow:
     """Shares of the classes before it."""
 
 
-def write_prediction(path: Path, settings: PredictSettings, done: FinishedMap) -> None:
+def write_documents(done: FinishedMap) -> None:
+    """Write the preview and the report of a scene that was mapped, as far as they are wanted.
+
+    Raises:
+        HysegError: If the scene cannot be read again, or a file cannot be written.
+    """
+    if done.job.preview is not None:
+        write_preview(done.job.preview, done)
+    if done.job.report is not None:
+        write_page(done.job.report, done)
+
+
+def write_page(path: Path, done: FinishedMap) -> None:
     """Write the report of a scene that was mapped.
 
     Raises:
@@ -57,7 +72,7 @@ def write_prediction(path: Path, settings: PredictSettings, done: FinishedMap) -
     palette = Palette(legend.names, tuple(entry.color for entry in legend.classes))
     rows = tuple(_rows(done))
     has_ground = placed.crs is not None and placed.is_georeferenced
-    provenance = Provenance.of(settings, tuple(_sources(settings, done, placed)))
+    provenance = Provenance.of(done.settings, tuple(_sources(done, placed)))
     page = render(
         "prediction.html.j2",
         title=Path(done.job.scene).name,
@@ -128,10 +143,10 @@ def _size_note(placed: Raster, size: tuple[int, int]) -> str:
     )
 
 
-def _sources(settings: PredictSettings, done: FinishedMap, placed: Raster) -> Iterator[Source]:
+def _sources(done: FinishedMap, placed: Raster) -> Iterator[Source]:
     scene, inspection = done.plan.scene, done.plan.inspection
     # The optional ones, the last, may lack.
-    bands = zip(done.card.bands, inspection.contract.bands, strict=False)
+    bands = zip(done.model.card.bands, inspection.contract.bands, strict=False)
     rows = [("File", done.job.scene)]
     if done.job.part_of is None:
         rows.append(("Pixels", f"{scene.width:,} x {scene.height:,}"))
@@ -146,4 +161,4 @@ def _sources(settings: PredictSettings, done: FinishedMap, placed: Raster) -> It
     seconds = done.totals.seconds
     rows += [("Time", f"{seconds:,.1f} s of computing")] if seconds else []
     yield Source("Map", tuple(rows))
-    yield describe_model(find_model(settings.model))
+    yield describe_model(done.model)

@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 
 from hyseg_cli import __version__
 from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.learn.model.card import ModelSource
 
 Row = tuple[str, str]
 
@@ -106,21 +107,13 @@ def crs_name(crs: CRS) -> str:
     return str(pyproj.CRS.from_wkt(crs.to_wkt()).name)
 
 
-def describe_model(path: Path) -> Source:
-    """A model file, and the facts on its card.
-
-    Raises:
-        HysegError: If it is not a model.
-    """
-    # torch takes seconds to load; whoever has a model has it loaded already.
-    from hyseg_cli.learn.model.card import digest_of, read_card
-    from hyseg_cli.learn.model.locate import SUFFIX
-
-    card = read_card(path)
+def describe_model(model: ModelSource) -> Source:
+    """A model file, and the facts on its card."""
+    card = model.card
     rows = [
-        ("File", str(path)),
-        ("Model", path.name.removesuffix(SUFFIX)),
-        ("Its digest", digest_of(path)),
+        ("File", str(model.path)),
+        ("Model", model.name),
+        ("Its digest", model.digest),
         ("Bands", f"{card.bands_text} ({card.dtype})"),
         ("Training data", card.data.name),
         ("Credit", card.data.attribution),

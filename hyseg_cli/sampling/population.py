@@ -18,16 +18,14 @@ import numpy.typing as npt
 import pyproj
 
 from hyseg_cli.errors import ModelMismatchError
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster, to_map
-from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
-from hyseg_cli.legend import NODATA_ID
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-CLASS_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 STRIP_ROWS = 512
 """Rows read at once, the block height of our maps; results do not depend on it."""
 STRIP_PIXELS = 2**24
@@ -76,28 +74,30 @@ class PopulationReader:
     """Reads a map and its strata together; pixels without class or stratum do not belong to it.
 
     Args:
-        scene: The map, one band of class ids.
+        scene: The map.
         strata: Raster of strata, read by nearest neighbour on the map's grid; None for the map.
         strip_rows: Rows read at once; None for as many as memory allows.
+        named: Class ids that the map's legend names.
 
     Raises:
-        ModelMismatchError: If a raster has several bands or no whole numbers.
+        ModelMismatchError: If one of them is not a class raster.
     """
 
     def __init__(
-        self, scene: Raster, strata: Raster | None = None, *, strip_rows: int | None = None
+        self,
+        scene: Raster,
+        strata: Raster | None = None,
+        *,
+        strip_rows: int | None = None,
+        named: frozenset[int] = frozenset(),
     ) -> None:
-        for raster in (scene, strata or scene):
-            _require_classes(raster)
+        self._map = ClassRaster(scene, named=named)
+        self._own_strata = None if strata is None else ClassRaster(strata, onto=scene)
         self.scene = scene
         self.crs = crs_of(scene)
         fitting = min(STRIP_ROWS, max(1, STRIP_PIXELS // scene.width))
         # A power of two, so that blocks of the file are seldom cut.
         self._strip_rows = strip_rows or 2 ** (fitting.bit_length() - 1)
-        self._map_reader = SceneReader(scene, scene.data_bands)
-        self._strata_reader = (
-            None if strata is None else SceneReader(strata, strata.data_bands, onto=scene)
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -108,9 +108,9 @@ class PopulationReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for reader in (self._map_reader, self._strata_reader):
-            if reader is not None:
-                reader.__exit__(kind, error, trace)
+        for raster in (self._map, self._own_strata):
+            if raster is not None:
+                raster.__exit__(kind, error, trace)
 
     def count(self, advance: Callable[[int], None]) -> Population:
         """Count the pixels of each stratum, in one pass.
@@ -196,13 +196,12 @@ class PopulationReader:
         for row in starts:
             rows = min(self._strip_rows, self.scene.height - row)
             window = Window(row, 0, rows, self.scene.width)
-            pixels = self._map_reader.read(window)
-            mapped, valid = pixels.image[0], pixels.valid & _has_class(pixels.image[0])
-            strata = mapped
-            if self._strata_reader is not None:
-                others = self._strata_reader.read(window)
-                strata, valid = others.image[0], valid & others.valid
-            yield _Strip(row, mapped, strata, valid)
+            mapped = strata = self._map.read(window)
+            valid = mapped.valid
+            if self._own_strata is not None:
+                strata = self._own_strata.read(window)
+                valid = valid & strata.valid
+            yield _Strip(row, mapped.ids, strata.ids, valid)
 
 
 def crs_of(scene: Raster) -> pyproj.CRS:
@@ -225,12 +224,6 @@ def pixel_centres(scene: Raster, rows: Ints, cols: Ints) -> tuple[Floats, Floats
     return to_map(scene.transform, cols.astype(np.float64) + half, rows.astype(np.float64) + half)
 
 
-def _has_class(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """In 8-bit class rasters 255 is nodata, whether they say so or not."""
-    is_byte = values.dtype == np.uint8
-    return values != NODATA_ID if is_byte else np.ones(values.shape, np.bool_)
-
-
 def _count_values(values: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
     if values.dtype == np.uint8:
         counts = np.bincount(values)
@@ -239,16 +232,6 @@ def _count_values(values: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
     else:
         found, counts = np.unique(values, return_counts=True)
         yield from zip(found.tolist(), counts.tolist(), strict=True)
-
-
-def _require_classes(scene: Raster) -> None:
-    bands = scene.data_bands
-    if len(bands) != 1 or scene.dtypes[bands[0] - 1] not in CLASS_TYPES:
-        raise ModelMismatchError(
-            f"{scene.path} is not a class raster: it has {', '.join(scene.dtypes)}, "
-            "not one band of whole numbers",
-            hint="Give the map that `hyseg predict` wrote, not the scene or probabilities.",
-        )
 
 
 def _require_few(strata: int, scene: Raster) -> None:

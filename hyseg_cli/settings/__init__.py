@@ -1,5 +1,5 @@
 """Frozen settings of each workflow: defaults, ranges and cross-checks; messages name the flag.
 
-Options of the command line take their defaults from here, so there is one place for each. Each
-workflow has a module of its own: who asks for one does not wait for the others.
+Options of the command line take their defaults from here, so each default is defined once. Each
+workflow has its own module, so that loading one does not load the others.
 """

@@ -30,13 +30,13 @@ def check_suffix(path: Path, suffixes: tuple[str, ...], hint: str, flag: str = "
 
 
 def check_report(path: Path | None) -> None:
-    """Raise a UsageProblemError unless a report, if there is one, is a page."""
+    """Raise a UsageProblemError if the name of a report does not end like a page."""
     if path is not None:
         check_suffix(path, (".html", ".htm"), "Reports end in .html.", "--report")
 
 
 def overlap_of(tile_size: int, asked: int | None) -> int:
-    """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
+    """Overlap in pixels: as requested, or a quarter of the tile in whole multiples of 32."""
     return tile_size // 4 // 32 * 32 if asked is None else asked
 
 
@@ -57,7 +57,7 @@ class Quantity:
 
         Args:
             text: What was typed.
-            units: Units that make sense here.
+            units: The valid units.
             flag: The option, for the error.
 
         Raises:

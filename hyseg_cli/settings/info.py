@@ -15,7 +15,7 @@ class InfoSettings:
     path: str | None = None
     """A scene, a map or a model, whatever it is called; None for the built-in model."""
     model: Path | None = None
-    """Model that a scene is held against; None for the built-in one."""
+    """Model that a scene is compared with; None for the built-in one."""
     bands: tuple[int, ...] = ()
     """Indexes from 1 of a scene's bands; empty to find the model's bands by name."""
     images: Path | None = None

@@ -30,7 +30,7 @@ class PredictSettings:
     aoi: Path | None = None
     """Polygons outside which nothing is mapped."""
     context: bool = False
-    """Read across the edges of a scene into its neighbours on the same grid."""
+    """Let the network see across the edges of a scene into its neighbours on the same grid."""
     src_nodata: tuple[float, ...] = ()
     """Nodata values, one or one for each band; empty for what the scene declares."""
     collar: Literal["auto", "none"] = "auto"
@@ -43,6 +43,8 @@ class PredictSettings:
     """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
     batch_size: int = 4
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Floating-point format of the network; `auto` is the faster one on this machine."""
     compiled: bool = False
     """Compile the network before it runs."""
     devices: int = 1
@@ -60,7 +62,7 @@ class PredictSettings:
     noise: Literal["position", "mean", "zero"] | None = None
     """Where the prior starts from; None for what the model was measured with."""
     tta: Literal["none", "flip", "d4", "multiscale"] = "none"
-    """Ways to look at each tile; probabilities are averaged over them."""
+    """Test-time augmentation: views of each tile, whose probabilities are averaged."""
     confidence: Path | None = None
     """Where to write the largest probability of each pixel."""
     probabilities: Path | None = None
@@ -68,7 +70,7 @@ class PredictSettings:
     manifest: Path | None = None
     """Where to write a line of JSON for each scene as soon as it ends."""
     staging: Path | None = None
-    """Folder in which outputs are made that go to object storage; None for the user's cache."""
+    """Local folder for outputs that go to object storage; None for the user's cache."""
     mosaic: Path | None = None
     """Where to join the maps of several scenes: a VRT over them, or a GeoTIFF of its own."""
     mosaic_crs: str | None = None
@@ -76,7 +78,7 @@ class PredictSettings:
     mosaic_resolution: float | None = None
     """Side of its pixels in units of its CRS; None for the finest of the scenes."""
     mosaic_resampling: Literal["nearest", "mode"] = "nearest"
-    """How classes are brought to its pixels."""
+    """How its pixels get their class."""
     style: bool = False
     """Write styles beside the map, OUT.qml and OUT.sld."""
     stac: bool = False
@@ -86,9 +88,9 @@ class PredictSettings:
     report: Path | None = None
     """Where to write a page with the map over the scene, areas and provenance."""
     resume: bool = True
-    """Go on with what an unfinished run with the same settings left."""
+    """Continue an unfinished run with the same settings."""
     shard: tuple[int, int] | None = None
-    """Compute only this part of so many, counted from 1, and do not finish the map."""
+    """Compute only part I of N, counted from 1, and do not finish the map."""
     merge: bool = False
     """Finish a map whose parts are all computed."""
     skip_existing: bool = False
@@ -218,7 +220,7 @@ class PredictSettings:
 
     @property
     def overlap_px(self) -> int:
-        """Overlap in pixels: as asked for, or a quarter of the tile in whole multiples of 32."""
+        """Overlap in pixels: as requested, or a quarter of the tile in whole multiples of 32."""
         return overlap_of(self.tile_size, self.overlap)
 
     @property

@@ -10,7 +10,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
 
 EXPECTED_ACCURACY = 0.8
-"""User's accuracy of a class of which nothing else is expected."""
+"""User's accuracy of a class without an expectation of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,13 @@ class SampleSettings:
     target_se: float = 0.01
     """Standard error of overall accuracy."""
     count: int | None = None
-    """Points in all; None for as many as `target_se` asks for."""
+    """Points in all; None for as many as `target_se` requires."""
     expect: tuple[str, ...] = ()
     """Expected accuracies, 0.85 for all or CLASS=0.7 for one."""
     min_per_class: int | None = None
-    """Points of each stratum at least; None for 50 with olofsson, 2 otherwise."""
+    """Least number of points per stratum; None for 50 with olofsson, 2 otherwise."""
     min_distance: str | None = None
-    """Between points, such as 100m or 10px."""
+    """Least distance between points, such as 100m or 10px."""
     seed: int = 0
     overwrite: bool = False
 
@@ -90,7 +90,7 @@ class SampleEvaluationSettings:
 
     map: Path
     other: Path | None = None
-    """A second map to hold beside the first."""
+    """A second map to compare with the first."""
     samples: Path
     field: str = "ref_class"
     """Field of the reference class, a name or an id."""

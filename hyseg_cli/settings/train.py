@@ -30,14 +30,14 @@ class TrainSettings:
     """Column of a vector file that holds the class."""
     preset: str = "plain"
     start: str | None = None
-    """Model to go on from, a path or a name; it decides the network."""
+    """Model to start from, a path or a name; it decides the network."""
     thorough: bool = False
     """Train the whole network although few labels would do for a probe."""
     freeze: Literal["none", "backbone"] = "none"
     """Part of the network that keeps its weights in stage 2."""
     blend: float | None = None
-    """How far the weights of `start` go to those that were taught, 0 to 1; None for the better of
-    half way and all of it on held-out images, and for half way without any."""
+    """Mix of the weights of `start` (0) and the new ones (1); None for the better of 0.5 and 1 on
+    held-out images, and for 0.5 without any."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty for all bands but alpha."""
     band_names: tuple[str, ...] = ()
@@ -45,9 +45,9 @@ class TrainSettings:
     optional_bands: tuple[str, ...] = ()
     """Names of the last bands, if scenes may lack them: they are left out of half of the chips."""
     val_scenes: tuple[str, ...] = ()
-    """Scenes kept out of the training and measured."""
+    """Scenes held out for validation."""
     val_split: float = 0.0
-    """Share of the pixels to keep out: whole scenes if there are several, else a slice."""
+    """Share of the pixels to hold out: whole scenes if there are several, else a slice."""
     val_images: Path | None = None
     """Other images for validation."""
     val_labels: Path | None = None
@@ -55,11 +55,11 @@ class TrainSettings:
     stage: Literal["all", "prior", "segmentation"] = "all"
     """What is trained: both stages, or one; the second needs a prior from `prior` or `start`."""
     prior: Path | None = None
-    """Model whose prior is taken over; stage 1 is then left out."""
+    """Model whose prior is used; stage 1 is then skipped."""
     prior_steps: int | None = None
-    """Steps of stage 1; None for 20,000, or 500 when going on from a model."""
+    """Steps of stage 1; None for 20,000, or 500 when starting from a model."""
     steps: int | None = None
-    """Steps of stage 2; None for 20,000, or 1,500 when going on from a model."""
+    """Steps of stage 2; None for 20,000, or 1,500 when starting from a model."""
     batch_size: int = 8
     chip_size: int = 256
     prior_rate: float = 5e-4
@@ -69,18 +69,25 @@ class TrainSettings:
     class_weights: Literal["none", "sqrt", "inverse"] = "none"
     """Weight of rare classes in the loss of stage 2, from the pixels of the training labels."""
     sampling: Literal["area", "classes"] = "area"
-    """Where chips are cut: anywhere, or half of them where a class is that was drawn first."""
+    """Where chips are cut: anywhere, or half of them around a class that is drawn first."""
     pretrained: bool = False
     """Fetch pretrained weights of the backbones."""
     backbone_weights: Path | None = None
     """File with pretrained weights of the backbone."""
+    feature_space: float = 4.0
+    """Gigabytes that features of a frozen backbone may take on the disk; 0 computes them at each
+    step."""
+    feature_folder: Path | None = None
+    """Where they are kept; None for the run folder."""
     val_every: int = 500
     """Steps between validations."""
     patience: int | None = None
-    """Validations without a better one after which a stage ends; None for never."""
+    """Validations without improvement after which a stage ends; None for never."""
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Floating-point format of the network; `auto` is the faster one on this machine."""
     devices: int = 1
     """Processes on this machine that share each batch."""
     seed: int = 0
@@ -93,7 +100,7 @@ class TrainSettings:
     save_every: int | None = None
     """Steps between checkpoints; None for `val_every`."""
     resume: bool = False
-    """Go on where a run with these settings was stopped."""
+    """Continue a stopped run with the same settings."""
     tensorboard: bool = False
     """Log for TensorBoard too."""
     dry_run: bool = False
@@ -102,7 +109,7 @@ class TrainSettings:
 
     @property
     def has_start(self) -> bool:
-        """Whether the backbone starts from weights that were learned before."""
+        """Whether the backbone starts from pretrained weights."""
         return self.pretrained or self.backbone_weights is not None or self.start is not None
 
     @property
@@ -158,6 +165,7 @@ class TrainSettings:
             ("--save-every", self.val_every if self.save_every is None else self.save_every),
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
+        check(self.feature_space >= 0, "--feature-space is negative", "Use 0 to keep none.")
         check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),

@@ -21,15 +21,15 @@ class VectorizeSettings:
     smooth: bool = False
     """Run borders through the middles of pixel edges."""
     simplify: str = "0"
-    """Tolerance, such as 1.5px or 2m: triangles of at most its square go."""
+    """Tolerance, such as 1.5px or 2m: points with triangles of at most its square are removed."""
     mmu: tuple[str, ...] = ()
     """Minimum mapping units, such as 100m2, 0.5ha, 25px, or building=20m2 for one class."""
     mmu_into: Literal["longest-border", "largest"] = "longest-border"
-    """Which neighbour takes a small region up."""
+    """Which neighbour absorbs a small region."""
     keep: tuple[str, ...] = ()
     """Classes whose regions are never merged into others."""
     fill_nodata: bool = False
-    """Let neighbours take up areas without class that are below the unit, too."""
+    """Let neighbours absorb areas without class that are below the minimum, too."""
     sieve_out: Path | None = None
     """Where to write the raster after merging."""
     classes: tuple[str, ...] = ()
@@ -37,19 +37,19 @@ class VectorizeSettings:
     dissolve: bool = False
     """Write one multipolygon for each class."""
     connectivity: Literal[4, 8] = 4
-    """8 joins regions of one class that touch at corners to multipolygons."""
+    """8 joins regions of one class that touch at corners into multipolygons."""
     split_tiles: int = 0
     """Cut regions of more pixels than a tile of this side at tile lines; 0 cuts none."""
     confidence: Path | None = None
-    """Raster of how sure the map is of each pixel."""
+    """Confidence raster of the map."""
     dst_crs: str | None = None
     """CRS to write in; None for the raster's."""
     split_files: bool = False
-    """Write as many Shapefiles as their limit of 2 GB asks for."""
+    """Write as many Shapefiles as their limit of 2 GB requires."""
     stac: bool = False
     """Write a STAC Item beside the polygons, OUT.gpkg.stac.json."""
     check: bool = True
-    """Prove that the polygons form a coverage before the output gets its name."""
+    """Check that the polygons form a coverage before the output gets its name."""
     overwrite: bool = False
 
     @property

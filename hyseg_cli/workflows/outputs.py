@@ -1,4 +1,4 @@
-"""What every workflow checks of its output before any work is done, and how text gets its name."""
+"""Checks of outputs before any work is done, and writing of text files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
+from hyseg_cli.geo.atomic import replacing
 
 
 def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
@@ -26,7 +27,7 @@ def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
         raise UsageProblemError(
             f"{out.parent}: no such folder", hint=f"Create it first, or correct {flag}."
         )
-    # Better now than after hours; whether it is true is seen when the file is written.
+    # Better now than after hours; writing the file shows whether it is true.
     if not os.access(out.parent, os.W_OK):
         raise HysegError(
             f"{out}: the folder cannot be written to",
@@ -35,7 +36,7 @@ def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
 
 
 def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[str]) -> None:
-    """Refuse outputs that would replace what is read, by whatever path or link.
+    """Refuse outputs that would replace an input, by any path or link.
 
     Args:
         outputs: By the flag that asks for them.
@@ -57,7 +58,7 @@ def refuse_inputs(outputs: Mapping[str, Path], inputs: Iterable[str]) -> None:
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
-    """What is the same for all names of a file; None if there is no such file."""
+    """An identity shared by all names of a file; None if there is no such file."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
@@ -71,15 +72,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is there in full or not at all.
+    """Write a file in full or not at all.
 
     Raises:
-        HysegError: If it cannot be written; what was there before is left as it is.
+        HysegError: If it cannot be written; the previous file is then kept.
     """
-    temporary = path.with_name(path.name + ".partial")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise HysegError(
             f"{path} cannot be written ({error.strerror})",

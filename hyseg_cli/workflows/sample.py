@@ -1,8 +1,7 @@
-"""`hyseg sample`: random points of a map, to be labelled by someone who does not see it."""
+"""`hyseg sample`: random points of a map, to be labelled by someone who does not see the map."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,14 @@ import numpy as np
 import pyproj
 
 from hyseg_cli.errors import HysegError, OutputExistsError
-from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, find_classes, name_of
+from hyseg_cli.geo.classes.styles import (
+    ClassStyle,
+    class_styles,
+    find_classes,
+    name_of,
+    named_ids,
+)
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.ground import distorted_areas
 from hyseg_cli.geo.raster.raster import Raster, open_raster
@@ -41,7 +47,7 @@ CACHE_MIB = 128
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What was drawn and written."""
+    """The sample that was drawn and written."""
 
     files: tuple[Path, Path]
     """The points and their design."""
@@ -89,11 +95,11 @@ class SampleResult:
 def run(settings: SampleSettings, messages: Messages) -> SampleResult:
     """Draw a stratified random sample of a map's pixels and write it for labelling.
 
-    The map is read twice, strip by strip. Points stand in pixel centres, in random order, with
-    an empty `ref_class`; the design goes into a file beside them.
+    The map is read twice, strip by strip. Points lie in pixel centres, in random order, with
+    an empty `ref_class`; the design is written to a file beside them.
 
     Raises:
-        HysegError: One of its kinds; nothing is left behind then.
+        HysegError: One of its kinds; nothing is then left behind.
     """
     design_file = design_path(settings.out)
     _require_free(settings, design_file)
@@ -101,7 +107,7 @@ def run(settings: SampleSettings, messages: Messages) -> SampleResult:
     strata = None if settings.strata is None else open_raster(settings.strata)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     names = styles if strata is None else class_styles(strata)
-    with gdal_env(CACHE_MIB), PopulationReader(scene, strata) as reader:
+    with gdal_env(CACHE_MIB), PopulationReader(scene, strata, named=named_ids(styles)) as reader:
         population = reader.count(lambda done: messages.advance("counting", done, scene.height))
         warn_of_areas(scene, messages)
         expected = _expectations(settings.expect, population, names)
@@ -122,7 +128,7 @@ def run(settings: SampleSettings, messages: Messages) -> SampleResult:
 
 
 def warn_of_areas(scene: Raster, messages: Messages) -> None:
-    """Say so if the areas of a map's CRS are not those on the ground."""
+    """Warn if areas in the map's CRS differ from those on the ground."""
     warning = distorted_areas(scene, "hectares, and weights of places,")
     if warning is not None:
         messages.warn(warning)
@@ -132,7 +138,7 @@ def _require_free(settings: SampleSettings, design_file: Path) -> None:
     require_free(settings.out, overwrite=settings.overwrite)
     for path in (*files_of_layer(settings.out), design_file):
         if path.exists() and not settings.overwrite:
-            # Labels that someone has filled in may be in there.
+            # It may hold labels that someone has filled in.
             raise OutputExistsError(
                 f"{path} exists already", hint="Use another --out, or --overwrite."
             )
@@ -141,7 +147,7 @@ def _require_free(settings: SampleSettings, design_file: Path) -> None:
 def _expectations(
     texts: tuple[str, ...], population: Population, names: Mapping[int, ClassStyle]
 ) -> Floats:
-    """Expected accuracy of each stratum; what names a class wins over what names none."""
+    """Expected accuracy of each stratum; a value for a class overrides the value for all."""
     expected = np.full(len(population.strata), EXPECTED_ACCURACY)
     for name, value in sorted(map(parse_expectation, texts), key=lambda pair: pair[0] != ""):
         if name == "":
@@ -236,10 +242,11 @@ def _describe(
 
 
 def _write(out: Path, design_file: Path, design: SampleDesign, *, overwrite: bool) -> None:
-    """Write points and design by temporary names: both are there, or neither."""
+    """Write points and design under temporary names, so that both exist or neither."""
     try:
-        with tempfile.TemporaryDirectory(prefix=out.name + ".", dir=out.parent) as folder:
-            work = Path(folder)
+        with WorkFolder(out).scratch() as folder:
+            work = folder / "layer"
+            work.mkdir()
             x = np.array([point.x for point in design.points.values()])
             y = np.array([point.y for point in design.points.values()])
             write_points(work / out.name, x, y, pyproj.CRS.from_wkt(design.crs))

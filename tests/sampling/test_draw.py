@@ -158,8 +158,9 @@ def test_classes_at_places_on_and_off_the_map(write_raster, classes):
 def test_rasters_that_cannot_be_sampled_are_told(write_raster):
     with pytest.raises(ModelMismatchError, match="not a class raster"):
         reader_of(write_raster(np.zeros((3, 9, 9), np.uint8), "rgb.tif"))
-    with pytest.raises(ModelMismatchError, match="not a class raster"):
-        reader_of(write_raster(np.zeros((9, 9), np.float32), "float.tif"))
+    fractions = reader_of(write_raster(np.full((9, 9), 0.5, np.float32), "float.tif"))
+    with fractions, pytest.raises(ModelMismatchError, match="not a class raster"):
+        count(fractions)
     empty = reader_of(write_raster(np.full((9, 9), 255, np.uint8), "empty.tif"))
     with empty, pytest.raises(ModelMismatchError, match="no pixel"):
         count(empty)

@@ -1,16 +1,22 @@
 """Trainings that start from pretrained weights, without a network."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 from learn.model.test_backbone import write_weights
+from workflows.test_train_resume import STOPPING
 from workflows.training import run, train_arguments
 
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.weights import load_model
+from hyseg_models.blocks.vit import PlainViT
 from hyseg_models.config import presets
 
 TINY = {
@@ -132,3 +138,98 @@ def test_a_model_goes_on_with_its_frozen_backbone(
     for name, value in before.backbone.state_dict().items():
         assert torch.equal(value, after.backbone.state_dict()[name])
     assert json.loads(read_card(second).to_json())["config"]["host"]["frozen"]
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Counts the images that transformers look at."""
+    counted = []
+    forward = PlainViT.forward
+
+    def count(self, image):
+        counted.append(len(image))
+        return forward(self, image)
+
+    monkeypatch.setattr(PlainViT, "forward", count)
+    return counted
+
+
+MEASURED = 40
+LONG = {"preset": "vit", "prior-steps": 20, "steps": 20, "val-every": 10, "batch-size": 8}
+
+
+def test_features_are_computed_once_and_serve_both_stages_and_the_next_training(
+    tmp_path, scene_folder, tiny_presets, weights_file, seen
+):
+    weights = {"backbone-weights": weights_file("test_vit"), "feature-folder": tmp_path / "kept"}
+    done = run(*train_arguments(scene_folder, tmp_path / "a.safetensors", **LONG | weights))
+    assert done.exit_code == 0, done.output
+    # 160 chips, four to validate, and those on which the prior is measured; the steps see 320
+    assert 164 <= sum(seen) <= 164 + MEASURED
+    seen.clear()
+    other = LONG | weights | {"steps": 10, "rate": 0.001}
+    done = run(*train_arguments(scene_folder, tmp_path / "b.safetensors", **other))
+    assert done.exit_code == 0, done.output
+    assert sum(seen) <= MEASURED
+
+
+def test_features_that_have_no_room_are_computed_at_each_step(
+    tmp_path, scene_folder, tiny_presets, weights_file, seen
+):
+    arguments = LONG | {"backbone-weights": weights_file("test_vit"), "feature-space": 0.001}
+    done = run(*train_arguments(scene_folder, tmp_path / "a.safetensors", **arguments))
+    assert done.exit_code == 0, done.output
+    assert sum(seen) >= 2 * 160
+    assert not (tmp_path / "a.run" / "features").exists()
+
+
+def test_a_dry_run_says_what_is_kept(tmp_path, scene_folder, tiny_presets, weights_file):
+    arguments = LONG | {"backbone-weights": weights_file("test_vit")}
+    out = tmp_path / "a.safetensors"
+    told = run(*train_arguments(scene_folder, out, **arguments), "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert "features kept      160 chips to train on and 4 to validate" in told.stdout
+    told = run(*train_arguments(scene_folder, out, preset="cpu_smoke"), "--dry-run")
+    assert "features kept" not in told.stdout
+
+
+@pytest.mark.parametrize(("stage", "step"), [("prior", 5), ("segmentation", 5)])
+def test_a_killed_training_on_kept_features_reaches_the_same_weights(
+    tmp_path, scene_folder, tiny_presets, weights_file, stage, step
+):
+    arguments = {
+        "preset": "vit", "prior-steps": 6, "steps": 6, "val-every": 3, "save-every": 2,
+        "backbone-weights": weights_file("test_vit"),
+    }  # fmt: skip
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    assert run(*train_arguments(scene_folder, whole, **arguments)).exit_code == 0
+    done = killed_training(scene_folder, killed, arguments, stage, step)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    # One file of features is lost with the machine.
+    (first, *_) = sorted((tmp_path / "killed.run" / "features").glob("*/training/*.safetensors"))
+    first.unlink()
+    again = run(*train_arguments(scene_folder, killed, **arguments), "--resume")
+    assert again.exit_code == 0, again.output
+    expected, found = (load_model(path).network.state_dict() for path in (whole, killed))
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def killed_training(scene_folder, out, arguments, stage, step):
+    """A training of the tiny presets in a process of its own, killed at a step."""
+    given = [str(part) for part in train_arguments(scene_folder, out, **arguments)]
+    program = f"""
+import sys
+from hyseg_models.config import presets
+parent, own = presets._PRESETS["vit"]
+presets._PRESETS["vit"] = (parent, own | {TINY!r})
+sys.argv = ["", {stage!r}, "{step}", "9", *{given!r}]
+{STOPPING}
+"""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+    )

@@ -39,7 +39,7 @@ def test_a_killed_training_from_three_legends_ends_with_the_same_weights(tmp_pat
     assert done.returncode == -signal.SIGKILL, done.stderr
     result = run(*given, "--resume")
     assert result.exit_code == 0, result.output
-    assert "the segmentation goes on after step 2" in result.stderr
+    assert "the segmentation continues after step 2" in result.stderr
     one, other = load_model(whole), load_model(killed)
     for name, tensor in one.network.state_dict().items():
         torch.testing.assert_close(tensor, other.network.state_dict()[name], rtol=1e-6, atol=1e-7)

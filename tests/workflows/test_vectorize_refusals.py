@@ -12,11 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 from rasterio.transform import from_origin
 from workflows.vectorizing import read, run
 
+from hyseg_cli.cli.group import cli
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.coverage import rings
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.workflows.vectorize import polygons
 
 
@@ -58,7 +61,7 @@ def test_what_cannot_be_done_is_told_and_leaves_nothing(tmp_path, land_cover, fl
     ("make", "code", "words"),
     [
         (lambda w: w(np.zeros((3, 9, 9), np.uint8)), 4, "not a class raster"),
-        (lambda w: w(np.zeros((1, 9, 9), np.float32)), 4, "not a class raster"),
+        (lambda w: w(np.full((1, 9, 9), 0.5, np.float32)), 4, "not a class raster"),
         (lambda w: w(np.full((1, 9, 9), 255, np.uint8), nodata=255), 1, "holds no class"),
     ],
 )
@@ -203,3 +206,45 @@ def test_a_signal_leaves_nothing_half_made(tmp_path, write_raster, sign, code):
     assert told == ("Interrupted.\n" if sign == signal.SIGINT else "Terminated.\n")
     assert list(out.parent.iterdir()) == []
     assert not any(Path(f"/proc/{writer}").exists() for writer in writers)
+
+
+@pytest.fixture
+def unfinished(tmp_path, scene_of_strips, tiny_model):
+    """Parts of a map that `hyseg predict --out b.tif` has computed and not joined."""
+    flags = ["--out", tmp_path / "b.tif", "-m", tiny_model, "--shard", "1/1", "-q"]
+    done = CliRunner().invoke(cli, ["predict", *map(str, [scene_of_strips, *flags])])
+    assert done.exit_code == 0, done.output
+    return tmp_path / "b.tif.hyseg"
+
+
+@pytest.fixture
+def scene_of_strips(write_raster):
+    image = np.random.default_rng(0).integers(1, 255, (3, 90, 130), dtype=np.uint8)
+    return write_raster(image, "scene.tif", photometric="RGB")
+
+
+def test_a_sieved_raster_never_costs_the_unfinished_work_of_a_map(tmp_path, land_cover, unfinished):
+    before = {path.name: path.read_bytes() for path in unfinished.iterdir()}
+    flags = ["--mmu", "25px", "--sieve-out", tmp_path / "b.tif"]
+    result = run(land_cover, "--out", tmp_path / "o.gpkg", *flags)
+    assert {path.name: path.read_bytes() for path in unfinished.iterdir()} == before
+    assert result.exit_code == 3, result.output
+    assert "holds the unfinished work of another run" in result.stderr
+    assert not (tmp_path / "o.gpkg").exists()
+
+
+def test_two_runs_never_write_one_layer_at_a_time(tmp_path, land_cover):
+    out = tmp_path / "o.gpkg"
+    with WorkFolder(out).locked():
+        result = run(land_cover, "--out", out)
+    assert result.exit_code == 3, result.output
+    assert "being written by another run" in result.stderr
+    assert run(land_cover, "--out", out).exit_code == 0
+
+
+def test_what_a_killed_run_left_of_its_polygons_hinders_no_other(tmp_path, land_cover):
+    left = tmp_path / "o.gpkg.hyseg" / "layer"
+    left.mkdir(parents=True)
+    (left / "o.gpkg").write_text("half")
+    assert run(land_cover, "--out", tmp_path / "o.gpkg").exit_code == 0
+    assert not left.parent.exists()

@@ -22,7 +22,7 @@ from hyseg_cli.errors import StateMismatchError
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling import blocks
-from hyseg_cli.workflows.predict import mapper
+from hyseg_cli.workflows.predict import plan
 
 TILES = ("--tile-size", "64", "--overlap", "32")
 
@@ -170,7 +170,7 @@ def test_a_damaged_manifest_is_told(tmp_path, predict):
 
 def test_parts_of_a_gpu_are_merged_without_one(tmp_path, predict, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(mapper, "_precision_on", lambda *_: "bfloat16")
+        patch.setattr(plan, "precision_on", lambda *_: "bfloat16")
         assert predict("--shard", "1/1").exit_code == 0
     manifest = tmp_path / "maps" / "map.tif.hyseg" / "manifest.json"
     assert json.loads(manifest.read_text())["precision"] == "bfloat16"

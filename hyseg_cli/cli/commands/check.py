@@ -15,7 +15,7 @@ CHECK_FAILED = 5
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def check(ctx: click.Context, /, *, as_json: bool) -> None:
-    """Show what this installation is made of, and whether its parts work.
+    """Show the parts of this installation and whether they work.
 
     Versions, memory, GPUs, GDAL, PROJ, models and scratch space: paste it into a bug report.
     Exits with 5 if a part does not work.

@@ -14,7 +14,7 @@ SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, /, *, shell: str) -> None:
-    """Print what SHELL needs to complete commands, options and files after the Tab key.
+    """Print the script with which SHELL completes commands, options and files.
 
     \b
       bash: eval "$(hyseg completion bash)"         in ~/.bashrc

@@ -1,6 +1,6 @@
 """`hyseg evaluate` on the command line.
 
-Options of the other ways to evaluate: by labelled sample points, and of probabilities.
+Also the options for labelled sample points and for probabilities.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def sample_options(function: _Function) -> _Function:
-    """`--samples` and what goes with it."""
+    """`--samples` and its options."""
     for option in (
         click.option(
             "--design",
@@ -75,7 +75,7 @@ def take_sample_options(options: dict[str, Any]) -> SampleEvaluationSettings | N
 
 
 def calibration_options(function: _Function) -> _Function:
-    """`--probabilities` and what goes with it."""
+    """`--probabilities` and its options."""
     for option in (
         click.option(
             "--calibrate",

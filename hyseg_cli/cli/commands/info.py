@@ -36,11 +36,10 @@ def info(
 ) -> None:
     """Describe PATH: a scene, a map or a model, whichever its content shows.
 
-    Of a scene: place, bands, storage, whether it fits the model, and what mapping it means; with
-    --model, exit with 4 if it does not fit. Of a map: classes with their areas. Of a model, a file
-    or a name: what it finds, what it was trained on and what it costs; with --all also legend and
-    configuration; with --images and --labels, what its prior does. Without PATH, the built-in
-    model.
+    For a scene: location, bands, storage, whether it fits the model, and the size of the work; with
+    --model, exit with 4 if it does not fit. For a map: classes with their areas. For a model, a
+    file or a name: its classes, training data and cost; with --all also legend and configuration;
+    with --images and --labels, how good its prior is. Without PATH, the built-in model.
     """
     with loading():
         from hyseg_cli.workflows.info import run as workflow

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from hyseg_cli.cli.options import FILE, HysegCommand, HysegGroup, print_result
+from hyseg_cli.cli.options import (
+    FILE,
+    HysegCommand,
+    HysegGroup,
+    console,
+    out_option,
+    overwrite_option,
+    print_result,
+)
 from hyseg_cli.startup import loading
 
 
@@ -46,7 +54,50 @@ def show(*, model: Path, as_json: bool) -> None:
 @models.command(cls=HysegCommand)
 @click.argument("model", type=FILE, required=False)
 def path(*, model: Path | None) -> None:
-    """Print the file of MODEL; without it, the folders that names are looked for in."""
+    """Print the file of MODEL; without MODEL, the folders that are searched for names."""
     from hyseg_cli.workflows.info.models import paths_of
 
     print_result("\n".join(str(found) for found in paths_of(model)))
+
+
+@models.command(cls=HysegCommand)
+@click.argument("source", metavar="FILE|URL")
+@click.option("--name", help="Name of the model.  [default: that of the file]")
+@click.option(
+    "--sha256", metavar="HEX", help="Checksum of FILE or of what URL gives; a URL needs it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@overwrite_option
+def add(
+    *, source: str, name: str | None, sha256: str | None, as_json: bool, overwrite: bool
+) -> None:
+    """Copy a model into your folder of models, so that it can be chosen by name.
+
+    FILE is a model or a pack (`hyseg models pack`). Only safetensors files are opened, and a URL is
+    fetched only here and only counts if its checksum is right.
+
+    \b
+      hyseg models add fields.zip
+      hyseg models add https://example.org/fields.zip --sha256 9f86d081...
+    """  # noqa: D301 - click looks for the character, not for its name
+    from hyseg_cli.workflows.info import share
+
+    added = share.add(source, name=name, sha256=sha256, overwrite=overwrite)
+    print_result(json.dumps(added.to_dict()) if as_json else added.to_text())
+
+
+@models.command(cls=HysegCommand)
+@click.argument("model", type=FILE)
+@out_option("The pack (.zip).")
+@click.option("--picture", type=FILE, metavar="PNG|JPG", help="A map that it made, to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@overwrite_option
+def pack(*, model: Path, out: Path, picture: Path | None, as_json: bool, overwrite: bool) -> None:
+    """Make MODEL ready to be published: weights, card, NOTICE, picture and checksums in a zip."""
+    from hyseg_cli.workflows.info import share
+
+    with console() as messages:
+        packed = share.pack(model, out, picture=picture, overwrite=overwrite)
+        for missing in packed.missing:
+            messages.warn(f"the model's card does not say {missing}")
+    print_result(json.dumps(packed.to_dict()) if as_json else packed.to_text())

@@ -19,6 +19,7 @@ from hyseg_cli.cli.options import (
     model_option,
     out_option,
     overwrite_option,
+    precision_option,
     print_result,
     validity_options,
 )
@@ -76,6 +77,7 @@ SOME_FAILED = 6
     help="Tiles that run through the network at once on a GPU.",
 )
 @device_option(PredictSettings)
+@precision_option(PredictSettings)
 @click.option(
     "--compile",
     "compiled",
@@ -215,20 +217,20 @@ SOME_FAILED = 6
 def predict(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     """Map each SCENE with a trained model.
 
-    A SCENE is any raster that GDAL opens, a folder of them, or @FILE with a list. A run that is
-    stopped goes on when it is started again.
+    A SCENE is any raster that GDAL opens, a folder of them, or @FILE with a list. Run the same
+    command again to continue an interrupted run.
     """
     with loading():
         from hyseg_cli.workflows.predict import run as workflow
 
     settings = PredictSettings(**options)
-    write_page = None
-    if settings.report is not None:
-        from hyseg_cli.report.prediction import write_prediction
+    documents = {}
+    if settings.report is not None or settings.preview is not None:
+        from hyseg_cli.report.prediction import write_documents
 
-        write_page = write_prediction
+        documents["publish"] = write_documents
     with console() as messages:
-        result = workflow.run(settings, messages, write_page)
+        result = workflow.run(settings, messages, **documents)
     print_result(json.dumps(result.to_dict()) if as_json else result.to_text())
     if result.failed:
         ctx.exit(SOME_FAILED)

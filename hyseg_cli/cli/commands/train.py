@@ -16,6 +16,7 @@ from hyseg_cli.cli.options import (
     device_option,
     out_option,
     overwrite_option,
+    precision_option,
     print_result,
 )
 from hyseg_cli.settings.source import read_sources
@@ -196,6 +197,18 @@ from hyseg_cli.startup import loading
     help="Pretrained weights of the backbone from a safetensors file instead.",
 )
 @click.option(
+    "--feature-space",
+    metavar="GB",
+    default=default_of(TrainSettings, "feature_space"),
+    show_default=True,
+    help="Disk space for features of a frozen backbone, which are computed once; 0 for none.",
+)
+@click.option(
+    "--feature-folder",
+    type=FILE,
+    help="Folder where they are kept, for other trainings too.  [default: in the run folder]",
+)
+@click.option(
     "--val-every",
     default=default_of(TrainSettings, "val_every"),
     show_default=True,
@@ -213,6 +226,7 @@ from hyseg_cli.startup import loading
     help="Processes that prepare chips.",
 )
 @device_option(TrainSettings)
+@precision_option(TrainSettings)
 @click.option(
     "--devices",
     default=default_of(TrainSettings, "devices"),

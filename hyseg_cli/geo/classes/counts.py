@@ -1,8 +1,8 @@
-"""Pixels and ground of the classes of a map, counted in strips.
+"""Pixels and areas of the classes of a map, counted in strips.
 
-Rasters of small numbers: one number for another, and how often each occurs.
+Compiled loops replace values in rasters of 8-bit numbers and count them.
 
-What a map holds of each class, counted while it is made.
+`ClassTotals` counts the classes of a map while it is made.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster
-from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 
@@ -26,17 +26,19 @@ STRIP_PIXELS = 2**23
 
 
 def count_classes(
-    scene: Raster, advance: Callable[[int], None]
+    scene: Raster, advance: Callable[[int], None], *, named: frozenset[int] = frozenset()
 ) -> tuple[dict[int, tuple[int, float]], int]:
-    """Pixels and square metres of each value of the first band, and pixels without data.
+    """Pixels and square metres of each class, and pixels without one.
 
     The memory does not grow with the rows of the map. Without a CRS a pixel is one square metre.
 
     Args:
-        scene: A raster of whole numbers.
+        scene: A class raster.
         advance: Called with the number of rows that are done.
+        named: Class ids that its legend names.
 
     Raises:
+        ModelMismatchError: If it is not a class raster.
         UnusableFileError: If a block cannot be read.
     """
     areas = GroundMeasure(scene).row_areas_m2()
@@ -44,15 +46,15 @@ def count_classes(
     rows -= rows % scene.block[0] if rows > scene.block[0] else 0
     found: dict[int, tuple[int, float]] = {}
     empty = 0
-    with SceneReader(scene, (1,)) as reader:
+    with ClassRaster(scene, named=named) as raster:
         for row in range(0, scene.height, rows):
             window = Window(row, 0, min(rows, scene.height - row), scene.width)
-            pixels = reader.read(window)
-            empty += int((~pixels.valid).sum())
-            values, places = _numbered(pixels.image[0])
+            classes = raster.read(window)
+            empty += int((~classes.valid).sum())
+            values, places = _numbered(classes.ids)
             # A table of value by row: areas of pixels differ between rows only.
             lines = np.arange(window.height)[:, None] * len(values)
-            flat = (places + lines)[pixels.valid]
+            flat = (places + lines)[classes.valid]
             table = np.bincount(flat, minlength=len(values) * window.height)
             table = table.reshape(window.height, len(values))
             ground = areas[row : window.row_stop] @ table

@@ -1,6 +1,6 @@
-"""What the numbers of a class raster mean: names and colours, wherever the raster keeps them.
+"""Names and colours of the classes of a raster, wherever the raster keeps them.
 
-How a class raster shows itself: colours, names and the legend it carries.
+Colour tables, category names and the legend that a class raster carries.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ClassStyle(NamedTuple):
 def class_styles(scene: Raster, legend: Legend | None = None) -> dict[int, ClassStyle]:
     """Name and colour of each class id of a raster, as far as they can be found.
 
-    Looked for in this order: a legend given, the legend of a map that hyseg wrote, category
+    Sources, in this order: the given legend, the legend of a map that hyseg wrote, category
     names and attribute table of the side-car, and the colour table for colours.
     """
     if legend is None and LEGEND_TAG in scene.tags:
@@ -97,6 +97,11 @@ def name_of(class_id: int, styles: Mapping[int, ClassStyle]) -> str:
     """The name of a class, its number if it has none."""
     style = styles.get(class_id)
     return str(class_id) if style is None else style.name
+
+
+def named_ids(styles: Mapping[int, ClassStyle]) -> frozenset[int]:
+    """The class ids that have a name beside their number."""
+    return frozenset(value for value, style in styles.items() if style.name != str(value))
 
 
 def find_classes(

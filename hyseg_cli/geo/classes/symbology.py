@@ -123,7 +123,7 @@ CREATE TABLE layer_styles (
 def add_geopackage_style(path: Path, layer: str, styles: Mapping[int, ClassStyle]) -> None:
     """Store the default style of a layer inside its GeoPackage.
 
-    QGIS takes it only if it names the geometry column, which GDAL calls as it likes.
+    QGIS uses it only if it names the geometry column, whose name GDAL chooses.
 
     Raises:
         HysegError: If the file cannot be written.

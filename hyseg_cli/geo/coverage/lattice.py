@@ -165,8 +165,8 @@ def trace_arcs(
 ) -> int:
     """Walk every edge once; returns the number of arcs.
 
-    First the arcs that begin at a junction or at a seam, then what is left: loops. `places` are
-    the vertices with edges, row by row.
+    First come the arcs that begin at a junction or at a seam, then the remaining loops. `places`
+    are the vertices with edges, row by row.
     """
     height, width = numbers.shape[0] - 1, numbers.shape[1] - 2
     marks = vertices.ravel()

@@ -1,14 +1,14 @@
 """Regions below the minimum mapping unit become part of a neighbour.
 
 The smallest goes first (the lower number among equals), into the neighbour with which it shares
-the longest border, or the largest one. The neighbour grows by it; neighbours of its own class
-that now touch it become one with it. This goes on until no region that may be merged is too
-small. Nothing is dropped, so there are no gaps.
+the longest border, or the largest one. The neighbour grows by it, and joins neighbours of its own
+class that it now touches. This continues until no region that may be merged is too small. Nothing
+is dropped, so there are no gaps.
 
 Areas without class stay as they are, unless they are made regions themselves (`NodataAsClass`):
-small ones are then taken up too, but nothing is ever merged into them.
+small ones are then absorbed too, but nothing is ever merged into them.
 
-Which regions touch, and by how many pixel sides.
+The borders between regions are counted in pixel sides.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def small_borders(
     """Neighbours of each small region and how many pixel sides they share; reads the raster.
 
     Returns:
-        Where the neighbours of each region begin, the neighbours, and the sides shared.
+        Where the neighbours of each region begin, the neighbours, and the number of shared sides.
     """
     labeller = Labeller(source.width, source.no_class)
     firsts: list[Int32s] = []
@@ -126,12 +126,12 @@ def _note(
 
 @dataclass(frozen=True)
 class Merging:
-    """What becomes of the regions of a raster."""
+    """The result of merging the regions of a raster."""
 
     class_of_label: Int32s
     """Class of each label after all merges; `no_class` for label 0."""
     merged: int
-    """Regions that were taken up by others."""
+    """Regions that were absorbed by others."""
 
 
 class NodataAsClass:
@@ -164,7 +164,7 @@ def merge_small(
         regions: Its regions.
         sizes: Size of each region, in any unit.
         limits: Smallest size of each region, in that unit; 0 protects a region from being merged.
-        into: Which neighbour takes a small region up; the lower number among equals.
+        into: Which neighbour absorbs a small region; the lower number among equals.
         closed_class: Class into which nothing is merged.
     """
     is_small = sizes < limits
@@ -192,11 +192,11 @@ def _roots(parents: Int32s) -> Int32s:
 
 
 class MergedRows:
-    """The raster after merging, worked out anew each time it is read, from row 0 on.
+    """The raster after merging, computed again each time it is read, from row 0 on.
 
     Args:
         source: The raster that was merged.
-        merging: What became of its regions.
+        merging: The result for its regions.
         no_class: Value of pixels without class in the result.
     """
 
@@ -232,7 +232,7 @@ def merge_all(
     """Merge until nothing is too small; `parents`, `class_ids` and `sizes` hold the result.
 
     Each set of regions is a chain of members; the borders of its members are its own. Returns
-    the number of regions that were taken up by others.
+    the number of regions that were absorbed by others.
     """
     count = len(parents)
     chains = np.empty((3, count), np.int32)
@@ -267,7 +267,7 @@ def merge_all(
         merged += count_joined
         class_ids[joined], limits[joined] = class_id, limit
         if was_closed:
-            # Neighbours that had none to go to have one now.
+            # Neighbours that had no region to merge into now have one.
             _try_again(
                 queue, member, last, joined, parents, sizes, limits, chains, offsets, neighbours
             )
@@ -289,10 +289,10 @@ def _join_same_class(
     offsets: Int64s,
     neighbours: Int32s,
 ) -> tuple[int, int]:
-    """What a merged region touched of the class it now has becomes one with it.
+    """Join a merged region with the regions of its new class that it touches.
 
     Returns:
-        The root of all, and how many sets have joined.
+        The root of the joined set, and how many sets joined it.
     """
     count = 0
     while True:
@@ -331,12 +331,12 @@ def _try_again(
 
 
 HEAD, LAST, NEXT = range(3)
-"""Rows of the chains: first and last member of a set, and who follows a member."""
+"""Rows of the chains: first and last member of a set, and the successor of a member."""
 
 
 @kernel
 def _join(one: int, other: int, parents: Int32s, sizes: Floats, chains: Int32s) -> int:
-    """Make two sets one and append their chains; returns the root, the lesser of both."""
+    """Join two sets and append their chains; returns the root, the lesser of both."""
     root = min(one, other)
     size = sizes[one] + sizes[other]
     chains[NEXT, chains[LAST, one]] = chains[HEAD, other]
@@ -363,7 +363,7 @@ def _best_neighbour(
     closed_class: int,
     into_largest: bool,  # noqa: FBT001
 ) -> int:
-    """The neighbour that takes a set up, or -1 if it has none; `shared` is all zeros, and stays."""
+    """The neighbour that absorbs a set, or -1 if it has none; `shared` is zero before and after."""
     best, best_score = -1, 0.0
     for stage in (SUM, CHOOSE, CLEAR):
         member = first

@@ -1,4 +1,4 @@
-"""The proof that polygons form a coverage, in time and memory that grow with nothing but a strip.
+"""The proof that polygons form a coverage, in time and memory that grow only with a strip.
 
 Two facts together leave no room for a gap, an overlap or an unmatched vertex:
 
@@ -7,9 +7,9 @@ Two facts together leave no room for a gap, an overlap or an unmatched vertex:
 2. The rings use these edges and no others: each arc's edges once in the direction that has a
    region on its left and once in the other (`fingerprint`). Instead of keeping millions of edges,
    a 64-bit hash of every directed edge is added up, once over the arcs and once over the rings
-   handed out; equal sums mean equal multisets but for a chance of 2^-64.
+   handed out; equal sums mean equal multisets, except for a chance of 2^-64.
 
-What is left is counted: one exterior and a positive area per polygon, and in exact mode the area
+The rest is counted: one exterior and a positive area per polygon, and in exact mode the area
 of all polygons, which is the number of pixels.
 """
 
@@ -31,14 +31,14 @@ CELL = 16
 
 @dataclass
 class Proof:
-    """What has been found so far; mutable."""
+    """The findings so far; mutable."""
 
     seams: Seams
-    """Where strips are cut from each other."""
+    """Where the seams between strips lie."""
     edges: int = 0
     """Edges of arcs."""
     conflicts: int = 0
-    """Pairs of edges that cross, coincide or touch but at their ends."""
+    """Pairs of edges that cross, coincide, or touch other than at their ends."""
     polygons: int = 0
     misshapen: int = 0
     """Rings of fewer than three points, and polygons without an exterior or a positive area."""
@@ -48,16 +48,16 @@ class Proof:
     _ring_sum: int = 0
 
     def add_arcs(self, arcs: Arcs, top: int, bottom: int, width: int) -> None:
-        """Look at the arcs of a strip that spans the half-pixel rows `top` to `bottom`."""
+        """Check the arcs of a strip that spans the half-pixel rows `top` to `bottom`."""
         self.edges += int(arcs.offsets[-1]) - len(arcs)
         self.conflicts += count_conflicts(arcs.offsets, arcs.x, arcs.y, top, bottom, 2 * width)
         fresh = fingerprint_arcs(arcs.offsets, arcs.x, arcs.y, arcs.left, arcs.right)
         self._arc_sum = (self._arc_sum + int(fresh)) % (1 << 64)
 
     def add_rings(self, rings: Rings) -> None:
-        """Look at rings that are handed out."""
+        """Check rings that are handed out."""
         exteriors = int((rings.doubled_areas > 0).sum())
-        # The rings of a region stand together.
+        # The rings of a region are contiguous.
         firsts = np.flatnonzero(np.diff(rings.regions, prepend=-1))
         totals = np.add.reduceat(rings.doubled_areas, firsts)
         self.polygons += len(firsts)
@@ -73,10 +73,10 @@ class Proof:
         return self._arc_sum == self._ring_sum
 
     def problems(self, regions: int, pixels: int | None) -> list[str]:
-        """What keeps the polygons from being a coverage; nothing if they are one.
+        """The reasons why the polygons are not a coverage; empty if they are one.
 
         Args:
-            regions: How many polygons there must be.
+            regions: The expected number of polygons.
             pixels: The area they must have; None where borders have been generalised.
         """
         found = []
@@ -147,7 +147,7 @@ def fingerprint_rings(
     """Sum over the rings' edges, cut where they cross a seam as the arcs were.
 
     An arc's point on a seam has whole coordinates; an edge that crosses one elsewhere is not one of
-    the arcs', and spoils the sum.
+    the arcs', so the sums differ.
     """
     total = np.uint64(0)
     for ring in range(len(offsets) - 1):
@@ -189,7 +189,7 @@ def _cut_edge_hash(x0: int, y0: int, x1: int, y1: int, seam_step: int, last_seam
 def count_conflicts(
     offsets: Int64s, x: Int32s, y: Int32s, top: int, bottom: int, right: int
 ) -> int:
-    """Pairs of edges of one strip that meet anywhere but at common ends.
+    """Pairs of edges of one strip that meet other than at common ends.
 
     Edges are sorted into squares of `CELL` half pixels, row of squares by row of squares, and
     compared with those in the same square; a pair may be counted in several.
@@ -244,7 +244,7 @@ def _side(x: Int32s, y: Int32s, edge: int, point: int) -> int:
 
 @inlined_kernel
 def _conflict(x: Int32s, y: Int32s, one: int, other: int) -> int:
-    """1 if two edges meet anywhere but at common ends."""
+    """1 if two edges meet other than at common ends."""
     a, b = _side(x, y, one, other), _side(x, y, one, other + 1)
     c, d = _side(x, y, other, one), _side(x, y, other, one + 1)
     if a * b > 0 or c * d > 0:

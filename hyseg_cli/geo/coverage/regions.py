@@ -1,6 +1,6 @@
 """Pass 1: the 4-connected regions of a class raster, by union-find over the labels of its runs.
 
-Tables of numbers that grow, in memory or, once large, in files.
+`Table` holds numbers that grow, in memory or, once large, in files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Table:
     Args:
         types: Data type of each column.
         folder: Where the columns go when the table becomes large; the caller removes it.
-        spill_bytes: Size from which they go there.
+        spill_bytes: Size from which they move there.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Table:
             self._files = [self._folder / f"column{i}.bin" for i in range(len(self._types))]
             for file, column in zip(self._files, self.columns, strict=True):
                 column.tofile(file)
-        # A file that is made longer keeps what it holds: nothing is copied.
+        # A file that is extended keeps its content: nothing is copied.
         for file, kind in zip(self._files, self._types, strict=True):
             os.truncate(file, self._length * kind.itemsize)
         self.columns = [
@@ -73,12 +73,12 @@ class Table:
 Floats = npt.NDArray[np.float64]
 
 KEPT_RUNS = 1 << 22
-"""Runs that are kept for whoever asks next; they take 64 MiB, and more are found a second time."""
+"""Runs kept for the next pass; they take 64 MiB. If there are more, they are computed again."""
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of a raster, by number from 1; entry 0 is what belongs to none."""
+    """The regions of a raster, by number from 1; entry 0 collects pixels outside all regions."""
 
     number_of_label: Int32s
     """Number of the region of each label."""
@@ -95,7 +95,7 @@ class Regions:
     runs: int
     """Runs of pixels in all rows: a measure of how long the borders are."""
     strips: tuple[Runs, ...]
-    """The runs themselves, strip by strip, if they are few; else nothing."""
+    """The runs themselves, strip by strip, if they are few; otherwise empty."""
 
     def __len__(self) -> int:
         return len(self.class_ids) - 1
@@ -140,7 +140,7 @@ def find_regions(
 
 
 def _mend_small_cuts(parents: Int32s, pixels: Int64s, cuts: Int32s, tile: int) -> Int32s:
-    """Unite again what belongs to regions of at most one tile's pixels.
+    """Reunite the parts of regions with at most one tile's pixels.
 
     Returns:
         Number of the uncut region of each label.
@@ -226,7 +226,7 @@ def measure_runs(
     areas_m2: Floats,
     last_rows: Int64s,
 ) -> None:
-    """Add the runs of some rows to what is known of their labels; label 0 gathers the rest."""
+    """Add the runs of some rows to the measures of their labels; label 0 collects the rest."""
     for row in range(1, len(offsets) - 1):
         for run in range(offsets[row], offsets[row + 1]):
             label, length = labels[run], stops[run] - starts[run]
@@ -262,7 +262,7 @@ def add_up(
     areas_m2: Floats,
     last_rows: Int64s,
 ) -> None:
-    """Sum what was measured of labels into regions."""
+    """Sum the measures of labels by region."""
     for label in range(1, len(number_of_label)):
         region = number_of_label[label]
         class_ids[region] = label_classes[label]

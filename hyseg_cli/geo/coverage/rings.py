@@ -1,4 +1,4 @@
-"""Arcs that are still open, and the rings of regions whose arcs are all there."""
+"""Arcs that are still open, and the rings of regions whose arcs are complete."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Rings:
 
 
 class OpenArcs:
-    """Arcs of which a side is still to come; mutable.
+    """Arcs with a region that is not finished yet; mutable.
 
     Finished arcs are only marked, and dropped when they hold more points than the open ones:
     moving millions of points for every strip would cost more than everything else.
 
     Args:
-        seams: Where strips are cut from each other.
+        seams: Where the seams between strips lie.
     """
 
     def __init__(self, seams: Seams) -> None:
@@ -116,7 +116,7 @@ class OpenArcs:
 
 @kernel
 def _slot(keys: Int64s, key: int) -> int:
-    """Where a key stands in an open-addressing table, or the free place for it."""
+    """The slot of a key in an open-addressing table, or the free slot for it."""
     mask = len(keys) - 1
     slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)
     place = np.int64(slot) & mask
@@ -216,7 +216,7 @@ def _onward(
     keys: Int64s,
     values: Int32s,
 ) -> int:
-    """The half arc of the same region that goes on from the end of one."""
+    """The half arc of the same region that continues from the end of one."""
     arc = half_arc >> 1
     if half_arc & 1 == 0:
         node, heading = end_nodes[arc], end_headings[arc]

@@ -1,14 +1,14 @@
 """Rows of a class raster as runs of one class, and the labels that runs take.
 
 A run takes the label of the first run of its class that it touches in the row above, or a new
-one. This rule looks at nothing but the two rows; so every pass over the raster gives every run
-the same label, and no raster of labels has to be kept. Labels that turn out to belong together
+one. This rule depends only on the two rows, so every pass over the raster gives every run the same
+label, and no raster of labels has to be kept. Labels that turn out to belong together
 are reported as links, for the union-find of `regions`.
 
-With a tile size, runs end at tile lines and labels do not reach across them; what would have
-belonged together there can be asked for (`cut_pairs`).
+With a tile size, runs end at tile lines and labels do not reach across them; `cut_pairs` returns
+the pairs that were cut apart.
 
-Where the rows of a class raster come from.
+`ClassRows` is the source of the rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from hyseg_cli.geo.compiled import kernel
 
 STRIP_ROWS = 256
-"""Rows worked on at once. A constant, so that the result does not depend on the machine."""
+"""Rows processed at once. A constant, so that the result does not depend on the machine."""
 
 NEVER = -(2**31)
 """A class that no pixel has."""
@@ -59,7 +59,7 @@ class ArrayRows:
 
 @dataclass(frozen=True)
 class Seams:
-    """The half-pixel rows where strips are cut from each other."""
+    """The half-pixel rows of the seams between strips."""
 
     step: int
     """Half pixels from one seam to the next; the first lies at step - 1."""
@@ -87,7 +87,7 @@ NO_TILES = 1 << 30
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of some rows; the first row is the one above them, for whoever compares."""
+    """The runs of some rows; the first row is the one above them, for comparison."""
 
     offsets: Int64s
     """Number of the first run of each row, then the number of runs; (rows + 2,)."""
@@ -141,7 +141,7 @@ class Labeller:
             np.concatenate([known, fresh])
             for known, fresh in zip(self._above, columns, strict=True)
         )
-        # Along a pair of rows no more runs can touch than both rows have.
+        # A pair of rows has at most as many touching runs as both rows have runs.
         links = np.empty((2 * len(starts), 2), np.int32)
         self.labels, linked = label_runs(
             offsets, starts, stops, run_classes, self._no_class, self._row, self._tile,
@@ -183,7 +183,7 @@ def label_runs(
     labels: Int32s,
     links: Int32s,
 ) -> tuple[int, int]:
-    """Label all runs but those of the first row; returns the labels so far and the links."""
+    """Label all runs except those of the first row; returns the labels so far and the links."""
     linked = 0
     for row in range(1, len(offsets) - 1):
         above, end = offsets[row - 1], offsets[row]
@@ -214,7 +214,7 @@ def cut_pairs(runs: Runs, first_row: int, tile: int) -> Int32s:
     """Pairs of labels of one class that touch across a tile line, (n, 2).
 
     Args:
-        runs: What a `Labeller` with this tile size says of some rows.
+        runs: The result of a `Labeller` with this tile size for some rows.
         first_row: Row of the raster that is the first of them.
         tile: Side of the tiles.
     """
@@ -222,7 +222,7 @@ def cut_pairs(runs: Runs, first_row: int, tile: int) -> Int32s:
     found = find_cut_pairs(
         runs.offsets, runs.starts, runs.stops, runs.classes, runs.labels, first_row, tile, pairs
     )
-    return pairs[:found].copy()  # what was not filled is let go
+    return pairs[:found].copy()  # the unused part is freed
 
 
 @kernel

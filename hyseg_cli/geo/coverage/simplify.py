@@ -1,8 +1,8 @@
 """Fewer points on the arcs of a strip, without touching a neighbour.
 
-Visvalingam and Whyatt: a point whose triangle with its two neighbours is small says little, and
-goes. Here it goes only if that triangle holds no other point of any arc: then no arc can be
-crossed, because what crosses the new side must have come in through the old ones. Junctions,
+Visvalingam and Whyatt: a point whose triangle with its two neighbours is small matters little and
+is removed. Here it is removed only if that triangle holds no other point of any arc: then no arc is
+crossed, because an arc that crosses the new side must have entered through the old ones. Junctions,
 seam points and raster corners are ends of arcs and stay, so neighbours keep meeting there.
 """
 
@@ -28,7 +28,7 @@ def simplify_arcs(arcs: Arcs, tolerance: float, taken: Bytes, top: int) -> Arcs:
 
     Args:
         arcs: As `trace_strip` made them.
-        tolerance: Triangles of at most its square go, in pixels.
+        tolerance: Points with triangles of at most its square are removed, in pixels.
         taken: Zeros for every half pixel of the strip, (rows or more, columns); left as they were.
         top: Half-pixel row of the first row of `taken`.
     """
@@ -62,7 +62,7 @@ def thin(
     new_x: Int32s,
     new_y: Int32s,
 ) -> int:
-    """Copy the points that stay; `limit` is for twice the area in square half pixels."""
+    """Copy the points that remain; `limit` is for twice the area in square half pixels."""
     end = 0
     for arc in range(len(offsets) - 1):
         first, count = offsets[arc], offsets[arc + 1] - offsets[arc]
@@ -111,7 +111,7 @@ def _sweep(
             links[1, before], links[0, after] = after, before
             taken[y1 - top, x1] = 0
             left -= 1
-            # Its neighbour has a larger triangle now: leave it for the next sweep.
+            # Its neighbour now has a larger triangle: leave it for the next sweep.
             at = links[1, after] if after < count - 1 else after
         else:
             at = after
@@ -122,9 +122,9 @@ def _sweep(
 def _is_empty(
     taken: Bytes, top: int, x0: int, y0: int, x1: int, y1: int, x2: int, y2: int, area: int
 ) -> bool:
-    """Whether a triangle holds no point besides its corners, on its sides neither.
+    """Whether a triangle holds no point besides its corners, nor on its sides.
 
-    Pick's theorem knows the small ones: twice an `area` of 1 leaves no room for a point, 2 for one
+    Pick's theorem covers the small ones: twice an `area` of 1 leaves no room for a point, 2 for one
     that halves a side.
     """
     if area <= 2:

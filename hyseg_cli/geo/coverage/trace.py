@@ -1,6 +1,6 @@
 """Pass 2: from strips of region numbers to polygons, each handed out once its last arc is known.
 
-A raster of a few pixels, traced to the end before the real one.
+`warm_up` traces a raster of a few pixels before the real one.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def trace_polygons(
 
     Args:
         source: The raster that `regions` was found in.
-        regions: What `find_regions` says of it, with the runs if they are few.
+        regions: The result of `find_regions`, with the runs if they are few.
         generalisation: Smoothing and simplification.
-        proof: Gathers what is needed to prove that the polygons form a coverage.
+        proof: Collects the evidence that the polygons form a coverage.
         strip_rows: Rows held at once; the polygons are the same, up to where simplification
             may not reach across a seam.
     """
@@ -137,7 +137,7 @@ def _arcs_of_strips(
     """The arcs of each strip, and the last row that no later strip has an arc of."""
     taken = None
     if generalisation.tolerance > 0:
-        # The same for all strips: fresh memory costs more than what is done with it.
+        # Used for all strips: fresh memory costs more than the work done in it.
         taken = np.zeros((2 * strip_rows + 3, 2 * source.width + 1), np.uint8)
     for numbers, row, is_last in _number_strips(source, regions, strip_rows):
         arcs = _trace(numbers, row, generalisation, taken, is_last=is_last)
@@ -209,8 +209,8 @@ def _to_batch(rings: Rings) -> PolygonBatch:
 def warm_up(*, smooth: bool, simplify: bool, check: bool) -> None:
     """Load the compiled kernels that tracing needs, by tracing a tiny raster.
 
-    Each is read from the disk and linked when it is first called, for the most part without the
-    interpreter's lock. In a thread of its own that is done while libraries load.
+    Each is read from the disk and linked when it is first called, mostly without the interpreter's
+    lock, so a thread can do this while libraries load.
     """
     source = ArrayRows(np.array([[0, 1], [2, 2]], np.uint8), no_class=0)
     regions = find_regions(source, np.ones(source.height), Path())

@@ -45,7 +45,7 @@ def to_wkb(
 
 
 def collection_header(kind: int, parts: int) -> bytes:
-    """What stands before the WKB of the parts of a collection."""
+    """The header before the WKB of the parts of a collection."""
     return struct.pack("<BII", 1, kind, parts)
 
 

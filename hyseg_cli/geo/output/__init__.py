@@ -1,1 +1,1 @@
-"""What is written: work folders, shards, cloud-optimised maps, mosaics and sidecars."""
+"""Outputs: work folders, shards, cloud-optimised maps, mosaics and side-cars."""

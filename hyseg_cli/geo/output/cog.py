@@ -1,4 +1,4 @@
-"""Maps on disk: shards -> VRT -> COG, under its name only when complete.
+"""Maps on disk: shards -> VRT -> COG, which gets its name only when it is complete.
 
 The end of a run is one pass of GDAL's COG driver over all shards, and a rename.
 """
@@ -9,7 +9,6 @@ import errno
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.classes.styles import LEGEND_TAG, category_element, color_table
-from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, sync, unwritable
+from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, unwritable
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import GroundControl, open_dataset
 from hyseg_cli.geo.suffixes import stale_files
@@ -50,10 +50,10 @@ class MapSpec:
     crs: CRS | None
     transform: Affine
     control: GroundControl | None = None
-    """Ground control that stands for the transform, or beside it."""
+    """Ground control that replaces the transform, or complements it."""
     legend: Legend
     tags: dict[str, str]
-    """Provenance and whatever else goes into the TIFF's metadata."""
+    """Provenance and other metadata of the TIFF."""
     probabilities: tuple[str, ...] = ()
     """Band names of a raster of quantised probabilities; empty for a class raster."""
 
@@ -69,9 +69,9 @@ class Source:
 
     path: Path
     window: Window
-    """Where it lies in the mosaic; what sticks out is left out."""
+    """Where it lies in the mosaic; parts outside the mosaic are cut off."""
     may_overlap: bool = False
-    """Whether what lies below shows where it holds no data."""
+    """Whether lower layers show where it holds no data."""
 
 
 def write_cog(
@@ -90,9 +90,9 @@ def write_cog(
         The file.
 
     Raises:
-        HysegError: If the system refuses.
+        HysegError: If the system refuses to write.
     """
-    # A class number between two others means nothing: the most frequent one stands for a block.
+    # Averages of class numbers mean nothing: the most frequent class represents a block.
     resampling = "AVERAGE" if spec.probabilities else "MODE"
     vrt = work.path / f"{name}.vrt"
     with work.writing(vrt.name, here=True) as path:
@@ -131,16 +131,16 @@ def _is_whole(path: Path) -> bool:
 def put_in_place(
     cog: Path, out: Path, beside: Mapping[Path, str] | None = None, kept: Collection[str] = ()
 ) -> None:
-    """Give a finished raster its name, and write the files that stand beside it.
+    """Give a finished raster its name, and write the files beside it.
 
     Args:
         cog: The raster.
-        out: Its name; what stands there is replaced, and side-cars of that go.
+        out: Its name; an existing raster is replaced, and its side-cars are deleted.
         beside: Texts of files to write beside it.
         kept: Files that are not side-cars of it, whatever their names.
 
     Raises:
-        HysegError: If the system refuses.
+        HysegError: If the system refuses to write.
     """
     beside = beside or {}
     try:
@@ -150,31 +150,14 @@ def put_in_place(
         for path, text in beside.items():
             waiting = cog.with_name(path.name)
             waiting.write_text(text, encoding="utf-8")
-            _move(waiting, path)
-        _move(cog, out)
-        sync(out.parent)
+            move(waiting, path)
+        move(cog, out)
     except WRITE_ERRORS as error:
         raise unwritable(out, error) from error
 
 
-def _move(file: Path, out: Path) -> None:
-    """Rename a file; an output on another file system than the work folder is copied there."""
-    try:
-        file.replace(out)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        copy = out.with_name(f".{out.name}.part")  # a run that was killed left the same name
-        try:
-            shutil.copyfile(file, copy)
-            sync(copy)
-            copy.replace(out)
-        finally:
-            copy.unlink(missing_ok=True)
-
-
 def vrt_xml(spec: MapSpec, sources: list[Source], folder: Path, first_band: int = 1) -> str:
-    """The text of a VRT over parts of a raster, which carries all metadata of the raster.
+    """The text of a VRT over parts of a raster, with all metadata of the raster.
 
     Args:
         spec: What the raster is.
@@ -240,7 +223,7 @@ def _describe_classes(band: ET.Element, legend: Legend) -> None:
 
 
 def srs_element(crs: CRS) -> ET.Element:
-    """The CRS in a VRT; x stands before y whatever the CRS says, as in every GeoTIFF."""
+    """The CRS in a VRT; x comes before y whatever the CRS says, as in every GeoTIFF."""
     mapping = "2,1" if crs.is_geographic else "1,2"
     element = ET.Element("SRS", dataAxisToSRSAxisMapping=mapping)
     element.text = crs.to_wkt(version="WKT2_2019")

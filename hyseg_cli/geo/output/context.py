@@ -1,10 +1,10 @@
-"""Scenes cut from one grid, seen as one: a VRT over all of them.
+"""Scenes cut from one grid, treated as one: a VRT over all of them.
 
 A scene that is mapped alone ends at its edge, and the network sees a reflection there. Seen as
 a window of the VRT it is mapped as its part of the whole: the same tiles, the same pixels.
 
-Files that were cut apart by several tools are often shifted by a part of a pixel. Each is laid on
-the nearest whole pixel then: half a pixel is less than what resampling would blur.
+Files that were cut by different tools are often shifted by a fraction of a pixel. Each then snaps
+to the nearest whole pixel: an error of half a pixel is less than resampling would blur.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Neighbourhood:
     transform: Affine
     """Of the whole."""
     shift: float
-    """Pixels by which a scene lies off the grid of the first, at most; 0.5 is the largest."""
+    """Largest offset of a scene from the grid of the first, in pixels; at most 0.5."""
 
     @property
     def height(self) -> int:
@@ -64,7 +64,7 @@ def find_neighbourhood(scenes: Sequence[Raster]) -> Neighbourhood:
     """Lay scenes out on the grid of the first.
 
     Raises:
-        UsageProblemError: If they do not share one, but for shifts.
+        UsageProblemError: If they do not share a grid, apart from shifts.
     """
     first = scenes[0]
     for scene in scenes:
@@ -100,12 +100,12 @@ def vrt_of(neighbourhood: Neighbourhood) -> str:
         ET.SubElement(band, "ColorInterp").text = first.colors[index - 1].capitalize()
         if first.nodata is not None:
             ET.SubElement(band, "NoDataValue").text = repr(first.nodata)
-        # Alpha has no mask of its own: where it is 0, what lies below shows.
+        # Alpha has no mask of its own: where it is 0, lower layers show.
         is_alpha = first.colors[index - 1] == "alpha"
         nodata = 0 if is_alpha and first.nodata is None else first.nodata
         _add_sources(band, neighbourhood, str(index), nodata)
     if first.nodata is None and "alpha" not in first.colors:
-        # Without it, what no scene covers would be black ground.
+        # Without it, areas that no scene covers would be black ground.
         mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
         _add_sources(mask, neighbourhood, "mask,1", 0)
     return ET.tostring(root, encoding="unicode")
@@ -120,7 +120,7 @@ def _add_sources(
         band: The band of the VRT.
         neighbourhood: The scenes.
         source_band: Which band of theirs.
-        nodata: What shows what lies below; None to ask their masks, if they have any.
+        nodata: Value that lets lower layers show; None to use their masks, if they have any.
     """
     has_masks = any(scene.declares_validity for scene in neighbourhood.scenes)
     kind = "ComplexSource" if nodata is not None or has_masks else "SimpleSource"
@@ -139,7 +139,7 @@ def _add_sources(
 
 
 def _difference(one: Raster, other: Raster) -> str:
-    """What keeps two scenes from being parts of one grid; empty if nothing does."""
+    """Why two scenes are not parts of one grid; empty if they are."""
     if not (one.is_georeferenced and other.is_georeferenced):
         return "one is not georeferenced"
     if one.crs != other.crs:

@@ -1,4 +1,4 @@
-"""Maps of many scenes as one: laid on a common grid, with the surer class where they overlap."""
+"""One map of many: on a common grid, with the more confident class where maps overlap."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCK = 4096
 SLACK = 1e-6
 """Part of a pixel by which edges may miss a grid line through rounding."""
 TOLERANCE = 1e-3
-"""Part of a pixel by which a place may be off; so little that blocks fit at their edges."""
+"""Part of a pixel by which a position may be off; small enough for blocks to fit at their edges."""
 MAX_SIDE = 2**31 - 1
 
 Resample = Literal["nearest", "mode"]
@@ -41,7 +41,7 @@ class Layer:
     scene: Raster
     """The map as a raster."""
     confidence: str | None
-    """Its raster of levels, 255 for unknown; None if there is none."""
+    """Its confidence, quantised; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
         resolution: Side of its pixels in units of the CRS; None for the finest of the maps.
 
     Raises:
-        UsageProblemError: If a map has no place, or the mosaic would be too large.
+        UsageProblemError: If a map is not georeferenced, or the mosaic would be too large.
     """
     for scene in scenes:
         if not scene.is_georeferenced:
@@ -77,7 +77,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
     crs = crs or first.crs
     sizes = [_pixel_in(scene, crs) for scene in scenes]
     across, down = (resolution, resolution) if resolution else map(min, zip(*sizes, strict=True))
-    # On the grid of the first map nearest neighbours are the pixels themselves.
+    # On the grid of the first map, the nearest neighbours are the pixels themselves.
     is_own = first.crs == crs and first.transform.b == first.transform.d == 0
     x0, y0 = (first.transform.c, first.transform.f) if is_own else (0.0, 0.0)
     edges = []
@@ -108,7 +108,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
 
 
 def blocks_of(frame: Frame) -> Iterator[tuple[Block, tuple[int, ...]]]:
-    """Parts of a mosaic and the numbers of the maps that reach them; those of none are left out."""
+    """Parts of a mosaic and the numbers of the maps that reach them; empty parts are left out."""
     found: dict[tuple[int, int], list[int]] = {}
     for number, window in enumerate(frame.windows):
         for row in range(window.row // BLOCK, -(-window.row_stop // BLOCK)):
@@ -126,14 +126,14 @@ def compose(
 ) -> npt.NDArray[np.uint8]:
     """Class ids (height, width) of a window of a mosaic.
 
-    Where maps overlap, the class of the highest confidence counts; of equal ones, and where maps
-    have none, that of the first map.
+    Where maps overlap, the class with the highest confidence counts. If confidences are equal or
+    missing, the class of the first map counts.
 
     Args:
         frame: The grid.
         layers: The maps that may reach the window, the first to count first.
         window: Pixels of the mosaic.
-        resample: How classes are brought to the grid.
+        resample: How classes are resampled to the grid.
 
     Raises:
         UnusableFileError: If a map cannot be read.
@@ -144,7 +144,7 @@ def compose(
         found = _read(layer.scene.path, frame, window, Resampling[resample])
         level = np.zeros(ids.shape, np.int16)
         if layer.confidence is not None:
-            # Of pixels that are joined by their most frequent class the mean confidence counts.
+            # Where the most frequent class represents several pixels, their mean confidence counts.
             way = Resampling.nearest if resample == "nearest" else Resampling.average
             sure = _read(layer.confidence, frame, window, way)
             level = np.where(sure == NODATA_ID, 0, sure).astype(np.int16)

@@ -1,6 +1,6 @@
-"""A picture of a scene beside its map: legend, scale bar, north arrow and what else to say.
+"""A picture of a scene beside its map, with legend, scale bar, north arrow and notes.
 
-Drawn pixel by pixel on a canvas of white: pictures are laid on it as they are, never resampled.
+It is drawn pixel by pixel on a white canvas; pictures are never resampled.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ GAP = 16
 LEAST_WIDTH = 720
 """Of the canvas, so that there is room for text beside narrow pictures."""
 STACKED_FROM = 1.75
-"""Pictures that are wider than high by more stand above each other."""
+"""Pictures with a larger ratio of width to height are stacked."""
 TEXT, LINE = 16, 24
 """Height of letters and of lines."""
 SWATCH = 16
 MOST_CLASSES = 60
-"""Entries of the legend; more are counted."""
+"""Entries of the legend; the number of further ones is printed."""
 SCALE_SHARE = 0.3
-"""Of the width of a picture that the scale bar has at most."""
+"""The longest scale bar, as a part of the width of a picture."""
 ARROW = 44
 _FINER = 4
-"""The arrow is drawn so many times larger and shrunk, for smooth edges."""
+"""The arrow is drawn this many times larger and then shrunk, for smooth edges."""
 
 Colors = npt.NDArray[np.uint8]
 
@@ -52,7 +52,7 @@ class Preview:
     north: tuple[float, float] | None
     """Pixels right and down of a step to the north, of length one."""
     lines: tuple[str, ...]
-    """What stands below: CRS, attribution."""
+    """Lines of text below: CRS, attribution."""
 
 
 def draw_preview(preview: Preview) -> Image.Image:
@@ -138,7 +138,7 @@ def _arrow(north: tuple[float, float]) -> Image.Image:
 
 
 def _scale_bar(pixel_m: float | None, width: int) -> tuple[int, str] | None:
-    """Pixels and text of the scale bar; None if a length means nothing or there is no room."""
+    """Pixels and text of the scale bar; None if lengths are unknown or there is no room."""
     if pixel_m is None or not 0 < pixel_m < float("inf"):
         return None
     metres = round_length(max(SCALE_SHARE * width, 40) * pixel_m)
@@ -148,7 +148,7 @@ def _scale_bar(pixel_m: float | None, width: int) -> tuple[int, str] | None:
 def _legend_cells(
     legend: Sequence[tuple[str, Color]], width: int
 ) -> tuple[list[tuple[tuple[int, int], str, Color]], int]:
-    """Place, text and colour of each entry of the legend in columns, and the height of all."""
+    """Position, text and colour of each entry of the legend in columns, and the total height."""
     shown = list(legend[:MOST_CLASSES])
     if len(legend) > len(shown):
         shown.append((f"and {len(legend) - len(shown)} more", PAPER))
@@ -169,7 +169,7 @@ def _legend_cells(
 
 
 def _wrapped(text: str, width: int) -> Iterable[str]:
-    """A text in lines that are no longer than so many pixels, if its words are not."""
+    """A text in lines of at most this many pixels, unless a word is longer."""
     line = ""
     for word in text.split():
         longer = f"{line} {word}".strip()
@@ -183,7 +183,7 @@ def _wrapped(text: str, width: int) -> Iterable[str]:
 
 
 def _cut(text: str, width: int) -> str:
-    """A text that is no longer than so many pixels; its middle goes first."""
+    """A text of at most this many pixels; its middle is cut out."""
     if _font().getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -199,7 +199,7 @@ def _write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, color: Col
 
 @cache
 def _font(size: int = TEXT) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along: it has the letters of most of the world."""
+    """DejaVu Sans, which comes with matplotlib and has the letters of most languages."""
     import matplotlib as mpl
 
     return ImageFont.truetype(

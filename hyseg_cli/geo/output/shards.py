@@ -1,8 +1,8 @@
 """Shards: finished parts of a mosaic, one small GeoTIFF each.
 
 A GeoTIFF that is open when its process is killed reads back as zeros without an error. So a
-shard gets its name only when it is closed, on the disk and read back: that it is there means it is
-done. Reading back is needed since a disk that is full when a GeoTIFF is closed raises no error.
+shard gets its name only when it is closed, on the disk and read back: if it exists, it is done.
+Reading back is needed because a disk that is full when a GeoTIFF is closed raises no error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ShardWriter:
             self._flush(count // BLOCK * BLOCK)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write what is left, and what is to be remembered of the block.
+        """Write the remaining rows and the summary of the block.
 
         Raises:
             ValueError: If rows are missing.
@@ -84,7 +84,7 @@ def writing_shard(work: WorkFolder, block: Block, bands: int) -> Iterator[ShardW
     """Write the shard of a block; if the body fails, there is none.
 
     Raises:
-        HysegError: If the system refuses.
+        HysegError: If the system refuses to write.
     """
     with work.writing(shard_path(work, block).name) as path:
         with (
@@ -103,7 +103,7 @@ def writing_shard(work: WorkFolder, block: Block, bands: int) -> Iterator[ShardW
                 compress="zstd",
                 zstd_level=1,
                 bigtiff="if_safer",
-                # The mosaic knows the place; any transform but the identity keeps rasterio quiet.
+                # The mosaic is georeferenced; any transform but the identity keeps rasterio quiet.
                 transform=Affine.scale(2.0),
             ) as dataset,
             # Innermost: nothing may be closed while the thread writes to it.
@@ -124,7 +124,7 @@ def _read_back(path: Path, writer: ShardWriter) -> None:
 
 
 def missing_blocks(work: WorkFolder, blocks: Iterable[Block]) -> tuple[Block, ...]:
-    """The blocks whose shards are not there."""
+    """The blocks whose shards do not exist."""
     there = work.names()
     return tuple(block for block in blocks if shard_path(work, block).name not in there)
 
@@ -135,7 +135,7 @@ def shard_path(work: WorkFolder, block: Block) -> Path:
 
 
 def read_summary(work: WorkFolder, block: Block) -> dict[str, Any]:
-    """What was remembered of a block that is done."""
+    """The summary of a finished block."""
     with rasterio.open(shard_path(work, block)) as shard:
         found: dict[str, Any] = json.loads(shard.tags()[SUMMARY_TAG])
     return found

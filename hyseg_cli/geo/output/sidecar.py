@@ -1,6 +1,6 @@
 """The side-car `OUT.tif.aux.xml`: class names, attribute table and statistics for GDAL's readers.
 
-A TIFF holds none of them. QGIS and ArcGIS read the file unasked, too.
+A TIFF holds none of them. QGIS and ArcGIS read the file automatically, too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def sidecar_of_classes(
     Args:
         legend: Its classes.
         pixels: How many pixels have each value, (256,).
-        hectares: Their area, (256,); None for a raster without place.
+        hectares: Their area, (256,); None for a raster without georeference.
     """
     band = ET.Element("PAMRasterBand", band="1")
     band.append(category_element(legend))
@@ -142,7 +142,7 @@ def _attribute_table(
         row = ET.SubElement(table, "Row", index=str(index))
         cells = [entry.id, entry.name, *entry.color, pixels[entry.id]]
         if hectares is not None:
-            # Not all digits: how the work was cut must not show in the last ones.
+            # Not all digits: the last ones must not depend on how the work was divided.
             cells.append(f"{hectares[entry.id]:.6f}")
         for cell in cells:
             ET.SubElement(row, "F").text = str(cell)
@@ -150,7 +150,7 @@ def _attribute_table(
 
 
 def _metadata(statistics: Statistics) -> ET.Element:
-    """Under the names that GDAL looks for."""
+    """Statistics under the names that GDAL looks for."""
     values = {
         "MAXIMUM": statistics.maximum,
         "MEAN": statistics.mean,

@@ -1,6 +1,6 @@
-"""STAC Items: what a catalogue wants to know of files, as plain JSON.
+"""STAC Items: descriptions of files for catalogues, as plain JSON.
 
-The fields are those of STAC 1.1 and of the versions of its extensions that stand here.
+The fields are those of STAC 1.1 and of the versions of its extensions given here.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def make_item(
 
     Args:
         name: Its id.
-        scene: A raster whose place is that of the Item; None for nowhere in particular.
+        scene: A raster whose footprint is that of the Item; None for no location.
         properties: Among them datetime, or its beginning and end.
         assets: Files by name.
         links: Links to others.
-        extensions: Addresses of the extensions that the fields are of.
+        extensions: Addresses of the extensions that define the fields.
     """
     place = None if scene is None else footprint(scene)
     item: Json = {
@@ -93,7 +93,7 @@ def crs_fields(wanted: str) -> Json:
 
 
 def file_fields(path: Path) -> Json:
-    """Size and checksum of a file, which is read for it."""
+    """Size and checksum of a file; reads the file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file:size": path.stat().st_size, "file:checksum": SHA256 + digest}
@@ -126,7 +126,7 @@ def class_objects(legend: Legend, pixels: npt.NDArray[np.int64] | None = None) -
 
 
 def _short(name: str) -> str:
-    """A name with no letters but those that the extension allows."""
+    """A name with only those letters that the extension allows."""
     return re.sub(r"[^0-9A-Za-z_-]+", "-", name).strip("-")
 
 

@@ -1,11 +1,14 @@
-"""The work folder of an output that is not finished: what was settled, and what is done.
+"""The work folder of an unfinished output: its settings and its finished parts.
 
 It lies beside the output and outlives a run that is stopped or killed. Whatever is in it under
 its final name is complete: files are written under another name, synced and renamed.
 
-Its states follow each other: a manifest says what is computed; `finishing` lists the outputs that
-are about to get their names, which are the run's own from then on; `finished` says that they all
-have them, and what is left of the folder is rubbish.
+It passes through three states. A manifest says what is computed. `finishing` lists the outputs that
+are about to get their names; from then on they belong to the run. `finished` says that all of them
+have their names; the rest of the folder can be deleted.
+
+A run that nobody goes on with, such as that of a mosaic or of polygons, borrows the folder as
+scratch: under the same lock, without a manifest, and only if no unfinished run needs it.
 
 Complete files are kept in a store: the folder itself, or object storage if the output goes there.
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -33,6 +37,7 @@ from rasterio._err import CPLE_BaseError  # closing a file raises it bare
 from rasterio.errors import RasterioError
 
 from hyseg_cli.errors import HysegError, StateMismatchError
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.raster import object_storage
 
 AT_ONCE = 8
@@ -87,8 +92,7 @@ class FolderStore:
 
     def put(self, file: Path, name: str) -> None:
         """Give a file its name."""
-        file.replace(self._folder / name)
-        sync(self._folder)
+        move(file, self._folder / name)
 
     def create(self, file: Path, name: str) -> bool:
         """Give a file its name; the caller holds the lock, so no other run can."""
@@ -150,15 +154,6 @@ class ObjectStore:
         object_storage.download(self.location + name, self._folder / name)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 SUFFIX = ".hyseg"
 MANIFEST = "manifest.json"
 LOCK = "run.lock"
@@ -176,7 +171,7 @@ class WorkFolder:
 
     Args:
         out: The output.
-        mark: What `settle` found, for those who work on what another process has settled.
+        mark: The result of `settle`, for workers that continue what another process has settled.
         remote: Name that the output gets in object storage; None if it stays here.
     """
 
@@ -188,8 +183,8 @@ class WorkFolder:
         if remote is not None:
             self._store = ObjectStore(self.path, f"{remote}{SUFFIX}/")
         self.mark = mark
-        """Tells what is settled, and ends the names of shards: what a worker that nobody waits for
-        any more still writes is never taken for a part of another run."""
+        """Identifies the settings and ends the names of shards, so that a late shard of a lost
+        worker is never mistaken for a part of another run."""
 
     @property
     def location(self) -> str:
@@ -198,23 +193,23 @@ class WorkFolder:
 
     @property
     def own_outputs(self) -> frozenset[str]:
-        """Absolute paths to which a run that was stopped was giving its outputs."""
+        """Absolute paths of the outputs that a stopped run was about to name."""
         text = None if self.is_finished else self._store.read_text(FINISHING)
         return frozenset() if text is None else frozenset(json.loads(text))
 
     @property
     def is_finished(self) -> bool:
-        """Whether all outputs have their names, so that the folder is of no use any more."""
+        """Whether all outputs have their names, so that the folder is no longer needed."""
         return self.is_empty or FINISHED in self._store.names()
 
     @property
     def is_empty(self) -> bool:
-        """Whether the folder is there with nothing in it: just made, or all but removed."""
+        """Whether the folder exists but is empty: just created, or nearly removed."""
         return self.path.is_dir() and not any(self.path.iterdir()) and not self._store.names()
 
     @property
     def has_shards(self) -> bool:
-        """Whether anything was computed, by whatever settings."""
+        """Whether anything was computed, with any settings."""
         return any(name.endswith(".tif") for name in self._store.names())
 
     def names(self) -> frozenset[str]:
@@ -230,12 +225,12 @@ class WorkFolder:
         self._store.fetch(names)
 
     def start_finishing(self, outputs: Iterable[Path]) -> None:
-        """Remember that these outputs, if they exist from now on, are our own."""
+        """Record that these outputs, if they exist from now on, belong to this run."""
         with self.writing(FINISHING) as path:
             path.write_text(json.dumps([str(out.absolute()) for out in outputs]), encoding="utf-8")
 
     def finish(self) -> None:
-        """All outputs have their names: remove the folder; whoever holds its lock may."""
+        """Remove the folder, because all outputs have their names; the caller holds its lock."""
         with self.writing(FINISHED) as path:
             path.write_text("", encoding="utf-8")
         self.remove()
@@ -244,8 +239,8 @@ class WorkFolder:
     def locked(self, part: str | None = None) -> Iterator[None]:
         """Keep other runs off the output.
 
-        Runs of different parts work side by side; nothing else may run beside any other. The
-        system frees the locks of a process that dies. A folder that is empty in the end goes.
+        Runs of different parts may work at the same time; other runs may not. The system frees the
+        locks of a process that dies. An empty folder is removed in the end.
 
         Args:
             part: Name of the part of the work, None for all of it.
@@ -268,22 +263,54 @@ class WorkFolder:
             with suppress(OSError):  # it is not empty, or gone already
                 self.path.rmdir()
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Use the folder for files that no later run goes on with; they go in the end.
+
+        Yields:
+            The folder, which is empty but for its lock.
+
+        Raises:
+            StateMismatchError: If another run is at work, or left computed parts to go on with.
+            HysegError: If the folder cannot be made.
+        """
+        with self.locked():
+            self.require_unneeded()
+            try:
+                self._clear_here()
+                yield self.path
+            finally:
+                self._clear_here()
+                self.remove()
+
+    def require_unneeded(self) -> None:
+        """Refuse to take a folder whose parts an unfinished run would go on with.
+
+        Raises:
+            StateMismatchError: If it holds such parts.
+        """
+        if self.is_finished or not self.has_shards or self._store.read_text(MANIFEST) is None:
+            return
+        raise StateMismatchError(
+            f"{self.location} holds the unfinished work of another run that writes {self.out.name}",
+            hint="Finish that run, delete the folder, or choose another name for the output.",
+        )
+
     def settle(self, settled: dict[str, Any], *, resume: bool) -> bool:
-        """Agree on what the work in this folder is.
+        """Agree on the settings of the work in this folder.
 
         Args:
             settled: Everything that the result depends on, as JSON can hold it.
-            resume: Go on with work that was settled in the same way; otherwise it is thrown
-                away.
+            resume: Continue work with the same settings; otherwise it is deleted.
 
         Returns:
-            Whether there is earlier work to go on with.
+            Whether there is earlier work to continue.
 
         Raises:
-            StateMismatchError: If the folder holds work that was settled otherwise.
+            StateMismatchError: If the folder holds work with other settings.
         """
         with ExitStack() as stack:
-            # Of parts that start together one writes the manifest, the others find it.
+            # If several parts start together, one writes the manifest and the others find it.
             self._lock(SETTLE_LOCK, stack, patience=PATIENCE_SECONDS)
             settled = json.loads(json.dumps(settled))
             goes_on = self._settle(settled, resume=resume)
@@ -309,9 +336,8 @@ class WorkFolder:
             self._store.remove(self._store.names())
         with self._temporary(MANIFEST) as path:
             path.write_text(json.dumps(settled, indent=1), encoding="utf-8")
-            sync(path)
             is_first = self._store.create(path, MANIFEST)
-        # Locks keep the parts of one machine apart; another may have been faster.
+        # Locks separate the parts of one machine; another machine may have been faster.
         return False if is_first else self._settle(settled, resume=True)
 
     def settled(self) -> dict[str, Any]:
@@ -334,24 +360,23 @@ class WorkFolder:
 
         Args:
             name: Its name.
-            here: Whether it is for this process alone, and stays in the folder itself.
+            here: Whether it is for this process only and stays in the folder itself.
 
         Yields:
             The path to write to.
 
         Raises:
-            HysegError: If the system refuses.
+            HysegError: If the system refuses to write.
         """
         store = FolderStore(self.path) if here else self._store
         with self._temporary(name) as temporary:
             yield temporary
-            sync(temporary)
             store.put(temporary, name)
 
     @contextmanager
     def _temporary(self, name: str) -> Iterator[Path]:
         if self._is_staged:
-            self._create()  # who works for another machine has none yet
+            self._create()  # a worker for another machine has no folder yet
         temporary = self.path / f"{name}.{socket.gethostname()}.{os.getpid()}.tmp"
         try:
             yield temporary
@@ -361,21 +386,24 @@ class WorkFolder:
             temporary.unlink(missing_ok=True)
 
     def _clear_here(self) -> None:
-        """Throw away what is in the folder itself, but not the locks."""
+        """Delete the contents of the folder itself, except the locks."""
         for entry in self.path.iterdir():
-            if entry.suffix != ".lock":
-                entry.unlink()
+            if entry.is_dir():
+                # Of a run that fails another process may be writing here for one more moment.
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.suffix != ".lock":
+                entry.unlink(missing_ok=True)
 
     def clear_temporary(self) -> None:
-        """Throw away what killed runs left half-written; only while no other run is at work."""
+        """Delete files that killed runs left half-written; only while no other run is active."""
         for entry in self.path.glob("*.tmp"):
             entry.unlink()
 
     def remove(self) -> None:
-        """Remove what is in the folder, which goes with its lock; only while it is locked.
+        """Remove the folder and its contents; only while it is locked.
 
-        What says that the work is finished is removed last: a run that is killed here leaves
-        nothing that another would go on with.
+        The file that marks the work as finished is removed last, so that a run killed here leaves
+        nothing that another run would continue.
         """
         self._store.remove(sorted(self._store.names(), key=lambda name: name == FINISHED))
         FolderStore(self.path).remove(FolderStore(self.path).names())
@@ -418,7 +446,7 @@ class WorkFolder:
 
 
 def unwritable(out: Path, error: Exception) -> HysegError:
-    """The error for an output that the system does not let us write."""
+    """The error for an output that the system refuses to write."""
     return HysegError(
         f"{out}: the map cannot be written ({' '.join(str(error).split())})",
         hint="Check the folder's permissions and the free space.",

@@ -1,1 +1,1 @@
-"""Rasters that are read: what they are, where they lie, which pixels are valid."""
+"""Input rasters: their properties, georeference and valid pixels."""

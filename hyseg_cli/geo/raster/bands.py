@@ -9,7 +9,7 @@ def require_bands(bands: tuple[int, ...], count: int, name: str) -> None:
     """Refuse band numbers that a raster does not have.
 
     Args:
-        bands: Numbers asked for, from 1.
+        bands: Requested numbers, from 1.
         count: Bands of the raster.
         name: What to call the raster.
 

@@ -4,8 +4,8 @@ The rule:
 
 - A cell, a square of `MIN_CELL` pixels or more, is *padding* if all its pixels are within `FRINGE`
   levels of black (0 in all bands), or all of white (the largest value of an unsigned type), and
-  `EXACT_SHARE` of them are exactly that. Dark water and bright roofs carry noise; only what a
-  program has filled is exact. Lossy compression keeps it so inside and blurs it by some levels
+  `EXACT_SHARE` of them are exactly that. Dark water and bright roofs carry noise; only pixels that
+  a program has filled are exact. Lossy compression keeps it so inside and blurs it by some levels
   where the image begins.
 - Padding cells that reach the raster's edge through other padding cells of the same colour are
   *collar*, if those on the edge are at least `EDGE_SHARE` of the raster's shorter side: a
@@ -39,9 +39,9 @@ FRINGE = 8
 EXACT_SHARE = 0.75
 EDGE_SHARE = 1 / 16
 CHUNK_SIDE = 512
-"""Pixels of the side of what is read at once, unless blocks are larger."""
+"""Side in pixels of the window read at once, unless blocks are larger."""
 CHUNK_BYTES = 2**26
-"""Most that is read at once, unless one row of cells is more."""
+"""Most bytes read at once, unless one row of cells is more."""
 
 Cells = npt.NDArray[np.bool_]
 Image = npt.NDArray[Any]
@@ -192,7 +192,7 @@ def _flood_from_edge(
 
 
 def _spread(padding: Cells, reached: Cells, chunk: Chunk) -> bool:
-    """Spread `reached` through a chunk, from what touches it; whether that added cells."""
+    """Spread `reached` through a chunk from its neighbours; return whether that added cells."""
     rows, cols = chunk
     seeds = reached[rows, cols].copy()
     seeds[0] |= reached[rows.start - 1, cols] if rows.start > 0 else True
@@ -252,7 +252,7 @@ def _fringe(dtype: np.dtype[Any]) -> int:
 def _is_within(image: Image, levels: int, *, is_white: bool) -> npt.NDArray[np.bool_]:
     """bool (height, width): pixels that differ from black or white by at most some levels."""
     if image.dtype.kind != "u":
-        # Only 0 stands for nothing in types whose range no sensor uses up.
+        # Only 0 means empty in types whose range no sensor exhausts.
         nothing = np.zeros(image.shape[-2:], bool)
         return nothing if is_white else np.asarray((image == 0).all(axis=0))
     if is_white:

@@ -1,6 +1,6 @@
 """How a raster is stored: facts of a file beyond the georeference and bands of its scene.
 
-Is this still the same input? What is cheap to ask of files of any size.
+Fingerprints say whether an input is still the same, cheaply for files of any size.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RasterFacts:
     overviews: tuple[int, ...]
     """Factors by which they are smaller."""
     scales: tuple[float, ...]
-    """What the values of each band are to be multiplied by."""
+    """Factor by which the values of each band are multiplied."""
     stored_bytes: int | None
     """Size of the file; None if it is not on this machine."""
     bands: tuple[BandFacts, ...]
@@ -97,7 +97,7 @@ class RasterFacts:
                     "color": band.color,
                     "description": band.description,
                     "dtype": band.dtype,
-                    # NaN and infinity are no JSON.
+                    # JSON has no NaN and infinity.
                     "nodata": band.nodata
                     if band.nodata is None or np.isfinite(band.nodata)
                     else str(band.nodata),
@@ -149,7 +149,7 @@ def _size_of(path: str) -> int | None:
 
 
 SMALL = 2**20
-"""Bytes up to which the content itself is compared."""
+"""Files up to this size are compared by content."""
 
 
 def fingerprint_of_raster(path: str) -> list[str]:
@@ -185,7 +185,7 @@ def fingerprint(path: str) -> str:
 
 def _line(path: Path) -> str:
     status = path.stat()
-    # A VRT is written anew with the same text.
+    # A VRT is written again with the same text.
     if status.st_size <= SMALL or path.suffix.lower() == ".vrt":
         return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     return f"{path.name} {status.st_size} bytes {status.st_mtime_ns}"

@@ -1,6 +1,6 @@
 """GDAL's settings while rasters are read or written.
 
-Memory that is free, but not the system's.
+`trim_heap` returns free memory to the system.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def gdal_env(cache_mib: int, **options: str) -> rasterio.Env:
 def trim_heap() -> bool:
     """Return freed memory to the system; say whether there was any, False if unsupported.
 
-    Readers, writers and networks take and free large arrays of ever other sizes, in several
-    threads. glibc keeps what lies between those in use, and over many strips that grows to more
-    than all that is in use.
+    Readers, writers and networks allocate and free large arrays of different sizes in several
+    threads. glibc keeps the gaps between them, and over many strips these grow larger than all the
+    memory in use.
     """
     if sys.platform != "linux":
         return False

@@ -1,8 +1,8 @@
 """Areas and lengths on the ground: of pixels by closed formula, of borders edge by edge.
 
-Directions and round lengths: what a picture of a map needs beside its pixels.
+Directions and round lengths, for the pictures of maps.
 
-Where a raster lies on the earth, as GeoJSON has it.
+The footprint of a raster on the earth, for GeoJSON.
 
 Warnings about areas that differ from those on the ground.
 """
@@ -117,7 +117,7 @@ def north_of(scene: Raster) -> tuple[float, float] | None:
 
     Returns:
         Pixels to the right and pixels down of a step to the north, of length one; None if the
-        raster has no place, or lies over a pole.
+        raster is not georeferenced, or lies over a pole.
     """
     col, row = scene.width / 2, scene.height / 2
     cols = np.array([col - _STEP, col + _STEP, col, col])
@@ -195,7 +195,7 @@ def _outline(scene: Raster) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
 
 
 def _told(area: shapely.Geometry) -> Geometry:
-    # On a small map the sides are straight: what lies on them to the last digit is left out.
+    # On a small map the sides are straight: points that lie on them to the last digit are left out.
     area = area.simplify(10.0**-DECIMALS)
     rounded = shapely.transform(area, lambda points: np.round(points, DECIMALS))
     geometry: Geometry = shapely.geometry.mapping(shapely.orient_polygons(rounded))
@@ -210,11 +210,11 @@ MOST_DISTORTION = 0.02
 
 
 def distorted_areas(scene: Raster, concerned: str = "hectares") -> str | None:
-    """A warning if the areas of a raster's CRS are others than on the ground, else None.
+    """A warning if areas in a raster's CRS differ from those on the ground, else None.
 
     Args:
         scene: The raster.
-        concerned: What is counted in these areas.
+        concerned: The figures that use these areas.
     """
     factor = area_distortion(scene)
     if abs(factor - 1.0) <= MOST_DISTORTION:

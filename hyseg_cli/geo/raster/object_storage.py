@@ -1,7 +1,7 @@
 """Object storage: objects are called /vsis3/BUCKET/KEY, and reached by the options of GDAL.
 
-GDAL reads from there by itself; this is for what it does not do: an object is there in full or not
-at all, whatever becomes of the process that uploads it.
+GDAL reads from there by itself. This module adds what GDAL lacks: an object exists in full or not
+at all, whatever happens to the process that uploads it.
 
 Source: GDAL's documentation of /vsis3/ for the names of options.
 """
@@ -56,10 +56,10 @@ def read_text(name: str) -> str | None:
 
 
 def create_text(name: str, text: str) -> bool:
-    """Make an object unless there is one of that name.
+    """Create an object if its name is free.
 
     Returns:
-        Whether it was made.
+        Whether it was created.
 
     Raises:
         HysegError: If it cannot be written.
@@ -71,10 +71,10 @@ def create_text(name: str, text: str) -> bool:
 
 
 def upload(file: Path, name: str) -> None:
-    """Make an object of a file; one of that name is replaced.
+    """Upload a file as an object; an existing object is replaced.
 
     Raises:
-        HysegError: If it cannot be written; then there is nothing of it.
+        HysegError: If it cannot be written; then no part of it exists.
     """
     bucket, key = _split(name)
     with _told(name, ()):
@@ -108,7 +108,7 @@ def names_under(folder: str) -> frozenset[str]:
 
 
 def remove(names: Iterable[str]) -> None:
-    """Remove objects, those that are not there without a word.
+    """Remove objects; missing ones are ignored.
 
     Raises:
         HysegError: If storage refuses.
@@ -143,10 +143,10 @@ def _split(name: str) -> tuple[str, str]:
 
 @contextmanager
 def _told(name: str, expected: tuple[str, ...] = GONE) -> Iterator[list[str]]:
-    """Errors of storage as ours.
+    """Convert errors of storage into ours.
 
     Args:
-        name: What is asked for.
+        name: The requested name.
         expected: Codes of answers that do not count as errors.
 
     Yields:

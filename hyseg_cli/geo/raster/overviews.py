@@ -1,9 +1,9 @@
-"""Parts of rasters read small enough to look at, from overviews where there are any.
+"""Parts of rasters read at a small size, from overviews if there are any.
 
-Some pixels of a raster that has no overviews, spread evenly: each block is decoded once.
+Without overviews, evenly spread pixels are read and each block is decoded once.
 
-GDAL's own reading of every so many-th pixel comes back to a block for each of its rows, and its
-averages look at all pixels; both take several times as long as decoding.
+When GDAL reads every n-th pixel itself, it returns to a block for each of its rows, and its
+averages read all pixels; both take several times as long as decoding.
 """
 
 from __future__ import annotations
@@ -74,23 +74,23 @@ def _spread(length: int, count: int) -> Ints:
 
 
 def _runs(places: Ints, side: int) -> Iterator[tuple[int, slice]]:
-    """The places, ascending, that lie in one block: the first of them, and which they are."""
+    """The positions, ascending, that lie in one block: the first of them, and their indices."""
     edges = np.flatnonzero(np.diff(places // side, prepend=-1, append=-1))
     for start, stop in pairwise(edges):
         yield int(places[start]), slice(int(start), int(stop))
 
 
 CACHE_MIB = 64
-"""Blocks that GDAL keeps: all that grows with a raster that has no overviews."""
+"""Cache of GDAL's blocks: the only memory that grows with a raster without overviews."""
 LEAST_SIDE = 16
 """Pixels of the shorter side of a picture, however long the other is."""
 THINNED_FROM, THINNED_TO = 8, 3
 """Without overviews, pictures smaller than this part of a raster average 3 x 3 of its pixels, not
-all that they stand for."""
+all of them."""
 STRETCH = (2.0, 98.0)
 """Percentiles that become black and white if the values are not colours yet."""
 MOST_UNEQUAL = 4.0
-"""How many times as long as wide pixels may be to be shown in their shape on the ground."""
+"""Largest ratio of pixel sides for which pictures show the shape on the ground."""
 
 Colors = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -181,7 +181,7 @@ def _averaged(image: npt.NDArray[Any], valid: Mask, side: int) -> tuple[npt.NDAr
 
 
 def to_colors(image: npt.NDArray[Any], valid: Mask) -> Colors:
-    """One band or three as colours (height, width, 3); 8-bit values are taken for colours.
+    """One band or three as colours (height, width, 3); 8-bit values count as colours.
 
     Other types are stretched band by band between percentiles of the pixels that are valid.
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,7 @@ from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
-# A scan of a whole country is not a decompression bomb.
-Image.MAX_IMAGE_PIXELS = None
+_LIMIT_IN_USE = threading.Lock()
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -53,11 +55,26 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
 
 def _open(path: Path) -> Image.Image:
     try:
-        return Image.open(path)
+        with _any_size():
+            return Image.open(path)
     except FileNotFoundError as error:
         raise UsageProblemError(f"{path}: no such file", hint="Check the path.") from error
     except (UnidentifiedImageError, OSError) as error:
         raise _damaged(path, error) from error
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Open pictures of any size: a scan of a whole country is not a decompression bomb.
+
+    Pillow has one limit for the whole process, and others rely on it.
+    """
+    with _LIMIT_IN_USE:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _damaged(path: Path, error: Exception) -> UnusableFileError:

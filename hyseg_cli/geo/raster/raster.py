@@ -1,6 +1,6 @@
-"""Scene: what is known of a georeferenced image before its pixels are read.
+"""A raster: the facts about it that are known before its pixels are read.
 
-Place by control: ground control points or rational polynomials instead of a transform.
+Georeference by control: ground control points or rational polynomials instead of a transform.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.rpc import RPC
 from rasterio.transform import RPCTransformer, from_gcps
@@ -35,7 +35,7 @@ MIN_POINTS = 3
 
 @dataclass(frozen=True)
 class GroundControl:
-    """What ties a raster without transform to the ground; handed on to the map as it is."""
+    """Georeference of a raster without transform; copied to the map unchanged."""
 
     points: tuple[GroundControlPoint, ...]
     """Ground control points, empty if there are only polynomials."""
@@ -46,7 +46,7 @@ class GroundControl:
 
     @classmethod
     def of(cls, dataset: rasterio.DatasetReader) -> GroundControl | None:
-        """That of an open raster, None if it has none."""
+        """The control of an open raster, None if it has none."""
         points, crs = dataset.gcps
         rpc = dataset.tags(ns="RPC")
         return cls(tuple(points), crs, rpc) if points or rpc else None
@@ -75,8 +75,8 @@ class GroundControl:
     def to_degrees(self, col: Floats, row: Floats) -> tuple[Floats, Floats] | None:
         """Longitude and latitude of points at fractional columns and rows, None if not known.
 
-        Of ground control points the affine transform that fits them best, of polynomials the
-        place at their middle height: near enough to measure pixels.
+        Ground control points give the affine transform that fits best, polynomials the location at
+        their middle height: accurate enough to measure pixels.
 
         Raises:
             pyproj.exceptions.ProjError: If the CRS cannot be converted.
@@ -88,7 +88,7 @@ class GroundControl:
         if not self.rpc:
             return None
         rpc = RPC.from_gdal(dict(self.rpc))
-        # The transformer takes pixel centres for whole numbers.
+        # The transformer uses whole numbers for pixel centres.
         with RPCTransformer(rpc) as transformer:
             x, y = transformer.xy(row, col, zs=np.full(len(row), rpc.height_off), offset="ul")
         return np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -139,7 +139,7 @@ def degrees(crs: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, kw_only=True)
 class Raster:
-    """What is known of a raster before its pixels are read."""
+    """The facts about a raster that are known before its pixels are read."""
 
     path: str
     height: int
@@ -156,11 +156,13 @@ class Raster:
     """Nodata value of the first band."""
     declares_validity: bool
     """Whether a nodata value, alpha or a mask declares which pixels hold data."""
+    has_nodata_only: bool
+    """Whether in the first band the nodata value alone does, neither alpha nor a mask."""
     block: tuple[int, int]
     """Height and width of the blocks that the first band is stored in."""
     crs: CRS | None
     transform: Affine
-    """Pixel to map coordinates; the identity if the raster has no place."""
+    """Pixel to map coordinates; the identity if the raster is not georeferenced."""
     control: GroundControl | None
     """Ground control points or rational polynomials."""
     tags: dict[str, str]
@@ -173,7 +175,7 @@ class Raster:
 
     @property
     def has_place(self) -> bool:
-        """Whether anything ties it to the ground, a transform or control."""
+        """Whether a transform or control ties it to the ground."""
         return self.is_georeferenced or self.control is not None
 
     @property
@@ -183,7 +185,7 @@ class Raster:
 
     @property
     def noise_origin(self) -> tuple[int, int]:
-        """Row and column of the first pixel on the grid that noise is keyed to.
+        """Row and column of the first pixel on the grid that determines the noise.
 
         Scenes cut from one grid share it: it is the map coordinate over the pixel size. The
         quarter keeps both pixel-edge and pixel-centre grids away from the rounding threshold.
@@ -200,7 +202,7 @@ class Raster:
         return same_size and bool(close) and self.crs == other.crs
 
     def resolution_m(self) -> float | None:
-        """Ground size of the middle pixel in metres, None if the place is not known.
+        """Ground size of the middle pixel in metres, None if the location is not known.
 
         The geometric mean of both sides, measured on the ellipsoid, so that degrees and
         Web Mercator come out right too.
@@ -209,7 +211,7 @@ class Raster:
         return None if sides is None else math.sqrt(sides[0] * sides[1])
 
     def pixel_sides_m(self) -> tuple[float, float] | None:
-        """Width and height in metres of the middle pixel, None if the place is not known."""
+        """Width and height in metres of the middle pixel, None if the location is not known."""
         row, col = self.height / 2, self.width / 2
         cols, rows = np.array([col, col + 1, col]), np.array([row, row, row + 1])
         place = self.to_degrees(cols, rows)
@@ -265,6 +267,8 @@ def open_raster(path: str | Path) -> Raster:
             declares_validity=any(
                 MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums
             ),
+            has_nodata_only=dataset.mask_flag_enums[:1] == ([MaskFlags.nodata],)
+            and ColorInterp.alpha not in dataset.colorinterp,
             block=dataset.block_shapes[0] if dataset.count else (1, 1),
             crs=dataset.crs,
             transform=dataset.transform,
@@ -286,7 +290,7 @@ def open_raster(path: str | Path) -> Raster:
 
 
 def open_dataset(name: str) -> rasterio.DatasetReader:
-    """Open a raster; that it may have no place is not warned of.
+    """Open a raster, without a warning if it is not georeferenced.
 
     Raises:
         UsageProblemError: If there is no such file.

@@ -1,4 +1,4 @@
-"""Windows of a scene: pixels and which of them hold data."""
+"""Windows of a scene: pixels, and which of them hold data."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Pixels:
 
 
 class SceneReader:
-    """Reads windows of a scene; every thread and process gets a dataset handle of its own.
+    """Reads windows of a scene; every thread and process has its own dataset handle.
 
     Args:
         scene: The scene to read.
         bands: Indexes of the bands to read, from 1, in the order wanted.
-        onto: Read on the grid of this scene instead, by nearest neighbour; what lies beyond
-            `scene` holds no data. Both must be georeferenced.
-        validity: What empties pixels beside what the raster declares.
+        onto: Read on the grid of this scene instead, by nearest neighbour; pixels beyond
+            `scene` hold no data. Both must be georeferenced.
+        validity: Rules for empty pixels, besides those that the raster declares.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SceneReader:
             dataset.close()
 
     def read(self, window: Window) -> Pixels:
-        """The pixels of a window; what lies beyond the scene's edges is reflected.
+        """The pixels of a window; pixels beyond the scene's edges are reflected.
 
         Raises:
             UnusableFileError: If a block cannot be read.
@@ -94,7 +94,7 @@ class SceneReader:
         return Pixels(image, valid)
 
     def room_for(self, height: int, width: int) -> Pixels:
-        """Memory for a window of some size, with nothing in it."""
+        """Uninitialised memory for a window of some size."""
         dtype = self.scene.dtypes[self.bands[0] - 1]
         return Pixels(
             np.empty((len(self.bands), height, width), dtype), np.empty((height, width), bool)
@@ -169,15 +169,15 @@ class SceneReader:
 def scene_validity(
     scene: Raster, bands: tuple[int, ...], *, nodata: tuple[float, ...], find_collars: bool
 ) -> Validity:
-    """The rule for a scene: the nodata values asked for, or else a collar, if any.
+    """The rule for a scene: the requested nodata values, or otherwise a collar, if any.
 
-    A collar is looked for only where neither the raster nor the user says what is empty. Blocks
-    on the edge are read for it, and those that it covers.
+    A collar is looked for only if neither the raster nor the user says which pixels are empty. This
+    reads blocks on the edge and those that the collar covers.
 
     Args:
         scene: The scene.
         bands: Indexes of the bands in use, from 1.
-        nodata: What to take for nodata; empty for what the raster declares.
+        nodata: Values that count as nodata; empty for those that the raster declares.
         find_collars: Look for collars.
 
     Raises:

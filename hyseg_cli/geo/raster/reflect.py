@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 
 def reflected_positions(start: int, length: int, size: int) -> npt.NDArray[np.int64]:
-    """Positions inside 0..size-1 that stand in for start..start+length-1.
+    """Positions inside 0..size-1 that replace start..start+length-1.
 
     The edge pixel is the mirror and is not repeated; any distance from the edge is allowed.
     """
@@ -59,7 +59,7 @@ def read_reflected(
 def inner_part(height: int, width: int, window: Window) -> tuple[slice, slice] | None:
     """Rows and columns of a window that lie inside a scene, if all others are reflections of them.
 
-    None if what is reflected lies outside of the window.
+    None if the reflected pixels lie outside the window.
     """
     rows = _inside(window.row, window.height, height)
     cols = _inside(window.col, window.width, width)
@@ -91,7 +91,8 @@ def _inside(start: int, length: int, size: int) -> slice:
 def _laid_out(array: Array, positions: npt.NDArray[np.int64], inner: slice, axis: int) -> Array:
     """The entries of an array at some positions along an axis; those of `inner` follow each other.
 
-    They are nearly all of a wide window, and copied in one piece: indexing each takes far longer.
+    In a wide window these are nearly all entries, so they are copied in one piece, which is much
+    faster than indexing.
     """
     count = len(positions)
     if inner == slice(0, count):

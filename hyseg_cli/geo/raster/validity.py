@@ -1,4 +1,4 @@
-"""Which pixels hold data: nodata values, alpha, masks, NaN, and collars that nothing declares."""
+"""Which pixels hold data: nodata values, alpha, masks, NaN, and undeclared collars."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from hyseg_cli.geo.raster.collar import Collar
 Mask = npt.NDArray[np.bool_]
 Values = tuple[float | None, ...]
 
+WIDE = ("int64", "uint64")
+
 
 @dataclass(frozen=True)
 class Validity:
-    """What empties pixels beside that which the raster itself declares."""
+    """Rules for empty pixels, besides those that the raster itself declares."""
 
     nodata: tuple[float, ...] = ()
-    """Stand in for the raster's nodata values, one for all bands read or one for each; empty to
+    """Replace the raster's nodata values, one for all bands read or one for each; empty to
     keep those. Alpha and mask bands count in any case."""
     collar: Collar | None = None
-    """Borders without data that nothing declares."""
+    """Undeclared borders without data."""
 
     def require_fit(self, dtypes: tuple[str, ...]) -> None:
         """Refuse nodata values that bands of these types cannot have.
@@ -53,12 +55,16 @@ class Validity:
         return self.nodata * count if len(self.nodata) == 1 else self.nodata
 
     def values_of(self, dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> Values:
-        """Nodata value of each band; None where there is none, or where a mask stands for it."""
+        """Nodata value of each band; None where there is none, or where a mask stands for it.
+
+        For 64-bit integers GDAL's mask does: as a float their nodata value may be another number.
+        """
         if self.nodata:
             return self._values(len(bands))
         return tuple(
             dataset.nodatavals[band - 1]
             if dataset.mask_flag_enums[band - 1] == [MaskFlags.nodata]
+            and dataset.dtypes[band - 1] not in WIDE
             else None
             for band in bands
         )
@@ -72,7 +78,7 @@ def _can_hold(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
         return math.isnan(value) or abs(value) <= float(np.finfo(dtype).max)
     limits = np.iinfo(dtype)
-    return value.is_integer() and limits.min <= value <= limits.max
+    return value % 1 == 0 and limits.min <= value <= limits.max
 
 
 def valid_pixels(
@@ -89,7 +95,7 @@ def valid_pixels(
         bands: Indexes of the bands read, from 1.
         image: Their pixels, (bands, height, width).
         window: Where they were read.
-        rule: What counts beside the raster's own nodata values and masks.
+        rule: Rules besides the raster's own nodata values and masks.
 
     Returns:
         bool (height, width).
@@ -102,10 +108,11 @@ def valid_pixels(
     masks = []
     for index, value in enumerate(rule.values_of(dataset, bands)):
         mask = None if value is None else _differs(image[index], value)
-        # Values of the user stand in for the raster's, also for those that GDAL keeps as a mask.
+        # Values of the user replace those of the raster, also those that GDAL keeps as a mask.
         is_replaced = rule.nodata and MaskFlags.nodata in flags[index]
         is_masked = flags[index].isdisjoint({MaskFlags.all_valid, MaskFlags.nodata})
-        if not is_replaced and (is_masked or MaskFlags.per_dataset in flags[index]):
+        is_wide = image.dtype.name in WIDE and MaskFlags.nodata in flags[index]
+        if not is_replaced and (is_masked or is_wide or MaskFlags.per_dataset in flags[index]):
             mask = _both(mask, dataset.read_masks(bands[index], window=window) > 0)
         if image.dtype.kind == "f":
             mask = _both(mask, np.isfinite(image[index]))
@@ -124,7 +131,7 @@ def valid_pixels(
 
 
 def _differs(band: npt.NDArray[Any], value: float) -> Mask | None:
-    """Where a band has another value; None for everywhere, as it cannot have this one."""
+    """Where a band has another value; None for everywhere, if it cannot have this value."""
     if not _can_hold(band.dtype, value):
         return None
     return np.asarray(~np.isnan(band) if math.isnan(value) else band != band.dtype.type(value))
@@ -137,7 +144,7 @@ def _both(one: Mask | None, other: Mask) -> Mask:
 def _combined(
     masks: list[Mask | None], by_nodata: list[bool], *, one_is_enough: bool
 ) -> Mask | None:
-    """Which pixels hold data, from the masks of their bands; None stands for all pixels.
+    """Which pixels hold data, from the masks of their bands; None means all pixels.
 
     A pixel is empty if any band is masked or is not finite. Only with 8-bit nodata values all
     bands that have one must be masked: 0 or 255 is an ordinary dark or bright value in one band.
@@ -160,7 +167,7 @@ def _combined(
 
 
 def _any_of(masks: list[Mask], bands: int) -> Mask | None:
-    """Where any of some bands holds data; None for everywhere, as where a band has no mask."""
+    """Where any of some bands holds data; None for everywhere, if a band has no mask."""
     if not masks or len(masks) < bands:
         return None
     found = masks[0].copy()

@@ -1,4 +1,4 @@
-"""How much each tile counts where it overlaps its neighbours."""
+"""The weight of each tile where it overlaps its neighbours."""
 
 from __future__ import annotations
 

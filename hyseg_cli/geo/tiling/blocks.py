@@ -1,9 +1,9 @@
 """Blocks of work: parts of a scene that can be mapped in any order, on any machine.
 
-A block finishes the pixels of some neighbouring tile rows and columns. What tiles before it add
-to these pixels is computed once more (one row and one column of tiles at most), so a block gives
-the same bytes whoever computes it. Blocks that follow each other down a column of blocks are run
-in one go, which saves the repeated row.
+A block finishes the pixels of some neighbouring tile rows and columns. The contribution of tiles
+before it is computed again (at most one row and one column of tiles), so a block gives the same
+bytes whoever computes it. Blocks that follow each other down a column are run in one go, which
+saves the repeated row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.window import Window
 
 BLOCK_PIXELS = 2**24
-"""Pixels that a block has, about: what is lost at most when a run is killed."""
+"""Approximate pixels of a block: the most that is lost when a run is killed."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def cut_blocks(grid: TileGrid, within: Window, columns: int) -> tuple[Block, ...
 
     Args:
         grid: The tiles of the scene.
-        within: Pixels that are wanted; the tiles that finish them are kept whole.
-        columns: Columns of tiles that a block may have at most.
+        within: The wanted pixels; tiles that finish any of them are kept whole.
+        columns: Largest number of tile columns in a block.
 
     Returns:
         Blocks from top to bottom, then from left to right.
@@ -127,9 +127,9 @@ def share_of(
 
     Args:
         blocks: All of them.
-        part: Whose share.
+        part: The part.
         parts: How many there are.
-        turn: By how many parts the shares move on, so that others get the larger ones.
+        turn: Shifts the shares by this many parts, so that other parts get the larger ones.
     """
     place = (part - 1 + turn) % parts
     start, stop = (len(blocks) * i // parts for i in (place, place + 1))

@@ -24,7 +24,7 @@ class Strip:
 
 
 def rows_of_blocks(block_height: int, tile_height: int) -> int:
-    """Rows to read at once: those of a block, or single ones if blocks are far higher than tiles.
+    """Rows to read at once: those of a block, or single rows if blocks are much higher than tiles.
 
     GDAL decodes a block again for every read that takes a part of it.
     """
@@ -34,9 +34,9 @@ def rows_of_blocks(block_height: int, tile_height: int) -> int:
 def read_strips(reader: SceneReader, grid: TileGrid, block_run: BlockRun) -> Generator[Strip]:
     """The strips of a run of blocks, top to bottom; the next one is read while one is in use.
 
-    Two strips are held at most, with the rows of blocks that reach below them, so memory does not
-    grow with the scene's height. They take turns in the same memory: a strip may be used until
-    the next one is asked for.
+    At most two strips are in memory, with the rows of blocks that reach below them, so memory does
+    not grow with the scene's height. They alternate in the same memory: use a strip only until the
+    next one is requested.
     """
     tile_rows = [grid.tile_row(index) for index in block_run.tile_rows]
     start = grid.cols.starts[block_run.tile_cols[0]]
@@ -55,7 +55,7 @@ class _Rows:
     """Reads the pixels of one row of tiles after the other, each block once; mutable.
 
     Pixels that are still needed are copied from the memory of one row to that of the next. Memory
-    that is asked for again and again, in pieces of ever other sizes, would leave holes in the heap.
+    allocated again and again in different sizes would leave holes in the heap.
     """
 
     def __init__(self, reader: SceneReader, grid: TileGrid, cols: range, first_row: int) -> None:

@@ -1,4 +1,4 @@
-"""Parts of a scene that are asked for by place: bounds, and areas of interest."""
+"""Parts of a scene chosen by location: bounds and areas of interest."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def window_of_bounds(scene: Raster, bounds: tuple[float, float, float, float], f
         flag: Where they come from, for the error.
 
     Raises:
-        ElsewhereError: If they lie beside the scene.
+        ElsewhereError: If they lie outside the scene.
     """
     left, bottom, right, top = bounds
     x, y = np.array([left, right, right, left]), np.array([bottom, bottom, top, top])
     cols, rows = to_map(~scene.transform, x, y)
-    # What lies within a millionth of a pixel of an edge is meant to lie on it.
+    # A point within a millionth of a pixel of an edge is meant to lie on it.
     start_row, stop_row = _cover(rows, scene.height)
     start_col, stop_col = _cover(cols, scene.width)
     if start_row >= stop_row or start_col >= stop_col:
@@ -57,7 +57,7 @@ class AreaOfInterest:
 
     Raises:
         UsageProblemError: If the file is missing or holds no polygons.
-        ElsewhereError: If they lie beside the scene.
+        ElsewhereError: If they lie outside the scene.
         UnusableFileError: If it cannot be read.
     """
 
@@ -80,7 +80,7 @@ class AreaOfInterest:
 
 def _read_polygons(path: Path, scene: Raster) -> Any:
     """The polygons in the CRS of the scene, a GeoSeries."""
-    import geopandas as gpd  # only who asks for an area waits for pandas
+    import geopandas as gpd  # only runs with an area of interest wait for pandas
 
     from hyseg_cli.geo.vector.formats import geometry_layer
 
@@ -106,7 +106,7 @@ def _read_polygons(path: Path, scene: Raster) -> Any:
         raise UsageProblemError(
             f"--aoi {path} does not state its CRS", hint="Assign one, for example in QGIS."
         )
-    # A projection means nothing far from its place: the poles are somewhere in UTM, but not there.
+    # A projection is meaningless far from its zone: UTM puts the poles somewhere, but not there.
     near = shapes.clip_by_rect(*_surroundings(scene, shapes.crs.to_wkt()))
     placed = near[~near.is_empty].to_crs(scene.crs.to_wkt() if scene.crs else None)
     if placed.empty:

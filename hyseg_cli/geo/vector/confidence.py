@@ -1,4 +1,4 @@
-"""How sure a map is of its polygons: mean and tenth percentile of a confidence raster."""
+"""The confidence of polygons: mean and tenth percentile of a confidence raster."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def measure_confidence(
         source: The raster that `regions` was found in.
         regions: Its regions.
         feature_of_region: Feature that each belongs to.
-        confidence: How sure the map is of each pixel.
+        confidence: Confidence of each pixel.
     """
     features = feature_of_region[regions.number_of_label]
     size = int(feature_of_region.max(initial=0)) + 1
@@ -151,7 +151,7 @@ def _each_strip(
 
 
 def _bin_of_rank(histogram: npt.NDArray[np.uint32], ranks: Int64s) -> tuple[Int64s, Int64s]:
-    """The bin that holds the element of a rank (from 1), and its rank in there."""
+    """The bin that holds the element of a rank (from 1), and its rank in that bin."""
     sums = np.cumsum(histogram, axis=1, dtype=np.int64)
     bins = np.minimum((sums < ranks[:, None]).sum(axis=1), BINS - 1)
     rows = np.arange(len(ranks))

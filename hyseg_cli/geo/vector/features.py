@@ -38,12 +38,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shapes:
-    """Some geometries, each with what is measured of it."""
+    """Some geometries with their measures."""
 
     features: Int32s
     """Number of the feature that each is the geometry of."""
     geometry: Bytes
-    """WKB of all, one behind the other."""
+    """WKB of all geometries, one after the other."""
     offsets: Int64s
     """Where each begins, then where the last one ends."""
     perimeters_m: Floats
@@ -63,7 +63,7 @@ class ShapeBuilder:
     Args:
         scene: The class raster.
         dst_crs: CRS to transform to; None to stay in the raster's own.
-        decimals: Round coordinates to so many; None to keep them.
+        decimals: Round coordinates to this many decimals; None to keep them.
     """
 
     def __init__(self, scene: Raster, dst_crs: pyproj.CRS | None, decimals: int | None) -> None:
@@ -199,7 +199,7 @@ def find_corner_pairs(
 
 @dataclass
 class _Unfinished:
-    """A feature of which members are still to come."""
+    """A feature with members still missing."""
 
     missing: int
     polygons: list[bytes] = field(default_factory=list)
@@ -208,7 +208,7 @@ class _Unfinished:
 
 
 class Gatherer:
-    """Holds the polygons of each feature until all are there; mutable."""
+    """Collects the polygons of each feature until all have arrived; mutable."""
 
     def __init__(self, grouping: Grouping) -> None:
         self._grouping = grouping
@@ -258,7 +258,7 @@ MOST_GEOMETRY_BYTES = 10**9
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is known of each feature, by its number; entry 0 is none."""
+    """The attributes of each feature, by its number; entry 0 is unused."""
 
     class_ids: Int32s
     pixels: Int64s
@@ -285,7 +285,7 @@ def attributes_of(
 
 @dataclass
 class Summary:
-    """What has been written; mutable."""
+    """Counts of what has been written; mutable."""
 
     polygons: int = 0
     """Features; multipolygons count once."""
@@ -306,7 +306,7 @@ class RecordBuilder:
         attributes: By feature number.
         names: Class names by id; a class without one gets its number.
         bounds: Add a column `bbox` with the bounding box of each shape.
-        fixed_point: Write measures with so many decimals as fit, for formats that need a width.
+        fixed_point: Write measures with as many decimals as fit, for formats that need a width.
     """
 
     def __init__(
@@ -383,8 +383,8 @@ class RecordBuilder:
             summary.area_m2_by_class[class_id] = area_before + float(area)
 
 
-# `pa.array` would make the columns below, but loads pandas to ask whether what it gets is one of
-# its own; that takes longer than tracing ten thousand polygons.
+# `pa.array` would make the columns below, but it loads pandas to check whether its argument is a
+# pandas object; that takes longer than tracing ten thousand polygons.
 
 
 def _column(values: npt.NDArray[Any]) -> pa.Array:

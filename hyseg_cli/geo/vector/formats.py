@@ -1,6 +1,6 @@
-"""Vector files: each format with its driver, options, limits and the files it is made of.
+"""Vector files: each format with its driver, options, limits and the files it consists of.
 
-Which layer of a vector file is meant.
+Also chooses the layer of a vector file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 
 if TYPE_CHECKING:
@@ -35,15 +36,15 @@ class VectorFormat:
     decimals: int | None = None
     """Decimals the format keeps of coordinates."""
     polygon_bytes: float = 160
-    """About what a polygon takes beside its points, with its attributes and its index entry."""
+    """Approximate bytes of a polygon besides its points: attributes and index entry."""
     point_bytes: float = 16
-    """About what a point takes."""
+    """Approximate bytes of a point."""
     media: str = ""
     """Its media type."""
 
 
 FORMATS = {
-    # What is new in later versions is not used, and older programs warn of them.
+    # hyseg uses no feature of later versions, and older programs warn of those versions.
     ".gpkg": VectorFormat("GPKG", {"VERSION": "1.2"}, media="application/geopackage+sqlite3"),
     ".fgb": VectorFormat("FlatGeobuf", media="application/vnd.flatgeobuf"),
     # Compressed.
@@ -88,7 +89,7 @@ SHAPEFILE_SUFFIXES = frozenset(
 
 
 def files_of_layer(out: Path, *, numbered: bool = False) -> list[Path]:
-    """Files that stand where a layer would be written, side-cars and journals among them.
+    """Existing files in the place of a layer, including side-cars and journals.
 
     Args:
         out: The layer's file.
@@ -115,7 +116,7 @@ def shapefile_bytes(polygons: int, points: int) -> int:
 def shapefile_parts(records: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
     """The records of one Shapefile after the other, each below the limit of the format.
 
-    Each part must be used up before the next is asked for.
+    Consume each part fully before requesting the next.
     """
     waiting = next(records, None)
 
@@ -141,7 +142,7 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
         work: Folder that holds them, and nothing else.
         main: Names of the files that stand for a layer.
         folder: Where they go.
-        replaced: Files of an earlier layer, which go away.
+        replaced: Files of an earlier layer, which are deleted.
 
     Raises:
         HysegError: If a file cannot be moved.
@@ -150,7 +151,7 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
         for path in replaced:
             path.unlink()
         for part in sorted(work.iterdir(), key=lambda path: path.name in main):
-            part.replace(folder / part.name)
+            move(part, folder / part.name)
     except OSError as error:
         raise HysegError(
             f"{folder}: the layer cannot be saved there ({error})",

@@ -18,18 +18,18 @@ _KEY = b"hyseg:layer"
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What is to be known of a layer beside its records."""
+    """The description of a layer, besides its records."""
 
     file: str
-    """Path of the file; its suffix names the format, and nothing else may stand there."""
+    """Path of the file; its suffix names the format, and the file must not exist."""
     name: str
     """Name of the layer, where a format has layers."""
     geometry_type: str
     """Polygon or MultiPolygon."""
     wkt: str | None
-    """CRS of the geometry as WKT, None for a map without place."""
+    """CRS of the geometry as WKT, None for a map without georeference."""
     projjson: str | None = None
-    """The same as PROJJSON, for the formats that hold it so."""
+    """The same as PROJJSON, for formats that store it that way."""
 
     @property
     def form(self) -> VectorFormat:
@@ -68,7 +68,7 @@ def write_layer(records: pa.RecordBatchReader) -> None:
 def _write_by_gdal(records: pa.RecordBatchReader, layer: Layer) -> None:
     import pyogrio
 
-    # The index grows beside the rows from the first one on, not only after a hundred thousand.
+    # The index is built along with the rows, not only after a hundred thousand of them.
     pyogrio.set_gdal_config_options({"OGR_GPKG_THREADED_RTREE_AT_FIRST_FEATURE": True})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none either

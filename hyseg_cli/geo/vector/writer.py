@@ -1,7 +1,7 @@
-"""Layers written by a process of their own.
+"""Layers written by a separate process.
 
 GDAL's Python bindings hold the interpreter's lock while they write, and take as long to load as
-a small map takes to trace. In a second process both happen beside the work instead of after it.
+a small map takes to trace. A second process does both during the work instead of after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hyseg_cli.geo.vector.layers import Layer
 
-# What this process can import the other must find too, and nothing from the working directory.
+# The other process must find the same modules, and nothing in the working directory.
 _START = """
 import sys
 sys.path[:] = sys.argv[1:]
@@ -56,7 +56,7 @@ class LayerWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Killed, not asked: after an error or Ctrl-C it would write out what nobody wants.
+        # Killed, not asked to stop: after an error or Ctrl-C it would still write a useless layer.
         self._process.kill()
         self._process.wait()
         with suppress(OSError):  # what is still in the buffer has nowhere to go
@@ -86,11 +86,11 @@ class LayerWriter:
         self._require_success(Path(layer.file).name, is_sent=is_sent)
 
     def dismiss(self) -> None:
-        """Say that no layer follows: the process ends beside what is left to do."""
+        """Announce that no layer follows, so that the process can end during the remaining work."""
         self._process.kill()
 
     def _send(self, records: Iterator[pa.RecordBatch], schema: pa.Schema) -> bool:
-        """Send a stream of records; False if the process has stopped to listen."""
+        """Send a stream of records; False if the process has stopped listening."""
         import pyarrow as pa
 
         try:

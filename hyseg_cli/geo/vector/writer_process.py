@@ -1,8 +1,8 @@
 """The process that writes layers: Arrow streams on stdin, one line of JSON on stdout for each.
 
 It reads one stream after the other until stdin ends. The schema of a stream describes its layer.
-The answer names what went wrong, if anything did; the process then ends, for the rest of the
-stream is of no use.
+The answer names what went wrong, if anything did; the process then ends, because the rest of the
+stream is useless.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow as pa
 def _import_pyogrio() -> Any:
     """Load GDAL now, while the process that sends the records is busy with other things.
 
-    pyogrio also loads what it can hand features over to, where that is installed, and certificates
-    for files elsewhere. Here it is of no use, and takes longer to load than the rest together.
+    pyogrio also loads the packages it can pass features to, if they are installed, and certificates
+    for remote files. They are useless here and take longer to load than everything else.
     """
     for name in ("pandas", "geopandas", "shapely", "pyproj", "certifi"):
         sys.modules[name] = None  # type: ignore[assignment] # Python's way to say "not there"
@@ -30,7 +30,7 @@ def _import_pyogrio() -> Any:
 
 
 def write_all(source: BinaryIO, replies: BinaryIO) -> None:
-    """Write the layers that come in and answer each, until one fails or no more come."""
+    """Write the incoming layers and answer each, until one fails or the stream ends."""
     pyogrio = _import_pyogrio()
     from hyseg_cli.geo.vector.layers import write_layer
 
@@ -60,5 +60,5 @@ def main() -> None:
     try:
         write_all(sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:
-        # Whoever started this process is gone, and nobody waits for an answer.
+        # The parent process is gone, so nobody waits for an answer.
         sys.exit(1)

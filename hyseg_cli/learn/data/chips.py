@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,12 @@ class TrainingChips(Dataset[Sample]):
 
     def __len__(self) -> int:
         return self.count
+
+    def reseeded(self, seed: int, count: int) -> TrainingChips:
+        """As many other chips of the same kind, from the first on."""
+        others = copy(self)
+        others.seed, others.count, others.first = seed, count, 0
+        return others
 
     def __getitem__(self, index: int) -> Sample:
         if index >= self.count:

@@ -21,6 +21,7 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import palette
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Raster, open_raster
@@ -57,7 +58,7 @@ class RasterLabels:
 
     def __init__(self, paths: Sequence[Path], image: Raster, legend: Legend) -> None:
         self._legend = legend
-        self._sources: list[tuple[SceneReader, ClassIndices | None]] = []
+        self._sources: list[tuple[ClassRaster | SceneReader, ClassIndices | None]] = []
         for path in paths:
             labels = open_raster(path)
             has_place = labels.is_georeferenced and image.is_georeferenced
@@ -70,15 +71,25 @@ class RasterLabels:
             if has_place and not overlap(image, labels):
                 raise _no_overlap(path, image)
             onto = image if has_place else None
-            reader = SceneReader(labels, labels.data_bands, onto=onto)
-            self._sources.append((reader, _palette_of(labels)))
+            colors = _palette_of(labels)
+            is_coloured = colors is not None or len(labels.data_bands) != 1
+            self._sources.append(
+                (SceneReader(labels, labels.data_bands, onto=onto), colors)
+                if is_coloured
+                else (ClassRaster(labels, onto=onto, named=frozenset(legend.ids)), None)
+            )
 
     def read(self, window: Window) -> ClassIndices:
         found = np.full((window.height, window.width), NODATA_ID, np.uint8)
-        for reader, colors in self._sources:
-            pixels = reader.read(window)
-            values = pixels.image if colors is None else colors[:, pixels.image[0]]
-            channels = encode_labels(values, self._legend, reader.scene.path, pixels.valid)
+        for source, colors in self._sources:
+            if isinstance(source, ClassRaster):
+                classes = source.read(window)
+                values, valid = classes.ids[None], classes.valid
+            else:
+                pixels = source.read(window)
+                values = pixels.image if colors is None else colors[:, pixels.image[0]]
+                valid = pixels.valid
+            channels = encode_labels(values, self._legend, source.scene.path, valid)
             found = np.where(found == NODATA_ID, channels, found)
         return found
 

@@ -10,6 +10,7 @@ import pyogrio
 import pyogrio.errors
 
 from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.raster.raster import open_raster
@@ -85,13 +86,24 @@ def _distinct_values(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.int6
         picture = read_picture(path)
         return np.unique(picture.reshape(len(picture), -1).T.astype(np.int64), axis=0)
     scene = open_raster(path)
-    found = []
-    with SceneReader(scene, scene.data_bands) as reader:
-        for row in range(0, scene.height, STRIP_ROWS):
-            rows = min(STRIP_ROWS, scene.height - row)
-            pixels = reader.read(Window(row, 0, rows, scene.width))
-            found.append(np.unique(pixels.image[:, pixels.valid].T.astype(np.int64), axis=0))
+    is_of_ids = len(scene.data_bands) == 1
+    with ClassRaster(scene) if is_of_ids else SceneReader(scene, scene.data_bands) as source:
+        found = [
+            np.unique(_labelled_values(source, Window(row, 0, rows, scene.width)), axis=0)
+            for row in range(0, scene.height, STRIP_ROWS)
+            for rows in (min(STRIP_ROWS, scene.height - row),)
+        ]
     return np.unique(np.concatenate(found), axis=0)
+
+
+def _labelled_values(
+    source: ClassRaster | SceneReader, window: Window
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    if isinstance(source, ClassRaster):
+        classes = source.read(window)
+        return classes.ids[classes.valid].astype(np.int64)[:, None]
+    pixels = source.read(window)
+    return pixels.image[:, pixels.valid].T.astype(np.int64)
 
 
 def _require_few(classes: int, path: Path) -> None:

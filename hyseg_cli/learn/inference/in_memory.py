@@ -87,7 +87,7 @@ def _classified(
     def read(inside: Window) -> tuple[Image, ...]:
         return image[(slice(None), *inside.slices)], mask[inside.slices]
 
-    pixels, valid = read_reflected(read, *mask.shape, window)
+    pixels, valid = read_reflected(read, mask.shape[0], mask.shape[1], window)
     if not valid.any():
         return None
     found = classify(

@@ -5,6 +5,7 @@ Which device a workflow runs on.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.learn.inference.augmentation import View
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.weights import Model
 
@@ -60,7 +62,9 @@ class Predictor:
 
     Args:
         model: The network and its card.
-        device: Where it runs; bfloat16 autocast on CUDA, float32 on the CPU.
+        device: Where it runs.
+        precision: Format in which it runs, by autocast; None for bfloat16 on CUDA and float32 on
+            the CPU. Class scores and probabilities are in float32 always.
         seed: Seed of the prior's noise field.
         noise: Policy of the noise field (`SampleConfig.noise`); None for the model's own.
         views: Ways to look at each window; the probabilities are averaged over them.
@@ -76,13 +80,16 @@ class Predictor:
         noise: str | None = None,
         views: tuple[View, ...] = (View(),),
         compiled: bool = False,
+        precision: Precision | None = None,
     ) -> None:
-        network = model.network
+        # Whoever has the model may use it otherwise: it stays as it is.
+        network = deepcopy(model.network)
         sample = replace(network.config.sample, seed=seed)
         if noise is not None:
             sample = replace(sample, noise=noise)
         network.config = replace(network.config, sample=sample)
         self.device = device
+        self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._forward = torch.compile(self.network, dynamic=False) if compiled else self.network
         self._compiled = compiled
@@ -138,9 +145,8 @@ class Predictor:
 
     def _run(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         image, valid, origin = (self._moved(x) for x in (image, valid, origin))
-        autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
-        )
+        is_half = self.precision == "bfloat16"
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
         with torch.inference_mode(), autocast:
             standard = self.standardise(image, valid)
             seen = [self._look(standard, valid, origin, view) for view in self.views]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
-from hyseg_cli.learn.model.locate import require_file
+from hyseg_cli.learn.model.locate import SUFFIX, find_model, require_file
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySegConfig
 
@@ -231,6 +231,37 @@ def read_card(path: Path) -> ModelCard:
     with opened(path, framework="np") as file:
         text = card_text(file, path)
     return ModelCard.from_json(text)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that was chosen, found once: its file and what that says of itself, no weights."""
+
+    path: Path
+    card: ModelCard
+    digest: str
+    """First 16 hexadecimal digits of the SHA-256 of the file."""
+
+    @classmethod
+    def find(cls, chosen: str | Path | None) -> ModelSource:
+        """The model of a path or name; None for the built-in default.
+
+        Raises:
+            UsageProblemError: If there is none.
+            HysegError: If it is damaged or no safetensors file.
+            ModelMismatchError: If this version cannot use its card.
+        """
+        return cls.at(find_model(chosen))
+
+    @classmethod
+    def at(cls, path: Path) -> ModelSource:
+        """The model in a file; errors as those of `find`."""
+        return cls(path, read_card(path), digest_of(path))
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.path.name.removesuffix(SUFFIX)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, card_text, digest_of, opened, unusable
+from hyseg_cli.geo.atomic import replacing
+from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, ModelSource, opened, read_card, unusable
 from hyseg_models import HySeg, build
 
 
@@ -25,17 +26,20 @@ class Model:
     """First 16 hexadecimal digits of the SHA-256 of the model file."""
 
 
-def load_model(path: Path) -> Model:
+def load_model(model: Path | ModelSource) -> Model:
     """The network in a model file, in evaluation mode on the CPU.
+
+    Args:
+        model: The file, or what was found out of it before.
 
     Raises:
         UsageProblemError: If there is no such file.
         HysegError: If it is damaged or no safetensors file.
         ModelMismatchError: If its card or weights do not fit this version.
     """
-    text, tensors = _read(path)
-    card = ModelCard.from_json(text)
-    network = build(card.config)
+    source = model if isinstance(model, ModelSource) else ModelSource.at(model)
+    tensors = _read_tensors(source.path)
+    network = build(source.card.config)
     expected = network.state_dict()
     try:
         network.load_state_dict(
@@ -45,8 +49,10 @@ def load_model(path: Path) -> Model:
             }
         )
     except RuntimeError as error:
-        raise unusable(f"the weights of {path} do not fit its configuration ({error})") from error
-    return Model(network.eval(), card, digest_of(path))
+        raise unusable(
+            f"the weights of {source.path} do not fit its configuration ({error})"
+        ) from error
+    return Model(network.eval(), source.card, source.digest)
 
 
 def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:
@@ -72,32 +78,28 @@ def replace_card(path: Path, card: ModelCard) -> None:
     Raises:
         HysegError: One of its kinds, as `load_model` and `save_model` raise them.
     """
-    _write(path, _read(path)[1], card)
+    read_card(path)  # what is no model is left alone
+    _write(path, _read_tensors(path), card)
 
 
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     with opened(path, framework="pt") as file:
-        text = card_text(file, path)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    return text, tensors
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
 def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        # safetensors keeps what it creates from others; what is there already stays as it is.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            # safetensors keeps what it creates from others; what is there already stays as it is.
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise HysegError(
             f"{path}: the model cannot be written ({error})",
             hint="Check the folder's permissions and the free space.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _stored(tensor: Tensor, *, half: bool) -> Tensor:

@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.raster.reader import SceneReader
@@ -173,27 +173,20 @@ def _table(
     return found
 
 
-class ClassSource(Protocol):
-    """Classes on the pixels of a map."""
-
-    def read(self, window: Window) -> ClassIndices:
-        """Class indices (height, width) of a window inside the map, 255 where unknown."""
-        ...
-
-
 @dataclass(frozen=True)
 class MapClasses:
     """The classes of a map; every value must be in its legend."""
 
-    reader: SceneReader
+    raster: ClassRaster
     legend: Legend
     """Of the map itself."""
     table: Table
 
     def read(self, window: Window) -> ClassIndices:
-        pixels = self.reader.read(window)
-        name = self.reader.scene.path
-        return self.table[encode_labels(pixels.image, self.legend, name, pixels.valid)]
+        """ClassIndices (height, width) of a window inside the map, 255 where unknown."""
+        classes = self.raster.read(window)
+        name = self.raster.scene.path
+        return self.table[encode_labels(classes.ids[None], self.legend, name, classes.valid)]
 
 
 @dataclass
@@ -201,12 +194,12 @@ class ReferenceClasses:
     """The classes of a reference; mutable, as it counts what no map has.
 
     Args:
-        labels: A raster with a legend, or labels that are channels already.
+        labels: A raster of ids or of colours, or labels that are channels already.
         legend: Of the reference itself.
         crosswalk: What its classes become.
     """
 
-    labels: SceneReader | LabelSource
+    labels: ClassRaster | SceneReader | LabelSource
     legend: Legend
     crosswalk: Crosswalk
     pixels: int = 0
@@ -227,11 +220,15 @@ class ReferenceClasses:
         return self.crosswalk.reference[encoded.channels]
 
     def _encode(self, window: Window) -> Encoded:
-        if not isinstance(self.labels, SceneReader):
-            channels = self.labels.read(window)
-            return Encoded(channels, np.zeros(channels.shape, np.bool_), ())
-        pixels = self.labels.read(window)
-        return encode_known(pixels.image, self.legend, self.labels.scene.path, pixels.valid)
+        if isinstance(self.labels, ClassRaster):
+            classes = self.labels.read(window)
+            name = self.labels.scene.path
+            return encode_known(classes.ids[None], self.legend, name, classes.valid)
+        if isinstance(self.labels, SceneReader):
+            pixels = self.labels.read(window)
+            return encode_known(pixels.image, self.legend, self.labels.scene.path, pixels.valid)
+        channels = self.labels.read(window)
+        return Encoded(channels, np.zeros(channels.shape, np.bool_), ())
 
     @property
     def unmatched(self) -> Unmatched:

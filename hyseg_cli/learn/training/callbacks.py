@@ -24,6 +24,7 @@ from hyseg_cli.errors import HysegError, InterruptedRunError
 from hyseg_cli.learn.data.chips import TrainingChips
 from hyseg_cli.learn.scores.metrics import Scores
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
+from hyseg_cli.learn.training.features import FeatureChips
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.messages import Messages
 
@@ -107,7 +108,7 @@ class Averaging(WeightAveraging):
 class StopAtNonsense(Callback):
     """Ends a training whose loss is not a number, and reports where the chips came from."""
 
-    def __init__(self, chips: TrainingChips, batch_size: int) -> None:
+    def __init__(self, chips: TrainingChips | FeatureChips, batch_size: int) -> None:
         self.chips = chips
         self.batch_size = batch_size
 

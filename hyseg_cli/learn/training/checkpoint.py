@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import replacing
 
 _TREE = "hyseg_checkpoint"
 _TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
@@ -39,18 +40,15 @@ class SafetensorsIO(CheckpointIO):
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_pack(checkpoint, tensors))
         target = Path(path)
-        temporary = target.with_name(target.name + ".tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, metadata={_TREE: tree})
-            temporary.replace(target)
+            with replacing(target) as temporary:
+                save_file(tensors, temporary, metadata={_TREE: tree})
         except (OSError, SafetensorError) as error:
             raise HysegError(
                 f"{target}: the checkpoint cannot be written ({error})",
                 hint="Free some space and continue with --resume; the last checkpoint is whole.",
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(
         self,

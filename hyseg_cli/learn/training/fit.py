@@ -15,9 +15,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import Dataset
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
+from hyseg_cli.learn.data.chips import Sample, TrainingChips
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.training.batches import ALONE, training_loader, validation_loader
 from hyseg_cli.learn.training.callbacks import (
     Averaging,
@@ -28,6 +30,7 @@ from hyseg_cli.learn.training.callbacks import (
     StopAtNonsense,
 )
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
+from hyseg_cli.learn.training.features import FeatureChips
 from hyseg_cli.learn.training.processes import Processes
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.learn.training.validation_pictures import Gallery
@@ -53,6 +56,8 @@ class FitOptions:
     val_every: int
     """Steps between validations."""
     device: torch.device
+    precision: Precision
+    """Format in which networks run."""
     log_folder: Path
     """Gets a folder with the stage's metrics.csv, pictures, last and best checkpoint."""
     save_every: int
@@ -74,8 +79,8 @@ class FitOptions:
 
 def fit(
     stage: Stage,
-    chips: TrainingChips,
-    validation: ValidationChips | None,
+    chips: TrainingChips | FeatureChips,
+    validation: Dataset[Sample] | None,
     legend: Legend,
     *,
     name: str,
@@ -142,7 +147,7 @@ def fit(
         return keeping.step
 
 
-def measure(stage: Stage, validation: ValidationChips, options: FitOptions) -> None:
+def measure(stage: Stage, validation: Dataset[Sample], options: FitOptions) -> None:
     """Measure a stage as it stands: its scores are those of its weights then."""
     held_out = validation_loader(validation, options.batch_size, options.processes)
     with _without_known_warnings():
@@ -200,7 +205,7 @@ def _trainer(
         # Of batches that are shared; on the CPU torch cannot.
         sync_batchnorm=together and on_gpu,
         use_distributed_sampler=False,
-        precision="bf16-mixed" if on_gpu else "32-true",
+        precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
         max_steps=steps,
         val_check_interval=min(options.val_every, steps),
         check_val_every_n_epoch=None,

@@ -17,6 +17,7 @@ from torch import Tensor
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix
+from hyseg_cli.learn.training.features import features_of
 from hyseg_cli.learn.training.stages import as_bytes, pooled_labels, prior_of
 from hyseg_models import IGNORE_ID, HySeg
 from hyseg_models.hyseg import SIZE_MULTIPLE, of_another_image
@@ -100,7 +101,7 @@ def diagnose_prior(
     for batch in batches:
         reference = pooled_labels(prior, batch["labels"])
         image = standardise(batch["image"], batch["valid"], batch.get("has_band"))
-        condition = network.condition(image, batch["valid"])
+        condition = network.condition(image, batch["valid"], features_of(batch))
         draw = partial(prior.draw, condition, batch["origin"])
         draws = torch.stack([draw(replace(one_step, seed=seed)) for seed in range(SEEDS)])
         drawn = {name: draw(policy) for name, policy in others.items()}

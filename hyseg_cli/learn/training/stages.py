@@ -25,8 +25,9 @@ from hyseg_cli.learn.scores.metrics import ConfusionMatrix, Scores
 from hyseg_cli.learn.sources.label_sets import LabelSets
 from hyseg_cli.learn.sources.source_scores import Collapse
 from hyseg_cli.learn.training.batches import Batch, require_batch
+from hyseg_cli.learn.training.features import features_of
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_models import IGNORE_ID, HySeg, segmentation_loss
+from hyseg_models import IGNORE_ID, HySeg, HySegOutput, segmentation_loss
 from hyseg_models.prior.diagnostics import binned_means
 from hyseg_models.prior.labels import definite, pooled_shares
 from hyseg_models.prior.meanflow import MeanFlowLoss
@@ -248,6 +249,7 @@ class PriorStage(Stage):
             progress=self.progress,
             generator=generator,
             part=part,
+            features=features_of(batch),
         )
         self.log("speed_ratio", terms.speed_ratio)
         self._log_errors("flow_error_at_t", terms.times.t, terms, gapped=False)
@@ -270,7 +272,7 @@ class PriorStage(Stage):
 
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         image, valid, labels = self.inputs(batch)
-        condition = self.network.condition(image, valid)
+        condition = self.network.condition(image, valid, features_of(batch))
         found = {}
         for name, policy in (("prior", "position"), ("mean of the prior", "mean")):
             settings = replace(self.network.config.sample, noise=policy)
@@ -285,7 +287,7 @@ class PriorStage(Stage):
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
         reference = pooled_labels(self.prior, definite(labels, self.allowed))
-        condition = self.network.condition(image, valid)
+        condition = self.network.condition(image, valid, features_of(batch))
         for policy, matrix in self._matrices.items():
             settings = replace(self.network.config.sample, noise=policy)
             drawn = self.prior.draw(condition, batch["origin"], settings)
@@ -350,8 +352,14 @@ class SegmentationStage(Stage):
 
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:  # noqa: ARG002 - nothing is drawn for the whole
         image, valid, labels = self.inputs(batch)
-        output = self.network(image, valid, labels=definite(labels, self.allowed))
+        known = definite(labels, self.allowed)
+        output = self.network(image, valid, labels=known, features=features_of(batch))
         return segmentation_loss(output, labels, allowed=self.allowed, weights=self.weights)
+
+    def _look(self, batch: Sample, image: Tensor, valid: Tensor, labels: Tensor) -> HySegOutput:
+        features = features_of(batch)
+        output: HySegOutput = self.network(image, valid, batch["origin"], labels, features=features)
+        return output
 
     @property
     def watched(self) -> float:
@@ -363,7 +371,7 @@ class SegmentationStage(Stage):
 
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         image, valid, labels = self.inputs(batch)
-        output = self.network(image, valid, batch["origin"], definite(labels, self.allowed))
+        output = self._look(batch, image, valid, definite(labels, self.allowed))
         found = {} if output.prior is None else {"prior": output.prior.argmax(dim=1)}
         found["prediction"] = output.logits.argmax(dim=1)
         return {name: enlarged(channels, labels) for name, channels in found.items()}
@@ -375,8 +383,7 @@ class SegmentationStage(Stage):
     def validation_step(self, batch: Sample, _index: int) -> None:
         image, valid, labels = self.inputs(batch)
         known = definite(labels, self.allowed)
-        logits = self.network(image, valid, batch["origin"], known).logits
-        predicted = as_bytes(logits.argmax(dim=1))
+        predicted = as_bytes(self._look(batch, image, valid, known).logits.argmax(dim=1))
         self._matrix.update(as_bytes(known), predicted)
         pairs = zip(self.collapses.values(), self._matrices, strict=True)
         for source, (collapse, matrix) in enumerate(pairs):
@@ -425,7 +432,7 @@ def fit_temperature(network: HySeg, standardise: Standardise, batches: Iterable[
     with torch.inference_mode():
         for batch in batches:
             image = standardise(batch["image"], batch["valid"], batch.get("has_band"))
-            condition = network.condition(image, batch["valid"])
+            condition = network.condition(image, batch["valid"], features_of(batch))
             drawn = prior.draw(condition, batch["origin"], network.config.sample)
             target = pooled_labels(prior, batch["labels"])
             shares = prior.labels.shares(drawn)

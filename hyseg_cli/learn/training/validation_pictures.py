@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.learn.data.chips import Sample, ValidationChips
+from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.training.stages import Stage, as_bytes
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
 from hyseg_models import IGNORE_ID
@@ -41,7 +41,7 @@ class Gallery(Callback):
         folder: Gets one `step-NNNNNN.png` for each validation.
     """
 
-    def __init__(self, chips: ValidationChips, legend: Legend, folder: Path) -> None:
+    def __init__(self, chips: Dataset[Sample], legend: Legend, folder: Path) -> None:
         self.chips = chips
         self.legend = legend
         self.folder = folder
@@ -75,9 +75,10 @@ class Gallery(Callback):
             ) from error
 
 
-def telling_chips(chips: ValidationChips) -> list[Sample]:
+def telling_chips(chips: Dataset[Sample]) -> list[Sample]:
     """The chips with most classes among some that are spread over the scenes."""
-    places = np.linspace(0, len(chips) - 1, min(len(chips), CONSIDERED)).round().astype(int)
+    count = len(chips)  # type: ignore[arg-type]
+    places = np.linspace(0, count - 1, min(count, CONSIDERED)).round().astype(int)
     read = [chips[int(place)] for place in places]
 
     def wealth(sample: Sample) -> tuple[int, int]:

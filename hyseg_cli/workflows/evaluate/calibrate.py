@@ -1,4 +1,4 @@
-"""`hyseg evaluate --probabilities`: whether a map's probabilities mean what they say."""
+"""`hyseg evaluate --probabilities`: whether probabilities are right as often as they say."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
+from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import legend_of
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
@@ -39,7 +40,7 @@ MOST_SATURATED = 0.2
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured, and what would mend it."""
+    """The calibration, and the temperature that would correct it."""
 
     reliability: Reliability
     temperature: Temperature
@@ -84,11 +85,11 @@ class Calibration:
 
 
 def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
-    """Hold probabilities against a reference, and fit one temperature to them.
+    """Compare probabilities with a reference, and fit a temperature to them.
 
     Both rasters are read once, in strips, on the grid of the probabilities. With
-    `settings.calibrate` the temperature goes into that model's card, on top of the one that the
-    probabilities were made with.
+    `settings.calibrate`, the temperature goes into that model's card, combined with the one that
+    the probabilities were made with.
 
     Raises:
         ModelMismatchError: If the raster holds no probabilities of the legend's classes, or was
@@ -125,7 +126,7 @@ def run(settings: CalibrateSettings, messages: Messages) -> Calibration:
 
 
 def _own_model(chosen: Path) -> Path:
-    """The model file that is to be changed; what a name stands for everywhere stays as it is."""
+    """The model file to change; models that are chosen by name are not changed."""
     found = find_model(chosen)
     if not is_path(str(chosen)) and is_built_in(found):
         raise UsageProblemError(
@@ -142,14 +143,14 @@ def _strips(
     onto = probabilities if probabilities.is_georeferenced else None
     with (
         SceneReader(probabilities, bands) as probability_reader,
-        SceneReader(reference, reference.data_bands, onto=onto) as reference_reader,
+        ClassRaster(reference, onto=onto, named=frozenset(legend.ids)) as reference_raster,
     ):
         step = min(STRIP_ROWS, max(1, STRIP_PIXELS // probabilities.width))
         for row in range(0, probabilities.height, step):
             window = Window(row, 0, min(step, probabilities.height - row), probabilities.width)
             quantised = probability_reader.read(window).image
-            labels = reference_reader.read(window)
-            truth = encode_labels(labels.image[:1], legend, reference.path, labels.valid)
+            labels = reference_raster.read(window)
+            truth = encode_labels(labels.ids[None], legend, reference.path, labels.valid)
             # 255 in any band is nodata, whether the file declares it or not.
             usable = (quantised != NODATA_ID).all(axis=0) & (truth != NODATA_ID)
             yield row, quantised, truth, usable

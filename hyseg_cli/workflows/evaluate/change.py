@@ -1,6 +1,6 @@
 """`hyseg change`: from which class to which, how much, and a map of it.
 
-The map of changes is a class raster as any other, one class for each kind of change: QGIS shows
+The map of changes is an ordinary class raster with one class for each kind of change: QGIS shows
 its legend, and `sample`, `evaluate --samples` and `vectorize` work on it. Counted pixels add up the
 errors of both maps; areas with intervals come from a sample of the map of changes.
 """
@@ -103,7 +103,7 @@ class ChangeResult:
         }
 
     def to_text(self) -> str:
-        """Tables to read: what each class lost and won, and the kinds of change."""
+        """Tables for people: losses and gains of each class, and the kinds of change."""
         amounts, unit = self._amounts
         total, same = float(amounts.sum()), float(np.trace(amounts))
         share = 100 * (total - same) / total if total else 0.0
@@ -145,7 +145,7 @@ def run(settings: ChangeSettings, messages: Messages) -> ChangeResult:
     The maps are read strip by strip; NEW is brought onto the grid of OLD by nearest neighbour.
 
     Raises:
-        HysegError: One of its kinds; no output is left behind then.
+        HysegError: One of its kinds; no output is then left behind.
     """
     _require_outputs(settings)
     merging = read_merging(settings.map_classes) if settings.map_classes else {}

@@ -1,4 +1,4 @@
-"""The maps that `hyseg evaluate` measures, and their reference, on one grid and in one legend."""
+"""The maps that `hyseg evaluate` compares with their reference, on one grid and in one legend."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.classes.raster import ClassRaster, require_classes
 from hyseg_cli.geo.classes.styles import LEGEND_TAG, legend_of
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
@@ -17,6 +18,7 @@ from hyseg_cli.learn.scores.crosswalk import (
     MapClasses,
     Merging,
     ReferenceClasses,
+    Table,
     match_legends,
     named_legend,
 )
@@ -29,7 +31,7 @@ from hyseg_cli.workflows.evaluate.protocol import merging_of, protocol_of
 
 @dataclass(frozen=True)
 class EvaluatedMaps:
-    """What is compared: maps on the grid of the first, and their reference."""
+    """The compared rasters: maps on the grid of the first, and their reference."""
 
     scene: Raster
     """The first map."""
@@ -44,7 +46,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     """Open maps and reference.
 
     Raises:
-        HysegError: If they have no place or class in common, or one is damaged.
+        HysegError: If they have no location or class in common, or one is damaged.
     """
     if settings.reference is None:
         message = "settings of maps name a reference"
@@ -52,7 +54,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     scenes = [open_raster(path) for path in settings.maps]
     first = scenes[0]
     for scene in scenes:
-        _require_one_band(scene)
+        require_classes(scene)
         _require_same_place(first, scene)
     given = read_legend(settings.legend) if settings.legend else None
     legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
@@ -62,8 +64,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     crosswalk = match_legends(legends, reference_legend, merging_of(settings))
     sources, lines = [], []
     for scene, legend, table in zip(scenes, legends, crosswalk.maps, strict=True):
-        reader = stack.enter_context(SceneReader(scene, (1,), onto=_grid_for(first, scene)))
-        sources.append(MapClasses(reader, legend, table))
+        sources.append(_classes_on(first, scene, legend, table, stack))
         lines.append(tile_lines_of(scene) if scene.is_on_grid_of(first) else None)
     return EvaluatedMaps(
         first,
@@ -90,29 +91,33 @@ def open_pair(
         The first map, the classes of both as channels, and the legend of these.
 
     Raises:
-        HysegError: If they have no place or class in common, or one is damaged.
+        HysegError: If they have no location or class in common, or one is damaged.
     """
     scenes = [open_raster(path) for path in (first, second)]
     for scene in scenes:
-        _require_one_band(scene)
+        require_classes(scene)
         _require_same_place(scenes[0], scene)
     given = read_legend(legend) if legend else None
     legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
     crosswalk = match_legends(legends, legends[1], merging)
     one, other = (
-        MapClasses(
-            stack.enter_context(SceneReader(scene, (1,), onto=_grid_for(scenes[0], scene))),
-            own,
-            table,
-        )
+        _classes_on(scenes[0], scene, own, table, stack)
         for scene, own, table in zip(scenes, legends, crosswalk.maps, strict=True)
     )
     return scenes[0], (one, other), crosswalk.legend
 
 
+def _classes_on(
+    first: Raster, scene: Raster, legend: Legend, table: Table, stack: ExitStack
+) -> MapClasses:
+    """The classes of a map on the grid of the first."""
+    raster = ClassRaster(scene, onto=_grid_for(first, scene), named=frozenset(legend.ids))
+    return MapClasses(stack.enter_context(raster), legend, table)
+
+
 def _open_reference(
     settings: EvaluateSettings, path: Path, scene: Raster, map_legend: Legend, stack: ExitStack
-) -> tuple[SceneReader | LabelSource, Legend]:
+) -> tuple[ClassRaster | SceneReader | LabelSource, Legend]:
     """The reference on the grid of a map, and the classes it has."""
     given = read_legend(settings.reference_legend) if settings.reference_legend else None
     if path.suffix.lower() in VECTOR_SUFFIXES:
@@ -126,8 +131,12 @@ def _open_reference(
             hint="Give a reference with one band of class ids.",
         )
     _require_same_place(scene, reference)
-    reader = SceneReader(reference, reference.data_bands, onto=_grid_for(scene, reference))
-    return stack.enter_context(reader), given or own_legend(reference) or map_legend
+    legend, onto = given or own_legend(reference) or map_legend, _grid_for(scene, reference)
+    if len(reference.data_bands) == 1:
+        raster = ClassRaster(reference, onto=onto, named=frozenset(legend.ids))
+        return stack.enter_context(raster), legend
+    reader = SceneReader(reference, reference.data_bands, onto=onto)
+    return stack.enter_context(reader), legend
 
 
 def own_legend(scene: Raster) -> Legend | None:
@@ -141,14 +150,6 @@ def own_legend(scene: Raster) -> Legend | None:
 
 def _grid_for(first: Raster, other: Raster) -> Raster | None:
     return first if other is not first and first.is_georeferenced else None
-
-
-def _require_one_band(scene: Raster) -> None:
-    if len(scene.data_bands) != 1:
-        raise HysegError(
-            f"{scene.path} has {len(scene.data_bands)} bands, not one of class ids",
-            hint="Give a map with one band of class ids.",
-        )
 
 
 def _require_same_place(scene: Raster, other: Raster) -> None:

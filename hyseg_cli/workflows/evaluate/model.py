@@ -63,7 +63,7 @@ def evaluate_model(
     Args:
         settings: What to measure, and how.
         messages: Where messages go.
-        gallery: Gets pictures of the scenes; None to keep none.
+        gallery: Collects pictures of the scenes; None to keep none.
 
     Raises:
         HysegError: If no scene can be used, or labels and model have no class in common.
@@ -300,7 +300,7 @@ def _open_one(
 
 
 def _place_of(pair: ScenePair) -> Raster | None:
-    """Where an image lies; pictures have no place."""
+    """The georeference of an image; pictures have none."""
     if pair.image.suffix.lower() in PICTURE_SUFFIXES:
         return None
     return open_raster(pair.image)

@@ -1,4 +1,4 @@
-"""Pictures of what was compared, kept while the patches go by and never larger than a screen."""
+"""Pictures of the compared rasters, collected patch by patch and never larger than a screen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Picture:
     window: Window
     """The part, in pixels of the scene."""
     step: int
-    """Every so many-th row and column was kept."""
+    """Every n-th row and column was kept."""
     reference: ClassIndices
     """(height, width), channels of the legend compared in, 255 where unknown."""
     maps: tuple[ClassIndices, ...]
@@ -58,7 +58,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class WorstPlace:
-    """A patch on which map and reference disagree much."""
+    """A patch where map and reference often disagree."""
 
     picture: Picture
     known: int
@@ -97,7 +97,7 @@ class Gallery:
         scene: Raster | None = None,
         has_photo: bool = False,
     ) -> None:
-        """Start with the next scene, to which all patches belong that are added from now on."""
+        """Start the next scene; all patches added from now on belong to it."""
         window, step = Window(0, 0, height, width), -(-max(height, width) // self.side)
         shape = (-(-height // step), -(-width // step))
         layers = [np.full(shape, NODATA_ID, np.uint8) for _ in range(maps + 1)]
@@ -114,7 +114,7 @@ class Gallery:
         mapped: Sequence[ClassIndices],
         photo: Colors | None = None,
     ) -> None:
-        """Take what is shown of a patch.
+        """Add a patch to the pictures.
 
         Args:
             patch: Which.

@@ -1,4 +1,4 @@
-"""How `hyseg evaluate` measures, from what its settings say."""
+"""How `hyseg evaluate` measures, according to its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def merging_of(settings: EvaluateSettings) -> Merging:
 
 
 def patches_of(height: int, width: int, protocol: Protocol) -> PatchGrid:
-    """The patches to count a map in; their rim is what boundaries and seams look at."""
+    """The patches in which a map is counted; their rim serves boundaries and seams."""
     rim = 1 if protocol.disc is None else protocol.disc.reach + 1
     return PatchGrid.cover(height, width, side=protocol.patch_px, rim=rim)
 
@@ -32,7 +32,7 @@ def protocol_of(
     """How to measure: widths in pixels of the map, classes as channels.
 
     Args:
-        settings: What was asked for.
+        settings: The settings of the run.
         legend: The classes compared.
         scene: The map; None for models, whose widths are in pixels.
         unscored: Further classes that the means leave out, where they exist.

@@ -1,4 +1,4 @@
-"""`hyseg evaluate`: how well maps agree with a reference, in pixels and in form."""
+"""`hyseg evaluate`: how well maps agree with a reference, in pixels and in shape."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ CACHE_MIB = 256
 def run(
     settings: EvaluateSettings, messages: Messages, gallery: Gallery | None = None
 ) -> Evaluation | Comparison:
-    """Measure one map, two maps against each other, or a model.
+    """Measure one map, compare two maps, or measure a model.
 
     Args:
         settings: What to measure, and how.
         messages: Where messages go.
-        gallery: Gets pictures of what is compared; None to keep none.
+        gallery: Collects pictures of the compared rasters; None to keep none.
 
     Raises:
-        HysegError: If a file is damaged, or map and reference have no place or class in common.
+        HysegError: If a file is damaged, or map and reference have no location or class in common.
     """
     if settings.csv is not None:
         require_free(settings.csv, overwrite=settings.overwrite, flag="--csv")
@@ -107,7 +107,7 @@ def check_thresholds(settings: EvaluateSettings, evaluations: Sequence[Evaluatio
             if threshold.class_name is not None:
                 scores = evaluation.by_class()[threshold.class_name]
             value = scores.get(threshold.metric, float("nan"))
-            # NaN is not at least anything: a score that does not exist is not reached.
+            # NaN is not at least anything: an undefined score fails.
             if not value >= threshold.least:
                 misses.append(
                     f"{threshold.name} of {evaluation.name} is {value:.4f}, "

@@ -27,14 +27,14 @@ STATED_DESIGNS = ("stratified", "random")
 
 
 def find_design(samples: Path, stated: str | None) -> SampleDesign | str:
-    """The design in a file, or the word of `STATED_DESIGNS` that was given for it.
+    """The design in a file, or the given word of `STATED_DESIGNS`.
 
     Args:
         samples: The file of points; its design is looked for beside it.
         stated: What `--design` says.
 
     Raises:
-        ModelMismatchError: If neither is there: no interval can be had from just any points.
+        ModelMismatchError: If neither exists: arbitrary points allow no intervals.
     """
     if stated in STATED_DESIGNS:
         return str(stated)
@@ -60,7 +60,7 @@ class SampleUnits:
     description: str
     """How they were drawn."""
     absent: int = 0
-    """Points of the design that did not come back."""
+    """Points of the design that are missing from the file."""
 
     @classmethod
     def of_design(
@@ -70,13 +70,13 @@ class SampleUnits:
 
         Args:
             design: The design.
-            points: Those that came back.
+            points: The labelled points.
             population: Pixels of the map that is evaluated.
         """
         ids = _ids(points)
         index = {stratum.id: i for i, stratum in enumerate(design.strata)}
         strata = tuple(
-            # Chances that follow the area have no simple correction for a finite population.
+            # Probabilities proportional to area have no simple correction for a finite population.
             Stratum(s.name, s.area_m2, s.pixels if design.has_equal_areas else np.inf)
             for s in design.strata
         )
@@ -98,7 +98,7 @@ class SampleUnits:
     def as_stated(
         cls, word: str, population: Population, styles: Mapping[int, ClassStyle], mapped: Ints
     ) -> SampleUnits:
-        """Units of a design that was only named.
+        """Units of a design that the user only named.
 
         Args:
             word: One of `STATED_DESIGNS`.
@@ -123,11 +123,11 @@ class SampleUnits:
     def places(
         design: SampleDesign, points: LabelledPoints, crs: pyproj.CRS, messages: Messages
     ) -> tuple[Floats, Floats]:
-        """Where the points were drawn, which is what counts if someone has moved them.
+        """Where the points were drawn, which counts even if someone has moved them.
 
         Args:
             design: The design.
-            points: Those that came back, in `crs`.
+            points: The labelled points, in `crs`.
             crs: CRS of the map.
             messages: Receives the number of points that were moved.
         """
@@ -149,7 +149,7 @@ class SampleUnits:
 def pixels_of(scene: Raster, x: Floats, y: Floats) -> tuple[Ints, Ints]:
     """Rows and columns of the pixels that places lie in; they may be off the map."""
     inverse = ~scene.transform
-    # What lies at infinity, out of reach of the projection, is off every map.
+    # Positions at infinity, outside the reach of the projection, are off every map.
     x, y = np.nan_to_num(x, posinf=1e30), np.nan_to_num(y, posinf=1e30)
     col = inverse.a * x + inverse.b * y + inverse.c
     row = inverse.d * x + inverse.e * y + inverse.f
@@ -164,12 +164,12 @@ def reference_classes(
     """Class ids of labels, by name or number; `UNLABELLED` if empty, `UNKNOWN` if there is none.
 
     Args:
-        labels: What was filled in.
+        labels: The labels as filled in.
         legend: Class ids that may occur.
         styles: Their names.
     """
     by_text = {str(class_id): class_id for class_id in legend}
-    # A name wins over a number; capitals make no difference.
+    # A name takes precedence over a number; case does not matter.
     by_text |= {name_of(class_id, styles).casefold(): class_id for class_id in legend}
     return np.array(
         [by_text.get(label.casefold(), UNKNOWN) if label else UNLABELLED for label in labels],
@@ -184,7 +184,7 @@ def sort_out(
     *,
     has_class: npt.NDArray[np.bool_],
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """Which points can be used, and how many cannot for which reason.
+    """Which points can be used, and how many cannot, by reason.
 
     Args:
         points: The points.

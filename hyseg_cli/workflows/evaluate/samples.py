@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.legend import read_legend
@@ -37,7 +37,7 @@ from hyseg_cli.workflows.sample import CACHE_MIB, M2_PER_HA, warn_of_areas
 
 @dataclass(frozen=True)
 class SampleEvaluation:
-    """Estimates with what they are made of."""
+    """Estimates and their ingredients."""
 
     names: tuple[str, ...]
     """Of the classes, in the order of the estimates."""
@@ -107,7 +107,7 @@ def run(settings: SampleEvaluationSettings, messages: Messages) -> SampleEvaluat
     """Estimate a map's accuracy and the area of its classes from labelled sample points.
 
     The design comes from the file that `hyseg sample` wrote. If the points were drawn from
-    another map, their strata stay those of the design and only their map classes are read anew.
+    another map, they keep the strata of the design, and only their map classes are read again.
 
     Raises:
         ModelMismatchError: If the points are not known to be a probability sample, or too few
@@ -130,7 +130,7 @@ def examine(
     scene = open_raster(path)
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
-    with gdal_env(CACHE_MIB), PopulationReader(scene) as reader:
+    with gdal_env(CACHE_MIB), PopulationReader(scene, named=named_ids(styles)) as reader:
         points = read_points(settings.samples, settings.field, reader.crs)
         warn_of_areas(scene, messages)
         population = reader.count(lambda done: messages.advance("reading", done, scene.height))
@@ -154,7 +154,7 @@ def examine(
 
 @dataclass(frozen=True)
 class _Labels:
-    """What the usable points say; arrays (n,)."""
+    """The usable points; arrays (n,)."""
 
     stratum: Ints
     """Index of the stratum."""
@@ -206,7 +206,7 @@ def _warn_of_losses(left_out: Mapping[str, int], used: int, messages: Messages) 
 
 
 def _warn_of_certainty(names: tuple[str, ...], estimates: Estimates, messages: Messages) -> None:
-    """A share of 0 or 1 has no spread in its sample, which is not to say that it is certain."""
+    """A share of 0 or 1 has no spread in its sample, but that does not make it certain."""
     certain = [
         name
         for name, of_class in zip(names, estimates.classes, strict=True)
@@ -269,7 +269,7 @@ class SampleComparison:
         }
 
     def to_table(self) -> str:
-        """Both tables, and what sets the maps apart."""
+        """Both tables, and the test of the difference."""
         parts = [
             f"{name}\n{found.to_table()}"
             for name, found in zip(self.names, self.evaluations, strict=True)

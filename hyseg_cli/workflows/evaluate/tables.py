@@ -102,7 +102,7 @@ def form_note(form: StructureScores) -> str:
 
 
 def seam_line(seams: SeamScores) -> str:
-    """What tile lines do to a map, in a sentence."""
+    """The effect of tile lines on a map, in a sentence."""
     low, high = format_score(seams.interval.low), format_score(seams.interval.high)
     return (
         f"seams: the class changes at {100 * seams.at_lines:.2f} % of the pixel pairs across tile "
@@ -112,7 +112,7 @@ def seam_line(seams: SeamScores) -> str:
 
 
 def overlap_line(share: float) -> str:
-    """How far overlapping tiles disagree, in a sentence."""
+    """How often overlapping tiles disagree, in a sentence."""
     return f"overlapping tiles disagree on {100.0 * share:.2f} % of their pixels"
 
 
@@ -228,7 +228,7 @@ def write_csv(path: Path, result: Result, *, kappa: bool = False) -> None:
     """One score in a row: map, metric, class, value; differences have an interval, too.
 
     Raises:
-        HysegError: If the file cannot be written; what was there before is left as it is.
+        HysegError: If the file cannot be written; the previous file is then kept.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""`hyseg check`: what this installation is made of, and whether its parts work; for bug reports."""
+"""`hyseg check`: the parts of this installation and whether they work; for bug reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
     text: str
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """All that was looked at."""
+    """Everything that was checked."""
 
     findings: tuple[Finding, ...]
 
@@ -65,7 +65,7 @@ class Check:
 
 
 def run() -> Check:
-    """Look at everything; a part that fails is a finding, not an error."""
+    """Check everything; a part that fails is a finding, not an error."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
         ("hyseg", lambda: __version__),
         ("python", lambda: f"{platform.python_version()}, {sys.executable}"),
@@ -132,12 +132,13 @@ def _gdal() -> str:
 
 def _proj() -> str:
     import pyproj
+    from pyproj.network import is_network_enabled  # type: ignore[attr-defined]
 
     # Where a central meridian meets the equator, by definition: wrong tables give something else.
     place = pyproj.Transformer.from_crs(4326, 32631, always_xy=True).transform(3.0, 0.0)
     if max(abs(place[0] - 500_000), abs(place[1])) > 0.01:
         raise RuntimeError(f"3 E, 0 N is at {place} in EPSG:32631, not at 500000, 0")
-    network = "on" if pyproj.network.is_network_enabled() else "off"
+    network = "on" if is_network_enabled() else "off"
     return f"{pyproj.proj_version_str}, {pyproj.datadir.get_data_dir()}, network {network}"
 
 

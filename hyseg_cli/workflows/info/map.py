@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hyseg_cli.geo.classes.counts import count_classes
-from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles
+from hyseg_cli.geo.classes.raster import holds_whole_numbers
+from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles, named_ids
 from hyseg_cli.geo.raster.facts import RasterFacts
 from hyseg_cli.legend import Color, format_color
 from hyseg_cli.messages import Messages
-from hyseg_cli.sampling.population import CLASS_TYPES
 from hyseg_cli.workflows.info.scene import raster_lines, row
 
 
@@ -40,7 +40,7 @@ MAP_TAGS = {
 
 @dataclass(frozen=True)
 class ClassArea:
-    """A class and how much of it there is."""
+    """A class and its extent."""
 
     id: int
     name: str
@@ -96,9 +96,9 @@ class MapInfo:
 
 
 def is_map(facts: RasterFacts) -> bool:
-    """Whether a raster holds classes: it says so by a legend, a palette or names of values."""
+    """Whether a raster holds classes, by its legend, palette or names of values."""
     scene = facts.scene
-    if len(scene.data_bands) != 1 or scene.dtypes[0] not in CLASS_TYPES or is_shares(facts):
+    if not holds_whole_numbers(scene) or is_shares(facts):
         return False
     return scene.colors[0] == "palette" or bool(class_styles(scene))
 
@@ -117,10 +117,12 @@ def describe_map(facts: RasterFacts, messages: Messages) -> MapInfo:
         HysegError: If it cannot be read.
     """
     scene = facts.scene
-    counted, empty = count_classes(
-        scene, lambda rows: messages.advance("counting classes", rows, scene.height)
-    )
     styles = class_styles(scene)
+    counted, empty = count_classes(
+        scene,
+        lambda rows: messages.advance("counting classes", rows, scene.height),
+        named=named_ids(styles),
+    )
     own = styles if LEGEND_TAG in scene.tags else {}
     listed = {
         value: styles.get(value, ClassStyle(str(value), GRAY)) for value in sorted({*own, *counted})

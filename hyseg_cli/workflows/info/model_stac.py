@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 TASKS = ["semantic-segmentation"]
 ANY = -1
-"""Stands for a side or a batch of any size."""
+"""Means a side or a batch of any size."""
 SEMANTIC_VERSION = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 ALWAYS = {"start_datetime": "1900-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
 """Nothing ties a model to images of some years."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model with its card, or with what is wrong with it."""
+    """A model with its card, or with its problem."""
 
     file: ModelFile
     size: int
@@ -51,7 +51,7 @@ class ListedModel:
         return values
 
     def to_lines(self) -> list[str]:
-        """What it is, to read."""
+        """A description for people."""
         kind = "built in" if self.file.is_built_in else str(self.file.path)
         remark = "; hidden by another of this name" if self.file.is_hidden else ""
         lines = [f"{self.file.name} ({self.size / 1e6:.1f} MB, {kind}{remark})"]
@@ -69,7 +69,7 @@ class ListedModel:
 
 @dataclass(frozen=True)
 class Models:
-    """All models with a name, and where names are looked for."""
+    """All models with a name, and the folders searched."""
 
     models: tuple[ListedModel, ...]
     folders: tuple[Path, ...]
@@ -82,7 +82,7 @@ class Models:
         }
 
     def to_text(self) -> str:
-        """What there is, to read."""
+        """A list for people."""
         lines = [line for model in self.models for line in model.to_lines()]
         return "\n".join([*lines, "folders", *(f"  {folder}" for folder in self.folders)])
 
@@ -93,7 +93,7 @@ def run() -> Models:
 
 
 def paths_of(model: Path | None) -> tuple[Path, ...]:
-    """The file of a model, or the folders that names are looked for in.
+    """The file of a model, or the folders that are searched for names.
 
     Raises:
         UsageProblemError: If there is no such model.

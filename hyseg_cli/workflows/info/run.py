@@ -1,4 +1,4 @@
-"""`hyseg info`: what a file is, found by looking into it; what a model is and what it costs."""
+"""`hyseg info`: what a file is, from its content; what a model is and what it costs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ModelInfo:
         } | ({} if self.prior is None else {"prior": self.prior.to_dict()})
 
     def to_text(self) -> str:
-        """All there is to read: card, what its prior does, cost table and configuration."""
+        """Everything for people: card, prior, cost table and configuration."""
         parts = [self._card_text(), self._cost_text(), self._config_text()]
         if self.prior is not None:
             parts.insert(1, self.prior.to_text())
@@ -173,15 +173,15 @@ def describe_model(model: Path) -> ModelInfo:
 def model_meant(path: str | None) -> Path | None:
     """The model to describe, None if it is something else.
 
-    What is there is known by its first bytes. The name matters only for what is not there, or
-    damaged: then the error is about a model.
+    An existing file is recognised by its first bytes. The name matters only for files that are
+    missing or damaged: then the error is about a model.
     """
     if path is None:
         return find_model(None)
     file = Path(path)
     if is_safetensors(file) or path.lower().endswith(SUFFIX):
         return file
-    # What GDAL opens by another name than a file's has a suffix or a colon in it.
+    # Names that GDAL opens and that are not files have a suffix or a colon.
     is_name = not (file.exists() or is_path(path) or file.suffix or ":" in path)
     return find_model(path) if is_name else None
 

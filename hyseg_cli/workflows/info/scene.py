@@ -1,4 +1,4 @@
-"""`hyseg info` of a scene: how it is stored, whether it fits a model, what mapping it means."""
+"""`hyseg info` of a scene: how it is stored, whether it fits a model, and the work to map it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import numpy as np
 from hyseg_cli.errors import HysegError, ModelMismatchError
 from hyseg_cli.geo.raster.facts import BandFacts, RasterFacts
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
-from hyseg_cli.learn.model.card import ModelCard, digest_of, read_card
-from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.card import ModelCard, ModelSource
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
-from hyseg_cli.workflows.predict.plan import Plan, inspect_scene, make_plan
+from hyseg_cli.workflows.predict.plan import Plan, Planner
 
 UNSAID = "nothing says which pixels are empty"
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a model makes of a scene."""
+    """How a model would map a scene."""
 
     model: Path
     card: ModelCard
@@ -121,18 +120,15 @@ def describe_scene(facts: RasterFacts, settings: InfoSettings) -> SceneInfo:
     Raises:
         HysegError: If the model or the scene cannot be read.
     """
-    model = find_model(settings.model)
-    card, path = read_card(model), facts.scene.path
+    model, path = ModelSource.find(settings.model), facts.scene.path
     asked = PredictSettings(
         inputs=(path,), out=Path("map.tif"), model=settings.model, bands=settings.bands
     )
     try:
-        inspection = inspect_scene(path, card, asked)
-        job = Job(path, asked.out, None, None)
-        plan = make_plan(inspection, card, digest_of(model), "float32", job, asked)
+        plan = Planner(asked, model, "float32").plan(Job(path, asked.out, None, None))
     except ModelMismatchError as error:
-        return SceneInfo(facts, Fit(model, card, None, error))
-    return SceneInfo(facts, Fit(model, card, plan, None))
+        return SceneInfo(facts, Fit(model.path, model.card, None, error))
+    return SceneInfo(facts, Fit(model.path, model.card, plan, None))
 
 
 def row(name: str, text: str) -> str:
@@ -141,7 +137,7 @@ def row(name: str, text: str) -> str:
 
 
 def raster_lines(facts: RasterFacts) -> list[str]:
-    """How a raster lies and is stored, to read."""
+    """The georeference and storage of a raster, for people."""
     scene = facts.scene
     stored = "" if facts.stored_bytes is None else f", {facts.stored_bytes / 1e6:.2f} MB"
     packed = f", {facts.compression.lower()}" if facts.compression else ""

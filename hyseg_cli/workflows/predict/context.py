@@ -25,13 +25,13 @@ SHIFT_TO_TELL = 0.01
 def seen_together(
     jobs: tuple[Job, ...], settings: PredictSettings, messages: Messages
 ) -> Iterator[tuple[Job, ...]]:
-    """The same scenes as windows of a VRT over all of them, if that was asked for.
+    """The same scenes as windows of a VRT over all of them, if requested.
 
     A scene that cannot be opened has no neighbours; mapping it reports why.
 
     Raises:
         UsageProblemError: If they are not parts of one grid.
-        HysegError: If the VRT cannot be written, or a scene not be opened and `on_error` is stop.
+        HysegError: If the VRT cannot be written, or a scene is not readable and `on_error` is stop.
     """
     if not settings.context:
         yield jobs
@@ -41,8 +41,8 @@ def seen_together(
             "--context needs neighbours, but there is one scene",
             hint="Give the folder of all scenes, or leave out --context.",
         )
-    # In a folder of its own: nothing is written beside the maps before they are, and processes
-    # that share the work do not meet. Other machines see none but the folder of the maps.
+    # In a folder of its own: nothing is written beside the maps before they exist, and processes
+    # that share the work do not collide. Other machines see only the folder of the maps.
     place, prefix = (None, "hyseg-") if settings.cluster is None else (settings.out, ".hyseg-")
     with tempfile.TemporaryDirectory(
         prefix=prefix, dir=place and place.absolute(), ignore_cleanup_errors=True

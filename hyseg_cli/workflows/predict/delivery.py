@@ -23,7 +23,7 @@ def stage(job: Job, settings: PredictSettings) -> Job:
     """The job with a path on this machine for each output that goes to object storage.
 
     Raises:
-        UsageProblemError: If an output goes where none can, or would replace the scene.
+        UsageProblemError: If an output cannot go there, or would replace the scene.
         HysegError: If the folder cannot be made.
     """
     root = _root(settings)
@@ -74,7 +74,7 @@ def _require_possible(settings: PredictSettings) -> None:
 
 
 def require_absent(name: str, flag: str) -> None:
-    """Refuse an output in object storage that is there.
+    """Refuse an output that exists in object storage.
 
     Raises:
         OutputExistsError: If it is.

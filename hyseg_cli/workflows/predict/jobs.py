@@ -1,4 +1,4 @@
-"""Which scenes are meant, and where each one's outputs go."""
+"""The scenes of a run, and where the outputs of each go."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
-"""What counts as a scene in a folder."""
+"""Suffixes of scenes in a folder."""
 MAP_SUFFIX = "_hyseg"
 """Ending of the names of maps in a folder; such files are not scenes."""
 
@@ -34,26 +34,26 @@ class Job:
     preview: Path | None = None
     report: Path | None = None
     part_of: str | None = None
-    """A VRT of which the scene is a window, if it is seen with its neighbours."""
+    """A VRT of which the scene is a window, if it is mapped with its neighbours."""
     window: Window | None = None
-    """This window; None for a scene that is seen alone."""
+    """This window; None for a scene that is mapped alone."""
     itself: Raster | None = None
-    """The scene that the window stands for: the map lies where it lies."""
+    """The scene of the window, which gives the map its georeference."""
     with_style: bool = False
     """Whether styles are wanted beside the map."""
     with_stac: bool = False
     """Whether a STAC Item is wanted beside the map."""
     staging: Path | None = None
-    """Folder in which outputs are made that go to object storage; None if none do."""
+    """Local folder for outputs that go to object storage; None if none do."""
 
     @property
     def outputs(self) -> dict[str, Path]:
-        """The outputs that are wanted, by the flag that asks for them; the map comes last."""
+        """The requested outputs, by flag; the map comes last."""
         return self.documents | self.rasters
 
     @property
     def documents(self) -> dict[str, Path]:
-        """Those of them that are made of the rasters, to be looked at."""
+        """Those of them that are made from the rasters, for people."""
         return _wanted({"--preview": self.preview, "--report": self.report})
 
     @property
@@ -69,7 +69,7 @@ class Job:
 
     @property
     def beside(self) -> dict[str, Path]:
-        """Files that are wanted beside the map and named after it, by what their names end in."""
+        """Files beside the map that are named after it, by the ending of their names."""
         styles = {suffix: self.out.with_suffix(suffix) for suffix in STYLE_SUFFIXES}
         item = {STAC_SUFFIX: self.out.with_name(self.out.name + STAC_SUFFIX)}
         return (styles if self.with_style else {}) | (item if self.with_stac else {})
@@ -80,7 +80,7 @@ class Job:
         return WorkFolder(self.out, remote=self.remote_of(self.out))
 
     def remote_of(self, path: Path) -> str | None:
-        """The name that an output gets in object storage; None if it stays where it is."""
+        """The name that an output gets in object storage; None if it stays on disk."""
         if self.staging is None or not path.is_relative_to(self.staging):
             return None
         return f"{PREFIX}{path.relative_to(self.staging).as_posix()}"
@@ -106,8 +106,8 @@ def _wanted(outputs: dict[str, Path | None]) -> dict[str, Path]:
 def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
     """One job for each scene.
 
-    A single scene is written to the files that were named; several scenes to folders, which are
-    made if need be.
+    A single scene is written to the named files; several scenes to folders, which are created if
+    needed.
 
     Raises:
         UsageProblemError: If there is no scene, two outputs would be one file, an output is a
@@ -163,10 +163,10 @@ def is_single(settings: PredictSettings) -> bool:
 
 
 def make_folders(settings: PredictSettings) -> None:
-    """Make the folders that the outputs of several scenes go to.
+    """Create the folders for the outputs of several scenes.
 
     Raises:
-        HysegError: If the system refuses.
+        HysegError: If the system refuses to write.
         UsageProblemError: If a file has the name of a folder.
     """
     if is_single(settings):
@@ -216,7 +216,7 @@ def _scenes_in(folder: Path) -> Iterator[str]:
 
 def _lines_of(path: Path) -> Iterator[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblemError(
             f"{path} cannot be read as a list of scenes ({error})",
@@ -248,7 +248,7 @@ def _in_folder(folder: Path | None, scene: str, what: str) -> Path | None:
 
 
 def _require_names(settings: PredictSettings) -> None:
-    # An empty path means the folder one is in, which a forgotten shell variable does not.
+    # An empty path would mean the current folder; a forgotten shell variable does not mean that.
     check(
         all(name not in ("", "@") for name in settings.inputs),
         "the name of a scene is empty",

@@ -1,4 +1,4 @@
-"""A model on a device, ready to map scenes with."""
+"""A model on a device, ready to map scenes."""
 
 from __future__ import annotations
 
@@ -14,51 +14,11 @@ from hyseg_cli.learn.inference.augmentation import VIEWS
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
-from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.jobs import Job
 from hyseg_cli.workflows.predict.mapping import Advance, map_blocks
-from hyseg_cli.workflows.predict.plan import Part, Plan, inspect_scene, make_plan
-
-
-@dataclass(frozen=True)
-class Planner:
-    """What must be known of a model to plan with it, on whatever machine it will run."""
-
-    settings: PredictSettings
-    card: ModelCard
-    digest: str
-    """Hash of the model file."""
-    precision: str
-    """Floating-point format of the network."""
-
-    @classmethod
-    def load(cls, settings: PredictSettings, device_type: str) -> Planner:
-        """Read what the model says of itself.
-
-        Args:
-            settings: What was asked for.
-            device_type: What it will run on, cpu or cuda.
-
-        Raises:
-            HysegError: If the model cannot be used.
-        """
-        model = load_model(find_model(settings.model))
-        return cls(settings, model.card, model.digest, _precision_on(device_type, settings))
-
-    def plan(self, job: Job) -> Plan:
-        """How a scene is mapped.
-
-        Raises:
-            HysegError: If the scene cannot be read or does not fit the model.
-        """
-        part = None
-        if job.itself is not None and job.window is not None:
-            part = Part(job.itself, job.window)
-        inspection = inspect_scene(job.part_of or job.scene, self.card, self.settings, part)
-        return make_plan(inspection, self.card, self.digest, self.precision, job, self.settings)
+from hyseg_cli.workflows.predict.plan import Plan, Planner, format_on
 
 
 @dataclass(frozen=True)
@@ -69,28 +29,35 @@ class Mapper:
     classify: Classify
 
     @classmethod
-    def load(cls, settings: PredictSettings, device: str | None = None) -> Mapper:
-        """Load the model.
+    def load(
+        cls,
+        settings: PredictSettings,
+        *,
+        source: ModelSource | None = None,
+        device: str | None = None,
+    ) -> Mapper:
+        """Load the weights.
 
         Args:
             settings: What was asked for.
+            source: The model, if it has been found; None to look for it.
             device: Another device than theirs.
 
         Raises:
             HysegError: If the model or the device cannot be used.
         """
         chosen = choose_device(device or settings.device)
-        model = load_model(find_model(settings.model))
+        source = source or ModelSource.find(settings.model)
         classify = Predictor(
-            model,
+            load_model(source),
             chosen,
             seed=settings.seed,
             noise=settings.noise,
             views=VIEWS[settings.tta],
             compiled=settings.compiled,
+            precision=format_on(chosen.type, settings),
         )
-        planner = Planner(settings, model.card, model.digest, _precision_on(chosen.type, settings))
-        return cls(planner, classify)
+        return cls(Planner.on(chosen.type, source, settings), classify)
 
     @property
     def settings(self) -> PredictSettings:
@@ -123,9 +90,3 @@ class Mapper:
         if alignment == ALIGNMENT:
             return self.classify
         return AtOtherResolution(self.classify, alignment)
-
-
-def _precision_on(device_type: str, settings: PredictSettings) -> str:
-    kind = "bfloat16" if device_type == "cuda" else "float32"
-    # A compiled network rounds in other places: it must not go on with the parts of another.
-    return f"{kind}, compiled" if settings.compiled else kind

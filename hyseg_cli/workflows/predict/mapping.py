@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,6 @@ Advance = Callable[[int], None]
 """Called with the number of pixels that were done."""
 
 
-Publish = Callable[[ClassTotals, dict[Path, Path]], None]
-"""Called with the totals, and where each raster lies until it gets its path."""
-
-
 def map_blocks(
     plan: Plan,
     work: WorkFolder,
@@ -52,12 +48,12 @@ def map_blocks(
     batch_size: int,
     advance: Advance,
 ) -> None:
-    """Write the shards of blocks; those that are there are left alone.
+    """Write the missing shards of blocks.
 
     Raises:
         HysegError: If the scene cannot be read or a shard cannot be written.
     """
-    # Whoever has a network has loaded PyTorch; making outputs of shards needs none.
+    # PyTorch is loaded with the network; making outputs from shards does not need it.
     from hyseg_cli.learn.inference.stitch import map_strips
 
     missing = missing_blocks(work, blocks)
@@ -128,20 +124,22 @@ def _stack(
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def merge(
-    plan: Plan, work: WorkFolder, also: Iterable[Path] = (), publish: Publish | None = None
-) -> ClassTotals:
-    """Make the outputs of the shards and give them their names, the map last.
+@contextmanager
+def merged(
+    plan: Plan, work: WorkFolder, also: Iterable[Path] = ()
+) -> Iterator[tuple[ClassTotals, dict[Path, Path]]]:
+    """Make the outputs of the shards, and give them their names in the end, the map last.
 
     Args:
         plan: How the scene was mapped.
         work: Where the shards are.
-        also: Files that `publish` writes.
-        publish: Called with the finished rasters before they get their names: what is made of them
-            is there once the map is.
+        also: Files that are made of them meanwhile: they are there once the map is.
+
+    Yields:
+        What was mapped, and where the raster that gets a path lies until then.
 
     Raises:
-        HysegError: If a shard is missing, or the system refuses.
+        HysegError: If a shard is missing, or the system refuses to write.
     """
     missing = len(missing_blocks(work, plan.blocks))
     if missing:
@@ -167,8 +165,6 @@ def merge(
     kept = {os.path.realpath(name) for name in files_of_raster(plan.scene.path)}
     paths = [output.path for output in plan.outputs]
     work.start_finishing([*also, *paths, *plan.beside.values()])
-    if publish is not None:
-        publish(totals, dict(zip(paths, cogs, strict=True)))
+    yield totals, dict(zip(paths, cogs, strict=True))
     for path, cog, texts in reversed(list(zip(paths, cogs, beside, strict=True))):
         put_in_place(cog, path, texts, kept)
-    return totals

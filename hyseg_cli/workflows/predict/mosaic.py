@@ -18,7 +18,6 @@ from hyseg_cli.geo.output.mosaic import Frame, Layer, blocks_of, compose, find_f
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.facts import fingerprint
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
@@ -33,6 +32,7 @@ def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:
 
     Raises:
         OutputExistsError: If it is there and may not be replaced.
+        StateMismatchError: If an unfinished run was writing a map of that name.
         UsageProblemError: If it would replace a scene or a map, or its CRS is none.
     """
     out = settings.mosaic
@@ -41,6 +41,7 @@ def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:
     # Scenes that are added to a folder are added to its mosaic.
     overwrite = settings.overwrite or settings.skip_existing
     require_free(out, overwrite=overwrite, flag="--mosaic")
+    WorkFolder(out).require_unneeded()
     refuse_inputs({"--mosaic": out}, [job.scene for job in jobs])
     maps = [path for job in jobs for path in job.outputs.values()]
     refuse_inputs({"--mosaic": out}, [str(path) for path in maps])
@@ -57,13 +58,13 @@ def make_mosaic(
     """Join maps.
 
     Args:
-        jobs: Scenes whose maps are there.
-        settings: What was asked for.
+        jobs: Scenes whose maps exist.
+        settings: The settings of the run.
         out: A VRT over the maps, which shares their grid, or a GeoTIFF on a grid of its own.
         messages: Receives the progress.
 
     Raises:
-        HysegError: If the maps do not go together, or the system refuses.
+        HysegError: If the maps do not match, or the system refuses to write.
     """
     layers = [
         Layer(
@@ -133,15 +134,7 @@ def _write_tiff(
     settings: PredictSettings,
     messages: Messages,
 ) -> None:
-    settled = {
-        "version": __version__,
-        "maps": [fingerprint(layer.scene.path) for layer in layers],
-        "confidence": [layer.confidence and fingerprint(layer.confidence) for layer in layers],
-        "grid": [frame.crs.to_wkt(), *frame.transform[:6], frame.height, frame.width],
-        "resampling": settings.mosaic_resampling,
-    }
-    with work.locked():
-        work.settle(settled, resume=False)
+    with work.scratch():
         blocks = list(blocks_of(frame))
         pixels = np.zeros(NODATA_ID + 1, np.int64)
         sources, done, total = [], 0, sum(block.pixels for block, _ in blocks)
@@ -158,7 +151,6 @@ def _write_tiff(
         cog = write_cog(work, "mosaic.tif", spec, sources)
         sidecar = work.out.with_name(work.out.name + SIDECAR_SUFFIX)
         put_in_place(cog, work.out, {sidecar: sidecar_of_classes(spec.legend, pixels, None)})
-        work.finish()
 
 
 def _crs(settings: PredictSettings) -> CRS | None:

@@ -1,8 +1,6 @@
-"""What people look at beside a map: the preview, and the page that a report is.
+"""Outputs beside a map: preview, report page, STAC Item, side-cars and styles.
 
-A STAC Item for the outputs of `hyseg predict`.
-
-What stands beside the rasters of a run: side-cars and styles.
+The rasters themselves are made by `mapping`.
 """
 
 from __future__ import annotations
@@ -49,8 +47,7 @@ from hyseg_cli.geo.raster.ground import north_of
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
-from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, LegendClass
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import write_bytes
@@ -67,11 +64,12 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FinishedMap:
-    """A scene that is mapped, before its outputs get their names."""
+    """A mapped scene, before its outputs get their names."""
 
+    settings: PredictSettings
     job: Job
     plan: Plan
-    card: ModelCard
+    model: ModelSource
     totals: ClassTotals
     rasters: dict[Path, Path]
     """Where the raster that gets a path lies until then."""
@@ -91,8 +89,12 @@ class FinishedMap:
         )
 
 
-WritePage = Callable[[Path, PredictSettings, FinishedMap], None]
-"""Writes the report of a map."""
+Publish = Callable[[FinishedMap], None]
+"""Makes the documents of a map, which are there once the map is; must be fit for threads."""
+
+
+def nothing_more(_: FinishedMap) -> None:
+    """Make no documents."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +107,6 @@ class Thumbnail:
     """(height, width), channels of the legend, 255 where there is no class."""
     confidence: Bytes | None
     """(height, width), quantised; None if it was not asked for."""
-
-
-def write_documents(
-    done: FinishedMap, settings: PredictSettings, write_page: WritePage | None
-) -> None:
-    """Write what was asked for to be looked at.
-
-    Raises:
-        HysegError: If the scene cannot be read again, or a file cannot be written.
-    """
-    if done.job.preview is not None:
-        write_preview(done.job.preview, settings, done)
-    if done.job.report is not None and write_page is not None:
-        write_page(done.job.report, settings, done)
 
 
 def read_thumbnail(done: FinishedMap, size: tuple[int, int]) -> Thumbnail:
@@ -143,7 +131,7 @@ def read_thumbnail(done: FinishedMap, size: tuple[int, int]) -> Thumbnail:
     return Thumbnail(photo, channels, confidence)
 
 
-def write_preview(path: Path, settings: PredictSettings, done: FinishedMap) -> None:
+def write_preview(path: Path, done: FinishedMap) -> None:
     """Draw a scene beside its map as a PNG.
 
     Raises:
@@ -167,30 +155,30 @@ def write_preview(path: Path, settings: PredictSettings, done: FinishedMap) -> N
         ),
         pixel_m=None if sides is None else sides[0] * placed.width / size[1],
         north=north_of(placed),
-        lines=tuple(_lines(settings, done, placed)),
+        lines=tuple(_lines(done, placed)),
     )
     file = io.BytesIO()
     draw_preview(preview).save(file, "PNG", optimize=True)
     write_bytes(path, file.getvalue())
 
 
-def _lines(settings: PredictSettings, done: FinishedMap, placed: Raster) -> list[str]:
+def _lines(done: FinishedMap, placed: Raster) -> list[str]:
     """CRS, whom to credit for the image and the training data, model."""
     resolution = placed.resolution_m()
     size = "" if resolution is None else f", pixels of {resolution:.3g} m"
     lines = [f"{read_facts(placed).crs_name or 'No coordinate reference system'}{size}"]
     credit = done.plan.scene.tags.get("TIFFTAG_COPYRIGHT")
     lines += [f"Image: {credit}"] if credit else []
-    data = done.card.data
+    data = done.model.card.data
     credited = ", ".join(part for part in (data.attribution, data.licence) if part)
     lines += [f"Training data: {credited}"] if credited else []
-    name = find_model(settings.model).stem
-    return [*lines, f"Model {name} {done.plan.settled['model']}, hyseg {__version__}"]
+    model = done.model
+    return [*lines, f"Model {model.path.stem} {model.digest}, hyseg {__version__}"]
 
 
 def _shown_bands(done: FinishedMap) -> tuple[int, ...]:
     """The bands that are shown as red, green and blue: by name, or the first ones."""
-    bands, names = done.plan.inspection.contract.bands, done.card.bands
+    bands, names = done.plan.inspection.contract.bands, done.model.card.bands
     if set(COLORS) <= set(names):
         return tuple(bands[names.index(color)] for color in COLORS)
     return bands[:3] if len(bands) >= 3 else bands[:1]
@@ -202,7 +190,7 @@ STYLE_TYPES = {".qml": "application/xml", ".sld": "application/vnd.ogc.sld+xml"}
 
 
 def map_item(plan: Plan, cogs: Sequence[Path], totals: ClassTotals) -> Json:
-    """An Item for a map and what was written with it.
+    """An Item for a map and its other outputs.
 
     Args:
         plan: The run.
@@ -284,7 +272,7 @@ def _properties(plan: Plan) -> Json:
 
 
 def _links(plan: Plan, folder: Path) -> list[Json]:
-    """To the scene, if others can reach it by an address."""
+    """A link to the scene, if it has a public address."""
     source = plan.source.removeprefix("/vsicurl/")
     if source.startswith(("http://", "https://")):
         return [{"rel": "derived_from", "href": source}]

@@ -1,10 +1,7 @@
-"""What mapping one scene means, decided before any work is done.
+"""The plan to map one scene, made before any work is done.
 
-What mapping takes of a process's memory.
-
-A scene looked at with the eyes of a model, before it is mapped.
-
-How a map was made, in its TIFF tags.
+It inspects how the model would read the scene, bounds the memory of a process, and records in TIFF
+tags how the map is made.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from affine import Affine
 
@@ -34,21 +31,23 @@ from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.strips import rows_of_blocks
 from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.model.card import MODEL_TAG, ModelCard
+from hyseg_cli.learn.model.card import MODEL_TAG, ModelCard, ModelSource
 from hyseg_cli.learn.model.contract import Contract, match
-from hyseg_cli.learn.model.locate import SUFFIX, find_model
 from hyseg_cli.learn.model.shift import Shift, measure_shift
 from hyseg_cli.learn.scores.seams import TILES_TAG, describe_tiles
 from hyseg_cli.legend import Legend
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
 
+if TYPE_CHECKING:
+    from hyseg_cli.learn.inference.precision import Precision
+
 LIBRARY_BYTES = 1.3e9
-"""What libraries, model and the network at work on tiles of 512 pixels take of --max-memory."""
+"""Part of --max-memory that libraries, the model and the network with tiles of 512 pixels need."""
 
 
 def bytes_for_rows(memory: int) -> float:
-    """What rows in work may take of the memory: half of it at most, a fifth at least."""
+    """Part of the memory for rows in work: half of it at most, a fifth at least."""
     return max(memory / 5, min(memory / 2, memory - LIBRARY_BYTES))
 
 
@@ -85,7 +84,7 @@ def _itemsize(dtype: str) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """A scene in a raster that holds others, too."""
+    """A scene in a raster that also holds others."""
 
     scene: Raster
     window: Window
@@ -94,7 +93,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a scene and of how a model reads it."""
+    """A scene, and how a model reads it."""
 
     scene: Raster
     """The raster that is read."""
@@ -105,17 +104,17 @@ class Inspection:
     shift: Shift | None
     """How far its values are from the training's; None if that is not known."""
     distortion: str | None
-    """What is to be said of areas in its CRS."""
+    """A warning about areas in its CRS."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may cost accuracy."""
+        """Problems that may reduce accuracy."""
         found = (self.shift and self.shift.warning, self.distortion)
         return self.contract.warnings + tuple(warning for warning in found if warning)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided and could be decided otherwise."""
+        """Decisions that the user can override."""
         collar = self.validity.collar
         if collar is None:
             return ()
@@ -130,9 +129,9 @@ def inspect_scene(
 
     Args:
         path: The raster.
-        card: What the model says of itself.
-        settings: What was asked for.
-        part: The scene in question, if the raster holds others, too.
+        card: The card of the model.
+        settings: The settings of the run.
+        part: The scene, if the raster also holds others.
 
     Raises:
         HysegError: If it cannot be read or does not fit the model.
@@ -158,59 +157,11 @@ def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> V
 
 
 COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
-"""Tags of a scene that hold for its map, too: what a pixel stands for, when it was taken."""
-
-
-def map_tags(
-    inspection: Inspection,
-    itself: Raster,
-    card: ModelCard,
-    digest: str,
-    job: Job,
-    settings: PredictSettings,
-) -> dict[str, str]:
-    """Provenance of a map; nothing in it changes from one run to the next.
-
-    Args:
-        inspection: What the network read, the scene with its neighbours if they were asked for.
-        itself: The scene alone.
-        card: The model's card.
-        digest: Hash of the model.
-        job: The scene's name and its outputs.
-        settings: What was asked for.
-    """
-    used = {
-        "bands": inspection.contract.bands,
-        "tile_size": settings.tile_size,
-        "overlap": settings.overlap_px,
-        "seed": settings.seed,
-        "noise": settings.noise,
-        "tta": settings.tta,
-        "gsd": settings.gsd,
-        "collar": settings.collar,
-        # JSON has no NaN.
-        "src_nodata": [v if math.isfinite(v) else str(v) for v in settings.src_nodata],
-        "context": settings.context,
-        "bounds": settings.bounds,
-        "aoi": None if settings.aoi is None else settings.aoi.name,
-    }
-    tags = {
-        "HYSEG_VERSION": __version__,
-        "HYSEG_MODEL_NAME": find_model(settings.model).name.removesuffix(SUFFIX),
-        MODEL_TAG: digest,
-        "HYSEG_SETTINGS": json.dumps(used),
-        "HYSEG_INPUT": Path(job.scene).name,
-        "HYSEG_INPUT_SIZE": f"{itself.width} x {itself.height}",
-        "HYSEG_DATA": card.data.name,
-        "HYSEG_LICENCE": card.data.licence,
-        "HYSEG_ATTRIBUTION": card.data.attribution,
-        "TIFFTAG_SOFTWARE": f"hyseg {__version__}",
-    }
-    return tags | {key: itself.tags[key] for key in COPIED if key in itself.tags}
+"""Tags of a scene that also apply to its map: the meaning of a pixel, the time it was taken."""
 
 
 BYTES_PER_CLASS_PIXEL = 0.25
-"""Measured on maps of small fields, packed; smoother ones take less."""
+"""Measured on compressed maps of small fields; smoother ones take less."""
 BYTES_PER_PROBABILITY_PIXEL = 0.7
 FINAL_COPIES = 1.4
 """The final raster with its overviews."""
@@ -244,17 +195,17 @@ class Plan:
     outputs: tuple[Output, ...]
     """The map comes first."""
     remote: str | None
-    """Name of the map in object storage; None if it stays where it is."""
+    """Name of the map in object storage; None if it stays on disk."""
     beside: Mapping[str, Path]
-    """Files that are wanted beside the map, by what their names end in."""
+    """Files beside the map, by the ending of their names."""
     settled: dict[str, Any]
-    """All that the result depends on."""
+    """Everything that the result depends on."""
     working_bytes: int
     """Memory for the rows in work."""
 
     @property
     def scene(self) -> Raster:
-        """What is read; a scene that is seen with its neighbours is a window of it."""
+        """The raster that is read; a scene with neighbours is a window of it."""
         return self.inspection.scene
 
     @property
@@ -292,7 +243,7 @@ class Plan:
         return int(packed * (missing + final))
 
     def require_disk(self, missing: int, *, is_part: bool = False) -> None:
-        """Refuse to start what will not fit; the arguments are those of `disk_bytes`.
+        """Refuse to start if the outputs will not fit; the arguments are those of `disk_bytes`.
 
         Raises:
             HysegError: If the free space is too little.
@@ -306,149 +257,220 @@ class Plan:
             )
 
 
-def make_plan(
-    inspection: Inspection,
-    card: ModelCard,
-    digest: str,
-    precision: str,
-    job: Job,
-    settings: PredictSettings,
-) -> Plan:
-    """Decide how a scene is mapped.
+@dataclass(frozen=True, kw_only=True)
+class MappingRequest:
+    """A scene, the model that maps it and what was asked for: all that a plan is made of."""
 
-    Args:
-        inspection: The scene, and how the model reads it.
-        card: The model's card.
-        digest: Hash of the model.
-        precision: Floating-point format of the network.
-        job: The outputs.
-        settings: What was asked for.
+    job: Job
+    inspection: Inspection
+    """The scene, and how the model reads it."""
+    model: ModelSource
+    precision: str
+    """Floating-point format of the network."""
+    settings: PredictSettings
 
-    Raises:
-        UsageProblemError: If tiles, bounds or area make no sense for the scene.
-    """
-    scene, contract = inspection.scene, inspection.contract
-    grid = TileGrid.cover(
-        scene.height,
-        scene.width,
-        tile=settings.tile_size,
-        overlap=settings.overlap_px,
-        phase=scene.noise_origin,
-        alignment=contract.alignment,
-    )
-    area = AreaOfInterest(settings.aoi, scene) if settings.aoi else None
-    window = _window(scene, area, job, settings)
-    outputs = _outputs(inspection, grid, window, card, digest, job, settings)
-    count = sum(output.spec.band_count for output in outputs)
-    pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(card.legend), count)
-    budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
-    columns = max(1, int((budget - grid.cols.length) // grid.cols.step))
-    blocks = cut_blocks(grid, window, columns)
-    resampling = 0
-    if contract.alignment != ALIGNMENT:
-        resampling = bytes_of_resampling(
-            grid, len(contract.bands), len(card.legend), settings.batch_size
+    def plan(self) -> Plan:
+        """Decide how the scene is mapped.
+
+        Raises:
+            UsageProblemError: If tiles, bounds or area make no sense for the scene.
+        """
+        scene, contract = self.inspection.scene, self.inspection.contract
+        job, settings, legend = self.job, self.settings, self.model.card.legend
+        grid = TileGrid.cover(
+            scene.height,
+            scene.width,
+            tile=settings.tile_size,
+            overlap=settings.overlap_px,
+            phase=scene.noise_origin,
+            alignment=contract.alignment,
         )
-    widest = max(block.window.width for block in blocks) + grid.cols.length
-    return Plan(
-        source=job.scene,
-        inspection=inspection,
-        legend=card.legend,
-        grid=grid,
-        window=window,
-        area=area,
-        blocks=blocks,
-        outputs=outputs,
-        remote=job.remote_of(job.out),
-        beside=job.beside,
-        settled=_settled(inspection, digest, precision, window, area, job, columns, settings),
-        working_bytes=widest * pixel_bytes + resampling,
-    )
-
-
-def _window(
-    scene: Raster, area: AreaOfInterest | None, job: Job, settings: PredictSettings
-) -> Window:
-    """The pixels that all of context, bounds and area leave."""
-    found = job.window or Window(0, 0, scene.height, scene.width)
-    asked = {}
-    if settings.bounds is not None:
-        asked["--bounds"] = window_of_bounds(scene, settings.bounds, "--bounds")
-    if area is not None:
-        asked["--aoi"] = area.window
-    for flag, window in asked.items():
-        both = found.intersection(window)
-        if both is None:
-            raise UsageProblemError(
-                f"{flag} leaves nothing of {job.scene}", hint="Leave it out, or correct it."
+        area = AreaOfInterest(settings.aoi, scene) if settings.aoi else None
+        window = self._window(area)
+        outputs = self._outputs(grid, window)
+        count = sum(output.spec.band_count for output in outputs)
+        pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(legend), count)
+        budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
+        columns = max(1, int((budget - grid.cols.length) // grid.cols.step))
+        blocks = cut_blocks(grid, window, columns)
+        resampling = 0
+        if contract.alignment != ALIGNMENT:
+            resampling = bytes_of_resampling(
+                grid, len(contract.bands), len(legend), settings.batch_size
             )
-        found = both
-    return found
+        widest = max(block.window.width for block in blocks) + grid.cols.length
+        return Plan(
+            source=job.scene,
+            inspection=self.inspection,
+            legend=legend,
+            grid=grid,
+            window=window,
+            area=area,
+            blocks=blocks,
+            outputs=outputs,
+            remote=job.remote_of(job.out),
+            beside=job.beside,
+            settled=self.settled(window, area, columns),
+            working_bytes=widest * pixel_bytes + resampling,
+        )
+
+    def settled(self, window: Window, area: AreaOfInterest | None, columns: int) -> dict[str, Any]:
+        """All that the result depends on, as JSON can hold it.
+
+        Args:
+            window: Pixels that are written.
+            area: Where in it pixels are wanted.
+            columns: Columns of tiles of a part.
+        """
+        contract, settings = self.inspection.contract, self.settings
+        return {
+            "version": __version__,
+            "model": self.model.digest,
+            "precision": self.precision,
+            "scene": fingerprint_of_raster(self.inspection.scene.path),
+            "bands": contract.bands,
+            "pixels per 32 of the network (--gsd)": contract.alignment,
+            "src-nodata": [repr(value) for value in settings.src_nodata],
+            "collar": settings.collar,
+            "tile-size": settings.tile_size,
+            "overlap": settings.overlap_px,
+            "seed": settings.seed,
+            "noise": settings.noise,
+            "tta": settings.tta,
+            "window": [window.row, window.col, window.height, window.width],
+            "aoi": None if area is None else area.digest,
+            "outputs": list(self.job.rasters),
+            "columns of tiles (--max-memory)": columns,
+            "pixels of a part": cut.BLOCK_PIXELS,
+        }
+
+    def tags(self, itself: Raster) -> dict[str, str]:
+        """Provenance of the map; nothing in it changes from one run to the next.
+
+        Args:
+            itself: The scene alone; with its neighbours, if asked for, it is what is read.
+        """
+        settings, data = self.settings, self.model.card.data
+        used = {
+            "bands": self.inspection.contract.bands,
+            "tile_size": settings.tile_size,
+            "overlap": settings.overlap_px,
+            "seed": settings.seed,
+            "noise": settings.noise,
+            "tta": settings.tta,
+            "gsd": settings.gsd,
+            "collar": settings.collar,
+            # JSON has no NaN.
+            "src_nodata": [v if math.isfinite(v) else str(v) for v in settings.src_nodata],
+            "context": settings.context,
+            "bounds": settings.bounds,
+            "aoi": None if settings.aoi is None else settings.aoi.name,
+        }
+        tags = {
+            "HYSEG_VERSION": __version__,
+            "HYSEG_MODEL_NAME": self.model.name,
+            MODEL_TAG: self.model.digest,
+            "HYSEG_SETTINGS": json.dumps(used),
+            "HYSEG_INPUT": Path(self.job.scene).name,
+            "HYSEG_INPUT_SIZE": f"{itself.width} x {itself.height}",
+            "HYSEG_DATA": data.name,
+            "HYSEG_LICENCE": data.licence,
+            "HYSEG_ATTRIBUTION": data.attribution,
+            "TIFFTAG_SOFTWARE": f"hyseg {__version__}",
+        }
+        return tags | {key: itself.tags[key] for key in COPIED if key in itself.tags}
+
+    def _window(self, area: AreaOfInterest | None) -> Window:
+        """The pixels that all of context, bounds and area leave."""
+        scene, bounds = self.inspection.scene, self.settings.bounds
+        found = self.job.window or Window(0, 0, scene.height, scene.width)
+        asked = {}
+        if bounds is not None:
+            asked["--bounds"] = window_of_bounds(scene, bounds, "--bounds")
+        if area is not None:
+            asked["--aoi"] = area.window
+        for flag, window in asked.items():
+            both = found.intersection(window)
+            if both is None:
+                raise UsageProblemError(
+                    f"{flag} leaves nothing of {self.job.scene}",
+                    hint="Leave it out, or correct it.",
+                )
+            found = both
+        return found
+
+    def _outputs(self, grid: TileGrid, window: Window) -> tuple[Output, ...]:
+        job, legend = self.job, self.model.card.legend
+        scene = placed = self.inspection.scene
+        corner = window
+        if job.itself is not None and job.window is not None:
+            placed, corner = job.itself, window.seen_from(job.window)
+        spec = MapSpec(
+            height=window.height,
+            width=window.width,
+            crs=placed.crs,
+            transform=placed.transform @ Affine.translation(corner.col, corner.row),
+            control=None if scene.control is None else scene.control.seen_from(window),
+            legend=legend,
+            tags=self.tags(placed) | {TILES_TAG: describe_tiles(grid, window)},
+        )
+        outputs = [Output(job.out, spec, 1)]
+        if job.confidence is not None:
+            outputs.append(Output(job.confidence, replace(spec, probabilities=("confidence",)), 2))
+        if job.probabilities is not None:
+            probabilities = replace(spec, probabilities=legend.names)
+            outputs.append(Output(job.probabilities, probabilities, 1 + len(outputs)))
+        return tuple(outputs)
 
 
-def _outputs(
-    inspection: Inspection,
-    grid: TileGrid,
-    window: Window,
-    card: ModelCard,
-    digest: str,
-    job: Job,
-    settings: PredictSettings,
-) -> tuple[Output, ...]:
-    scene = inspection.scene
-    placed, corner = scene, window
-    if job.itself is not None and job.window is not None:
-        placed, corner = job.itself, window.seen_from(job.window)
-    tags = map_tags(inspection, placed, card, digest, job, settings)
-    tags[TILES_TAG] = describe_tiles(grid, window)
-    spec = MapSpec(
-        height=window.height,
-        width=window.width,
-        crs=placed.crs,
-        transform=placed.transform @ Affine.translation(corner.col, corner.row),
-        control=None if scene.control is None else scene.control.seen_from(window),
-        legend=card.legend,
-        tags=tags,
-    )
-    outputs = [Output(job.out, spec, 1)]
-    if job.confidence is not None:
-        outputs.append(Output(job.confidence, replace(spec, probabilities=("confidence",)), 2))
-    if job.probabilities is not None:
-        probabilities = replace(spec, probabilities=card.legend.names)
-        outputs.append(Output(job.probabilities, probabilities, 1 + len(outputs)))
-    return tuple(outputs)
+@dataclass(frozen=True)
+class Planner:
+    """What must be known of a model to plan with it, on whatever machine it will run."""
+
+    settings: PredictSettings
+    model: ModelSource
+    precision: str
+    """Floating-point format of the network."""
+
+    @classmethod
+    def on(cls, device_type: str, model: ModelSource, settings: PredictSettings) -> Planner:
+        """Plan for a kind of device, cpu or cuda."""
+        return cls(settings, model, precision_on(device_type, settings))
+
+    def plan(self, job: Job) -> Plan:
+        """How a scene is mapped.
+
+        Raises:
+            HysegError: If the scene cannot be read or does not fit the model.
+        """
+        part = None
+        if job.itself is not None and job.window is not None:
+            part = Part(job.itself, job.window)
+        path = job.part_of or job.scene
+        inspection = inspect_scene(path, self.model.card, self.settings, part)
+        return MappingRequest(
+            job=job,
+            inspection=inspection,
+            model=self.model,
+            precision=self.precision,
+            settings=self.settings,
+        ).plan()
 
 
-def _settled(
-    inspection: Inspection,
-    digest: str,
-    precision: str,
-    window: Window,
-    area: AreaOfInterest | None,
-    job: Job,
-    columns: int,
-    settings: PredictSettings,
-) -> dict[str, Any]:
-    return {
-        "version": __version__,
-        "model": digest,
-        "precision": precision,
-        "scene": fingerprint_of_raster(inspection.scene.path),
-        "bands": inspection.contract.bands,
-        "pixels per 32 of the network (--gsd)": inspection.contract.alignment,
-        "src-nodata": [repr(value) for value in settings.src_nodata],
-        "collar": settings.collar,
-        "tile-size": settings.tile_size,
-        "overlap": settings.overlap_px,
-        "seed": settings.seed,
-        "noise": settings.noise,
-        "tta": settings.tta,
-        "window": [window.row, window.col, window.height, window.width],
-        "aoi": None if area is None else area.digest,
-        "outputs": list(job.rasters),
-        "columns of tiles (--max-memory)": columns,
-        "pixels of a part": cut.BLOCK_PIXELS,
-    }
+def format_on(device_type: str, settings: PredictSettings) -> Precision:
+    """Floating-point format of the network on a kind of device; it may be measured first."""
+    # PyTorch takes seconds to load, and plans are made without it, too.
+    from hyseg_cli.learn.inference.precision import choose_precision
+
+    is_shared = settings.shard is not None or settings.cluster is not None
+    return choose_precision(settings.precision, device_type, is_shared=is_shared)
+
+
+def precision_on(device_type: str, settings: PredictSettings) -> str:
+    """Format of the network, and whether it is compiled, on a kind of device."""
+    kind = format_on(device_type, settings)
+    # A compiled network rounds in other places: it must not go on with the parts of another.
+    return f"{kind}, compiled" if settings.compiled else kind
 
 
 def _gigabytes(amount: float) -> str:

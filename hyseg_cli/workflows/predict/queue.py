@@ -22,14 +22,13 @@ from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.tiling.blocks import Block, block_runs
-from hyseg_cli.messages import Messages
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
-from hyseg_cli.workflows.predict.mapper import Mapper, Planner
-from hyseg_cli.workflows.predict.outputs import WritePage
-from hyseg_cli.workflows.predict.plan import Plan
+from hyseg_cli.workflows.predict.mapper import Mapper
+from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
-from hyseg_cli.workflows.predict.scene_run import SceneRun, in_work, plan_scene
+from hyseg_cli.workflows.predict.scene_run import PredictRun, SceneRun, in_work, plan_scene
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class MapTask:
     plan: Plan
     """Without its blocks, to be short."""
     mark: str
-    """Of the work folder, as it was settled."""
+    """Mark of the settled work folder."""
     blocks: tuple[Block, ...]
 
     @property
@@ -55,7 +54,7 @@ class MapTask:
         return WorkFolder(self.plan.out, self.mark, self.plan.remote)
 
     def rest(self) -> MapTask | None:
-        """The blocks whose shards are not there; None if all are."""
+        """The blocks whose shards are missing; None if there are none."""
         left = missing_blocks(self.work, self.blocks)
         return replace(self, blocks=left) if left else None
 
@@ -68,9 +67,9 @@ class MapSetup:
     digest: str
     """Hash of the model file that the run began with."""
     devices: tuple[str, ...]
-    """For the workers in turn."""
+    """Devices, assigned to the workers in turn."""
     threads: int | None
-    """Of PyTorch on a CPU; None to leave it to the environment."""
+    """Threads of PyTorch on a CPU; None for the default of the environment."""
 
     def prepare(self, slot: int) -> RunTask:
         """Load the model.
@@ -80,8 +79,8 @@ class MapSetup:
         """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        mapper = Mapper.load(self.settings, self.devices[slot % len(self.devices)])
-        if mapper.planner.digest != self.digest:
+        mapper = Mapper.load(self.settings, device=self.devices[slot % len(self.devices)])
+        if mapper.planner.model.digest != self.digest:
             raise HysegError(
                 f"{self.settings.model or 'the built-in model'} differs from the model that "
                 "the run was started with",
@@ -103,8 +102,8 @@ def tasks_of(
         scene: Number of the scene.
         plan: How it is mapped.
         mark: Of its work folder.
-        blocks: What is to be done.
-        pixels: For each task, how many it may have at most; a block is never cut.
+        blocks: The blocks to map.
+        pixels: The most pixels of each task; a block is never cut.
     """
     brief = replace(plan, blocks=())
     for block_run in block_runs(blocks):
@@ -118,28 +117,29 @@ def tasks_of(
             yield MapTask(scene, brief, mark, tuple(taken))
 
 
-def open_pool(settings: PredictSettings) -> tuple[WorkerPool, Planner, int]:
+def open_pool(run: PredictRun) -> tuple[WorkerPool, Planner, int]:
     """Whoever maps, how scenes are planned for them, and how many they are.
 
     Raises:
         HysegError: If the model or the engine cannot be used.
     """
+    settings, source = run.settings, run.model
     if settings.cluster is None:
-        return _open_local(settings)
+        return _open_local(settings, source)
     from hyseg_cli.cluster.ray_pool import RayPool
 
     has_gpus = settings.gpus_per_worker > 0
     address = settings.cluster
     if settings.model is not None:
         settings = replace(settings, model=Path(made_absolute(str(settings.model))))
-    planner = Planner.load(settings, "cuda" if has_gpus else "cpu")
+    planner = Planner.on("cuda" if has_gpus else "cpu", source, settings)
     # Ray shows each worker the GPUs that are its own, and says how many threads it has.
-    setup = MapSetup(settings, planner.digest, ("cuda" if has_gpus else "cpu",), None)
+    setup = MapSetup(settings, source.digest, ("cuda" if has_gpus else "cpu",), None)
     pool = RayPool(address, setup, gpus=settings.gpus_per_worker)
     return pool, planner, settings.workers or pool.room
 
 
-def _open_local(settings: PredictSettings) -> tuple[WorkerPool, Planner, int]:
+def _open_local(settings: PredictSettings, source: ModelSource) -> tuple[WorkerPool, Planner, int]:
     from hyseg_cli.cluster.local_pool import LocalPool
 
     kind, threads = settings.device, None
@@ -149,12 +149,9 @@ def _open_local(settings: PredictSettings) -> tuple[WorkerPool, Planner, int]:
     if kind == "cpu":
         devices = ("cpu",)
         threads = max(1, (os.cpu_count() or 1) // settings.devices)
-    planner = Planner.load(settings, devices[0].partition(":")[0])
-    return (
-        LocalPool(MapSetup(settings, planner.digest, devices, threads)),
-        planner,
-        settings.devices,
-    )
+    planner = Planner.on(devices[0].partition(":")[0], source, settings)
+    pool = LocalPool(MapSetup(settings, source.digest, devices, threads))
+    return pool, planner, settings.devices
 
 
 def made_absolute(name: str) -> str:
@@ -163,40 +160,35 @@ def made_absolute(name: str) -> str:
 
 
 CORES_PER_MERGE = 4
-"""Of this machine, for each scene whose outputs are made while others are mapped: a part of that
-work, such as overviews, keeps one core busy, another part all of them."""
+"""Cores of this machine for each scene whose outputs are made while others are mapped: some of that
+work, such as overviews, keeps one core busy, some of it all of them."""
 HEADERS_AT_ONCE = 16
-"""Scenes whose size is asked for at the same time; they may be on a network."""
+"""Scenes whose size is read at the same time; they may be on a network."""
 TASKS_LEFT = 2
-"""Tasks for each worker into which what is left is cut: they get smaller towards the end, so that
-all workers end at about the same time."""
+"""Tasks per worker into which the remaining work is cut: they get smaller towards the end, so that
+all workers finish at about the same time."""
 
 
-def map_queue(
-    jobs: tuple[Job, ...],
-    settings: PredictSettings,
-    messages: Messages,
-    write_page: WritePage | None,
-) -> Iterator[SceneResult]:
+def map_queue(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     """Map scenes, the largest first; a scene is opened when workers come free.
 
     Yields:
-        What became of each, in the order in which they end.
+        The result of each, in the order in which they end.
 
     Raises:
-        HysegError: If a scene fails and the run is to stop, or nobody can work.
+        HysegError: If a scene fails and the run is to stop, or no worker can work.
     """
-    pool, planner, workers = open_pool(settings)
+    pool, planner, workers = open_pool(run)
     merges = max(1, (os.cpu_count() or 1) // CORES_PER_MERGE)
-    # However it ends: the workers stop first, then outputs are made no more, then locks are freed.
+    # On every exit, the workers stop first, then the merging of outputs, then locks are freed.
     with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, pool:
-        queue = _Queue(jobs, planner, workers, messages, write_page, scenes, merging)
+        queue = _Queue(jobs, planner, workers, run, scenes, merging)
         scheduler = Scheduler(
             pool,
             workers=workers,
             rest=MapTask.rest,
             advance=queue.advance,
-            warn=messages.warn,
+            warn=run.messages.warn,
         )
         for task, error in scheduler.run(queue.tasks()):
             queue.end_task(task, error)
@@ -215,7 +207,7 @@ class _Open:
     is_cut: bool = False
     """Whether all of its tasks are known."""
     result: Future[SceneResult] | None = None
-    """Its outputs in the making."""
+    """Its outputs, while they are made."""
 
 
 class _Queue:
@@ -226,8 +218,7 @@ class _Queue:
         jobs: tuple[Job, ...],
         planner: Planner,
         workers: int,
-        messages: Messages,
-        write_page: WritePage | None,
+        run: PredictRun,
         scenes: ExitStack,
         merging: ThreadPoolExecutor,
     ) -> None:
@@ -235,8 +226,7 @@ class _Queue:
         self._planner = planner
         self._workers = workers
         self._settings = planner.settings
-        self._messages = messages
-        self._write_page = write_page
+        self._run = run
         self._scenes = scenes
         self._merging = merging
         self._open: dict[int, _Open] = {}
@@ -276,13 +266,13 @@ class _Queue:
             self._fail(task.scene, error)
 
     def advance(self, task: MapTask, pixels: int) -> None:
-        """So many more pixels of a task are done."""
+        """Record that this many more pixels of a task are done."""
         scene = self._open.get(task.scene)
         if scene is not None:
             scene.run.advance(pixels)
 
     def ended(self, *, wait_for_all: bool = False) -> list[SceneResult]:
-        """The scenes that have ended since this was asked last."""
+        """The scenes that have ended since the last call."""
         merging = {scene.result: number for number, scene in self._open.items() if scene.result}
         if wait_for_all:
             wait(merging)
@@ -302,13 +292,11 @@ class _Queue:
             job = replace(job, scene=made_absolute(job.scene), out=job.out.absolute())
         locks = ExitStack()
         try:
-            found = plan_scene(job, self._planner, self._settings, self._messages)
+            found = plan_scene(job, self._planner, self._run.messages)
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
-            run = locks.enter_context(
-                in_work(job, found, self._planner, self._messages, self._write_page)
-            )
+            run = locks.enter_context(in_work(job, found, self._run))
         except HysegError as error:
             self._give_up(number, error)
             return None
@@ -322,7 +310,7 @@ class _Queue:
             scene.result = self._merging.submit(scene.run.finish)
 
     def _leave(self, number: int, result: Future[SceneResult]) -> None:
-        """Free the locks of a scene whose outputs are there, or could not be made."""
+        """Free the locks of a scene whose outputs exist or could not be made."""
         scene = self._open.pop(number)
         try:
             with scene.locks:
@@ -339,7 +327,7 @@ class _Queue:
         job = self._jobs[number]
         if is_single(self._settings) or self._settings.on_error == "stop":
             raise error
-        self._messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
+        self._run.messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
         self._ended.append(SceneResult(job, "failed", error=error))
 
 

@@ -87,10 +87,10 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def peak_memory() -> int:
-    """Bytes that the process has had in use at most."""
+    """Peak memory of the process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # `ru_maxrss` of a process on Linux begins with what its parent had in use.
+        # On Linux, `ru_maxrss` of a process starts at the value of its parent.
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) * 1024
     import resource  # not on Windows
@@ -106,7 +106,7 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What became of one scene."""
+    """The result of one scene."""
 
     job: Job
     state: Literal["done", "part", "existed", "elsewhere", "planned", "failed"]
@@ -164,7 +164,7 @@ class SceneResult:
         return "\n".join([*lines, *map(self.job.name_of, files)])
 
     def _classes(self) -> list[tuple[int, str, int, float | None]]:
-        """Id, name, pixels and hectares of what occurs; no hectares where pixels have no place."""
+        """Id, name, pixels and hectares of the classes; no hectares without a georeference."""
         if self.totals is None or self.plan is None:
             return []
         names = dict(zip(self.plan.legend.ids, self.plan.legend.names, strict=True))
@@ -184,7 +184,7 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What became of all scenes."""
+    """The results of all scenes."""
 
     scenes: tuple[SceneResult, ...]
 
@@ -194,7 +194,7 @@ class PredictResult:
         return sum(scene.state == "failed" for scene in self.scenes)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON: of the scene if there is one, else a list."""
+        """All numbers, ready for JSON: of the scene if there is only one, else a list."""
         if len(self.scenes) == 1:
             return self.scenes[0].to_dict()
         return {
@@ -211,8 +211,8 @@ def remembered(results: Iterable[SceneResult], path: Path | None) -> Iterator[Sc
     """Yield results, and write each to a file at once, so that a killed run leaves those it had.
 
     Args:
-        results: What became of scenes.
-        path: The file, begun anew; None to write none.
+        results: The results of scenes.
+        path: The file, which is overwritten; None to write none.
 
     Raises:
         HysegError: If it cannot be written.

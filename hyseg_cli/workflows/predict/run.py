@@ -10,8 +10,7 @@ import rasterio
 from hyseg_cli.errors import ElsewhereError, HysegError
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
-from hyseg_cli.learn.model.card import read_card
-from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.startup import loading
@@ -19,9 +18,10 @@ from hyseg_cli.workflows.predict.context import seen_together
 from hyseg_cli.workflows.predict.delivery import stage
 from hyseg_cli.workflows.predict.jobs import Job, is_single, list_jobs, make_folders
 from hyseg_cli.workflows.predict.mosaic import make_mosaic, require_mosaic_free
-from hyseg_cli.workflows.predict.outputs import WritePage
+from hyseg_cli.workflows.predict.outputs import Publish, nothing_more
 from hyseg_cli.workflows.predict.result import PredictResult, SceneResult, forecast, remembered
 from hyseg_cli.workflows.predict.scene_run import (
+    PredictRun,
     clear_finished,
     in_work,
     plan_scene,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    settings: PredictSettings, messages: Messages, write_page: WritePage | None = None
+    settings: PredictSettings, messages: Messages, publish: Publish = nothing_more
 ) -> PredictResult:
     """Map scenes.
 
@@ -43,13 +43,19 @@ def run(
     Args:
         settings: What to map, and how.
         messages: Where messages go.
-        write_page: Writes `settings.report` of a scene; pages know workflows, not they pages.
+        publish: Makes the preview and the report of a map, as `report.prediction` does.
 
     Raises:
-        ElsewhereError: If no scene has anything of the place that was asked for.
-        HysegError: One of its kinds. What is computed stays in the work folder beside the
-            output, and the same run goes on with it; no output is left unfinished.
+        ElsewhereError: If no scene overlaps the requested area.
+        HysegError: One of its kinds. Finished parts stay in the work folder beside the output,
+            and the same command continues with them; no output is left unfinished.
     """
+    shared = PredictRun(
+        settings=settings,
+        model=ModelSource.find(settings.model),
+        messages=messages,
+        publish=publish,
+    )
     jobs = tuple(stage(job, settings) for job in list_jobs(settings))
     if is_single(settings):
         clear_finished(jobs[0], settings)
@@ -59,8 +65,9 @@ def run(
         make_folders(settings)
         require_mosaic_free(jobs, settings)
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, messages) as placed:
-        _require_inputs(jobs[0], settings)
-        ended = remembered(map_all(placed, settings, messages, write_page), settings.manifest)
+        if is_single(settings) and not settings.skip_existing:
+            open_raster(jobs[0].scene)  # a wrong name is reported before PyTorch is loaded
+        ended = remembered(map_all(placed, shared), settings.manifest)
         results = {result.job.out: result for result in ended}
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
     if not here:
@@ -72,19 +79,8 @@ def run(
     return PredictResult(tuple(results[job.out] for job in jobs))
 
 
-def _require_inputs(first: Job, settings: PredictSettings) -> None:
-    """Report a wrong name at once, not when PyTorch is loaded seconds later.
-
-    Raises:
-        HysegError: If the model has no card, or the only scene cannot be opened.
-    """
-    read_card(find_model(settings.model))
-    if is_single(settings) and not settings.skip_existing:
-        open_raster(first.scene)
-
-
 def _join(jobs: tuple[Job, ...], settings: PredictSettings, messages: Messages) -> None:
-    """Make the mosaic that was asked for, of the maps that are there."""
+    """Make the requested mosaic of the maps that exist."""
     there = [job for job in jobs if job.out.exists()]
     if settings.mosaic is None or settings.dry_run or not there:
         return
@@ -93,51 +89,35 @@ def _join(jobs: tuple[Job, ...], settings: PredictSettings, messages: Messages) 
     make_mosaic(there, settings, settings.mosaic, messages)
 
 
-def _map_together(
-    jobs: tuple[Job, ...],
-    settings: PredictSettings,
-    messages: Messages,
-    write_page: WritePage | None,
-) -> Iterator[SceneResult]:
+def _map_together(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     with loading():
         from hyseg_cli.workflows.predict.queue import map_queue
 
-    return map_queue(jobs, settings, messages, write_page)
+    return map_queue(jobs, run)
 
 
-def _map_one_by_one(
-    jobs: tuple[Job, ...],
-    settings: PredictSettings,
-    messages: Messages,
-    write_page: WritePage | None,
-) -> Iterator[SceneResult]:
+def _map_one_by_one(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     with loading():
         from hyseg_cli.workflows.predict.mapper import Mapper
 
-    mapper = Mapper.load(settings)
+    mapper = Mapper.load(run.settings, source=run.model)
     for job in jobs:
         try:
-            yield _map_scene(job, mapper, settings, messages, write_page)
+            yield _map_scene(job, mapper, run)
         except HysegError as error:
-            if is_single(settings) or settings.on_error == "stop":
+            if is_single(run.settings) or run.settings.on_error == "stop":
                 raise
-            messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
+            run.messages.fail(f"{job.scene} is left out: {error.message}. {error.hint}")
             yield SceneResult(job, "failed", error=error)
 
 
-def _map_scene(
-    job: Job,
-    mapper: Mapper,
-    settings: PredictSettings,
-    messages: Messages,
-    write_page: WritePage | None,
-) -> SceneResult:
-    found = plan_scene(job, mapper.planner, settings, messages)
+def _map_scene(job: Job, mapper: Mapper, run: PredictRun) -> SceneResult:
+    found = plan_scene(job, mapper.planner, run.messages)
     if isinstance(found, SceneResult):
         return found
-    if settings.dry_run:
+    if run.settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
-    with in_work(job, found, mapper.planner, messages, write_page) as scene:
+    with in_work(job, found, run) as scene:
         if scene.missing:
             mapper.map_blocks(found, scene.work, scene.missing, scene.advance)
         return scene.finish()

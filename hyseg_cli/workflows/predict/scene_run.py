@@ -1,10 +1,10 @@
-"""One scene while it is mapped: its state on the disk, from the first look to its outputs."""
+"""One scene while it is mapped: its state on the disk, from the plan to its outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 from zlib import crc32
 
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
@@ -12,42 +12,41 @@ from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import files_of_raster
 from hyseg_cli.geo.tiling.blocks import Block, share_of
+from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 from hyseg_cli.workflows.predict.delivery import deliver, require_absent
 from hyseg_cli.workflows.predict.jobs import Job, is_single
-from hyseg_cli.workflows.predict.mapping import Publish, merge
-from hyseg_cli.workflows.predict.outputs import FinishedMap, WritePage, write_documents
-from hyseg_cli.workflows.predict.plan import Plan
+from hyseg_cli.workflows.predict.mapping import merged
+from hyseg_cli.workflows.predict.outputs import FinishedMap, Publish, nothing_more
+from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
 
-if TYPE_CHECKING:
-    from hyseg_cli.workflows.predict.mapper import Planner
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRun:
+    """What all scenes of a run share."""
+
+    settings: PredictSettings
+    model: ModelSource
+    messages: Messages
+    publish: Publish = nothing_more
+    """Makes previews and pages; whoever starts the run knows how."""
 
 
 class SceneRun:
-    """A scene whose outputs nobody else writes now; mutable.
+    """A scene whose outputs are locked by this run; mutable.
 
     Args:
         job: The scene.
         plan: How it is mapped.
         work: Its folder, locked and settled.
-        settings: What was asked for.
-        messages: Receives the progress.
-        publish: Makes the documents of the scene.
+        run: What it shares with others.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        plan: Plan,
-        work: WorkFolder,
-        settings: PredictSettings,
-        messages: Messages,
-        publish: Publish,
-    ) -> None:
-        blocks = plan.blocks
+    def __init__(self, job: Job, plan: Plan, work: WorkFolder, run: PredictRun) -> None:
+        settings, blocks = run.settings, plan.blocks
         if settings.shard is not None:
             # Small scenes have fewer blocks than there are parts: names spread them evenly.
             blocks = share_of(blocks, *settings.shard, turn=crc32(job.out.name.encode()))
@@ -56,14 +55,13 @@ class SceneRun:
         self.work = work
         self.missing: tuple[Block, ...] = () if settings.merge else missing_blocks(work, blocks)
         """Blocks to compute."""
+        self._run = run
         self._is_part = settings.shard is not None
-        self._messages = messages
-        self._publish = publish
         self._total = sum(block.pixels for block in blocks)
         self._done = self._total - sum(block.pixels for block in self.missing)
 
     def require_disk(self) -> None:
-        """Refuse to start what will not fit.
+        """Refuse to start if the outputs will not fit.
 
         Raises:
             HysegError: If the free space is too little.
@@ -72,33 +70,34 @@ class SceneRun:
         self.plan.require_disk(pixels, is_part=self._is_part)
 
     def advance(self, pixels: int) -> None:
-        """So many more pixels are done."""
+        """Record that this many more pixels are done."""
         self._done += pixels
         task = f"mapping {self.plan.out.name}"
-        self._messages.advance(task, self._done, self._total, unit="px")
+        self._run.messages.advance(task, self._done, self._total, unit="px")
 
     def finish(self) -> SceneResult:
         """Make the outputs, when all blocks are computed; a part of a scene makes none.
 
         Raises:
-            HysegError: If a shard is missing, or the system refuses.
+            HysegError: If a shard is missing, or the system refuses to write.
         """
         if self._is_part:
             return SceneResult(self.job, "part", plan=self.plan)
-        totals = merge(self.plan, self.work, self.job.documents.values(), self._publish)
+        run, also = self._run, self.job.documents.values()
+        with merged(self.plan, self.work, also) as (totals, rasters):
+            run.publish(FinishedMap(run.settings, self.job, self.plan, run.model, totals, rasters))
         deliver(self.job)
         self.work.finish()
         return SceneResult(self.job, "done", plan=self.plan, totals=totals)
 
 
-def plan_scene(
-    job: Job, planner: Planner, settings: PredictSettings, messages: Messages
-) -> Plan | SceneResult:
+def plan_scene(job: Job, planner: Planner, messages: Messages) -> Plan | SceneResult:
     """Plan how to map a scene, or return its result if there is nothing to do.
 
     Raises:
         HysegError: If it cannot be mapped, or an output may not be written.
     """
+    settings = planner.settings
     clear_finished(job, settings)
     if settings.skip_existing and job.has(job.out) and not job.work.own_outputs:
         return SceneResult(job, "existed")
@@ -119,44 +118,31 @@ def plan_scene(
 
 
 @contextmanager
-def in_work(
-    job: Job, plan: Plan, planner: Planner, messages: Messages, write_page: WritePage | None
-) -> Iterator[SceneRun]:
+def in_work(job: Job, plan: Plan, run: PredictRun) -> Iterator[SceneRun]:
     """Keep others off the outputs of a scene, and settle what is computed.
 
     Args:
         job: The scene.
         plan: How it is mapped.
-        planner: Who planned it.
-        messages: Where messages go.
-        write_page: Writes the page of a scene.
+        run: What it shares with others.
 
     Raises:
-        StateMismatchError: If another run is at work, or left work of other settings.
+        StateMismatchError: If another run is active, or left work with other settings.
         HysegError: If the disk is too small.
     """
-    work, settings = job.work, planner.settings
+    work, settings = job.work, run.settings
     part = None if settings.shard is None else "{}-of-{}".format(*settings.shard)
-    with work.locked(part), _state_kept(plan, work, part, messages):
-        _settle(plan, work, settings, messages)
-        run = SceneRun(
-            job,
-            plan,
-            work,
-            settings,
-            messages,
-            lambda totals, rasters: write_documents(
-                FinishedMap(job, plan, planner.card, totals, rasters), settings, write_page
-            ),
-        )
-        run.require_disk()
-        yield run
+    with work.locked(part), _state_kept(plan, work, part, run.messages):
+        _settle(plan, work, settings, run.messages)
+        scene = SceneRun(job, plan, work, run)
+        scene.require_disk()
+        yield scene
 
 
 def _settle(plan: Plan, work: WorkFolder, settings: PredictSettings, messages: Messages) -> None:
     settled = plan.settled
     if settings.merge:
-        # A machine without a GPU may merge what others computed on theirs.
+        # A machine without a GPU may merge parts that others computed on theirs.
         settled = settled | {"precision": work.settled().get("precision")}
     goes_on = work.settle(settled, resume=settings.resume)
     if settings.shard is None:
@@ -186,23 +172,23 @@ def _state_kept(
 
 
 def clear_finished(job: Job, settings: PredictSettings) -> None:
-    """Remove what a run left that was killed after its last output had got its name."""
+    """Remove the leftovers of a run that was killed after its last output got its name."""
     work = job.work
     if settings.dry_run or not work.is_finished:
         return
     if settings.shard is not None and work.is_empty:
-        return  # another part has just made it
+        return  # another part has just created it
     try:
         with work.locked():
             work.remove()
     except StateMismatchError:
-        # Parts that start together all find it: one of them clears it away.
+        # Parts that start together all find it: one of them removes it.
         if settings.shard is None:
             raise
 
 
 def require_outputs_free(job: Job, settings: PredictSettings) -> None:
-    """Refuse outputs that are there and may not be replaced.
+    """Refuse outputs that exist and may not be replaced.
 
     Raises:
         OutputExistsError: If there is one.

@@ -26,7 +26,7 @@ from hyseg_models import HySegConfig
 def describe(
     settings: TrainSettings, config: HySegConfig, data: TrainingScenes, radiometry: Radiometry
 ) -> ModelCard:
-    """The card of a network before its first step; nothing is measured of it yet."""
+    """The card of a network before its first step, without scores."""
     benchmark = BENCHMARKS[settings.benchmark] if settings.benchmark else None
     resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
     resolutions = resolutions or list(settings.resolution)

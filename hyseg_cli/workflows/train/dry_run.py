@@ -1,4 +1,4 @@
-"""`hyseg train --dry-run`: what would be trained, on what, and what it takes."""
+"""`hyseg train --dry-run`: what would be trained, on what, and the resources needed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from hyseg_cli.learn.data.chips import ValidationChips
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
+from hyseg_cli.workflows.train.features import Room, room_for
 from hyseg_cli.workflows.train.network import start_network
 from hyseg_cli.workflows.train.scenes import TrainingScenes, open_training_scenes
 from hyseg_models import HySeg, segmentation_loss
@@ -17,7 +19,7 @@ BYTES_PER_PARAMETER = 20
 """Weight, gradient, two moments of Adam and the average, four bytes each."""
 
 GRADIENTS = 2.0
-"""What is kept for the backward pass, and about as much again for gradients and work space."""
+"""Memory for the backward pass, and about as much again for gradients and work space."""
 
 PROBE_PX = 64
 
@@ -29,8 +31,10 @@ class Plan:
     settings: TrainSettings
     scenes: TrainingScenes
     network: HySeg
+    room: Room | None
+    """What is kept of a frozen backbone's features."""
     memory_bytes: int
-    """About what the second stage needs at once, beside libraries and chips."""
+    """Approximate memory of the second stage, besides libraries and chips."""
 
     def to_text(self) -> str:
         """The plan as lines."""
@@ -49,6 +53,7 @@ class Plan:
             f"stage 1            {first} steps",
             f"stage 2            {0 if self.settings.stage == 'prior' else second} steps",
             f"each step          {batch} chips of {size} x {size} pixels",
+            *([f"features kept      {self.room}"] if self.room else []),
             f"memory             about {self.memory_bytes / 2**30:.1f} GiB",
         ]
         return "\n".join(lines)
@@ -59,13 +64,15 @@ def plan(settings: TrainSettings, messages: Messages) -> Plan:
     require_free(settings.out, overwrite=settings.overwrite)
     scenes = open_training_scenes(settings, messages)
     network = start_network(settings, scenes, messages).network
-    return Plan(settings, scenes, network, estimate_memory(network, settings))
+    chips = ValidationChips(scenes.validation, size=2 * settings.chip_size)
+    room = room_for(settings, network, len(chips))
+    return Plan(settings, scenes, network, room, estimate_memory(network, settings))
 
 
 def estimate_memory(network: HySeg, settings: TrainSettings) -> int:
     """Bytes of the weights and of what one step keeps for its backward pass.
 
-    Measured on one small chip: what is kept grows with the pixels.
+    Measured on one small chip; it grows with the pixels.
     """
     kept: dict[int, int] = {}
 

@@ -118,7 +118,7 @@ def run(settings: TrainSettings, reason: str, messages: Messages) -> FewResult:
     """Fit a probe to a few polygons and write the model file.
 
     Args:
-        settings: What was asked for.
+        settings: The settings of the run.
         reason: Why this training was chosen, for the user.
         messages: Where progress goes.
 
@@ -311,5 +311,5 @@ def _card(
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON; of a path only the name, a model file must not tell of folders."""
+    """A setting as JSON; of a path only the name, because a model file must not reveal folders."""
     return value.name if isinstance(value, Path) else value

@@ -29,7 +29,7 @@ RGB = ("red", "green", "blue")
 
 
 def band_names(settings: TrainSettings, bands: int) -> tuple[str, ...]:
-    """Names of the bands for the model card; by them other scenes are read in the right order.
+    """Names of the bands for the model card, by which other scenes are read in the right order.
 
     Raises:
         UsageProblemError: If names were given, but not one for each band.
@@ -55,7 +55,7 @@ class Start:
 
     network: HySeg
     known: Mapping[str, Tensor] = field(default_factory=dict)
-    """Copies of the weights that it has from the model that it goes on from, by name."""
+    """Copies of the weights that came from the model it starts from, by name."""
     is_complete: bool = False
     """Whether that model knew all of the classes."""
     provenance: Provenance | None = None
@@ -66,7 +66,7 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Mes
     """The network that is trained: new, or with the weights of a model.
 
     Raises:
-        UsageProblemError: If the preset or pretrained weights are not to be had.
+        UsageProblemError: If the preset or pretrained weights are not available.
         ModelMismatchError: If a model or prior to start from does not fit.
     """
     if settings.start is not None:
@@ -103,7 +103,7 @@ def _sized(config: HySegConfig, settings: TrainSettings, scenes: TrainingScenes)
 
 
 def _provenance(network: HySeg, settings: TrainSettings) -> Provenance | None:
-    """Fill the backbone from a file, if there is one; what is known of its weights."""
+    """Fill the backbone from a file, if there is one; returns the provenance of its weights."""
     if settings.backbone_weights is not None:
         bands = band_names(settings, network.config.bands)
         return load_backbone(network, settings.backbone_weights, bands)
@@ -141,9 +141,9 @@ def radiometry_for(
 ) -> Radiometry:
     """How pixel values become network input.
 
-    Pretrained weights get what they were made for. A network that goes on from a model with the
-    same bands keeps that model's: its weights are made for it, and a few images, which may be
-    bright or dark, say little of others.
+    Pretrained weights get the scaling they were made for. A network that starts from a model with
+    the same bands keeps that model's scaling: its weights fit it, and a few images, which may be
+    bright or dark, say little about others.
     """
     found = scenes.survey.radiometry
     if provenance is not None:
@@ -157,13 +157,13 @@ def radiometry_for(
 
 
 def _origins(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
-    """Where each name stands among those known, whatever its case."""
+    """The position of each name among the known ones; case does not matter."""
     places = {name.casefold(): index for index, name in enumerate(known)}
     return [places.get(name.casefold()) for name in wanted]
 
 
 def _take_over_prior(network: HySeg, path: Path) -> None:
-    """Copy the prior of another model, or that whole model where it is to serve as the prior."""
+    """Copy the prior of another model, or the whole model if it serves as the prior."""
     donor = load_model(path).network
     if network.prior is None and network.segmentor is None:
         _take_over_encoder(network, donor, path)
@@ -194,7 +194,7 @@ def _take_over_prior(network: HySeg, path: Path) -> None:
 
 
 def _take_over_encoder(network: HySeg, donor: HySeg, path: Path) -> None:
-    """Give a network without a prior the encoder of another's, its start in fair comparisons."""
+    """Give a network without a prior the encoder of another model, for a fair comparison."""
     if not _copy_encoder(donor, network):
         raise ModelMismatchError(
             f"{path} has no prior whose encoder is a {network.config.host.backbone}",
@@ -205,8 +205,8 @@ def _take_over_encoder(network: HySeg, donor: HySeg, path: Path) -> None:
 def share_encoder(network: HySeg) -> None:
     """Start the host's backbone from the prior's encoder, as far as both are the same network.
 
-    Without pretrained weights the host would learn from nothing what the encoder has just
-    learned. A bare host gets the same start by `--prior`.
+    Without pretrained weights, the host would have to learn again what the encoder has just
+    learned. A bare host gets the same start with `--prior`.
     """
     if network.prior is not None:
         _copy_encoder(network, network)

@@ -13,6 +13,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.statistics import Survey, class_weights
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard
@@ -28,6 +29,7 @@ from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of, metrics_of_sources
+from hyseg_cli.workflows.train.features import kept_features
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -41,15 +43,15 @@ from hyseg_models import HySeg
 from hyseg_models.config.config import HeadConfig
 
 FINE_TUNING_RATE = 0.3
-"""Learning rate of a network that goes on from a model, over that of a new one."""
+"""Learning rate of a network that starts from a model, relative to that of a new one."""
 
 HALF_WAY, TAUGHT = 0.5, 1.0
-"""How far to go from the weights of a model to those that it was taught."""
+"""Mixes of the old weights (0) and the new ones (1) that are compared."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run left behind."""
+    """The result of a training run."""
 
     out: Path
     scores: Scores | None
@@ -67,6 +69,7 @@ class _Run:
     standardise: Standardise
     folder: RunFolder
     processes: Processes
+    precision: Precision
 
     @property
     def network(self) -> HySeg:
@@ -75,7 +78,7 @@ class _Run:
 
     @property
     def validation(self) -> ValidationChips | None:
-        """What to measure on, if anything is held out."""
+        """The validation data, if anything is held out."""
         scenes = self.data.validation
         return _validation_chips(scenes, self.settings) if scenes else None
 
@@ -88,6 +91,7 @@ class _Run:
             workers=settings.workers,
             val_every=settings.val_every,
             device=choose_device(settings.device),
+            precision=self.precision,
             log_folder=self.folder.path,
             save_every=settings.save_every or settings.val_every,
             patience=settings.patience,
@@ -100,8 +104,8 @@ class _Run:
 def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     """Train both stages, or the one that is asked for, and write the model file.
 
-    A run folder beside it, `NAME.run`, holds the logs, the model as it stood after stage 1, and
-    what a run that was stopped needs to go on as if it had not been.
+    A run folder beside it, `NAME.run`, holds the logs, the model after stage 1, and the state from
+    which a stopped run continues exactly.
 
     Returns:
         The result; None in all processes but the first, which write and report nothing.
@@ -123,9 +127,10 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     folder = RunFolder(settings)
     if processes.is_first:
         folder.begin()
+    precision = folder.precision(choose_device(settings.device).type)
     radiometry = radiometry_for(settings, scenes, start.provenance)
     standardise = Standardise(radiometry)
-    training = _Run(settings, messages, scenes, start, standardise, folder, processes)
+    training = _Run(settings, messages, scenes, start, standardise, folder, processes, precision)
     card = describe(settings, start.network.config, scenes, radiometry)
     if start.provenance is not None:
         card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
@@ -140,7 +145,7 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
 
 
 def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
-    """Train the prior, or take it from where it is; the card with what was measured of it."""
+    """Train or load the prior; returns the card with its scores."""
     settings, network, folder = training.settings, training.network, training.folder
     card = replace(card, has_segmentation=settings.stage != "prior")
     if settings.resume and folder.prior.is_file():
@@ -150,13 +155,13 @@ def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
     if network.prior is not None:
         card = replace(card, metrics={"prior": _train_prior(training)})
         if training.processes.is_first:
-            # In full precision: a run that goes on ends like one that was never stopped.
+            # In full precision: a continued run ends like one that was never stopped.
             save_model(folder.prior, network, card, half=False)
     return card
 
 
 def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | None]:
-    """Train the segmentation; the card with its scores on the validation scenes, if any."""
+    """Train the segmentation; returns the card with its validation scores, if any."""
     settings, network, scenes = training.settings, training.network, training.data
     if not settings.has_start:
         share_encoder(network)
@@ -185,7 +190,7 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
 
 
 def _blend(training: _Run, stage: SegmentationStage) -> float:
-    """Go back part of the way to the weights from before; how far the new ones are gone to."""
+    """Mix the old weights into the new ones; returns the share of the new ones."""
     wanted, validation, start = training.settings.blend, training.validation, training.start
     weights = Interpolation(stage.network, start.known)
     scores = {TAUGHT: stage.scores}
@@ -247,7 +252,7 @@ def _weights(
 
 
 def _train_prior(training: _Run) -> dict[str, float]:
-    """Stage 1, unless a prior was taken over; what is measured of the prior afterwards."""
+    """Run stage 1 unless a prior was given; returns the scores of the prior."""
     settings = training.settings
     if settings.prior is None and settings.stage_steps[0] > 0:
         recipe = _recipe(settings, prior=True)
@@ -258,7 +263,7 @@ def _train_prior(training: _Run) -> dict[str, float]:
 
 
 def _trial(training: _Run, stage: str) -> PriorTrial:
-    """What is measured on the validation scenes after a stage, on training ones without any."""
+    """Scores on the validation scenes after a stage, or on training scenes if there are none."""
     settings, scenes = training.settings, training.data
     return PriorTrial(
         training.network.to("cpu").eval(),
@@ -286,7 +291,7 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
 
 
 def _fit(training: _Run, stage: Stage, *, name: str) -> int:
-    """Run a stage; the step whose weights it holds then."""
+    """Run a stage; returns the step whose weights the network then has."""
     settings, data = training.settings, training.data
     chips = TrainingChips(
         data.training,
@@ -301,15 +306,25 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         pools=data.pools,
     )
     validation, messages = training.validation, training.messages
-    step = fit(
-        stage,
+    with kept_features(
+        settings,
+        data,
+        training.network,
+        training.standardise,
         chips,
         validation,
-        data.legend,
-        name=name,
-        options=training.options,
-        messages=messages,
-    )
+        messages,
+        precision=training.precision,
+    ) as (seen, held_out):
+        step = fit(
+            stage,
+            seen,
+            held_out,
+            data.legend,
+            name=name,
+            options=training.options,
+            messages=messages,
+        )
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return step

@@ -1,4 +1,4 @@
-"""The folder beside a model file where its training keeps what it needs to go on."""
+"""The folder beside a model file with the state from which its training can continue."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError
+from hyseg_cli.geo.atomic import replacing
+from hyseg_cli.learn.inference.precision import Precision, choose_precision
 from hyseg_cli.settings.train import TrainSettings
 
 MANIFEST = "run.json"
+PRECISION = "precision.txt"
 FREE = frozenset(
-    {"resume", "overwrite", "dry_run", "device", "devices", "workers", "save_every", "tensorboard"}
+    {
+        "resume",
+        "overwrite",
+        "dry_run",
+        "device",
+        "devices",
+        "workers",
+        "save_every",
+        "tensorboard",
+        "feature_folder",
+    }
 )
 """Settings that do not change what is learned."""
 
@@ -28,15 +41,15 @@ class RunFolder:
     def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.out.with_suffix(".run")
         self.prior = self.path / "prior.safetensors"
-        """The model as it stood after stage 1."""
+        """The model after stage 1."""
         self._settings = settings
 
     def begin(self) -> None:
-        """Make the folder ready: as it is to go on, emptied to start anew.
+        """Prepare the folder: unchanged to continue, emptied to start over.
 
         Raises:
-            OutputExistsError: If a run that is to go on had other settings, or there is a run
-                that neither is to go on nor may be overwritten.
+            OutputExistsError: If the run to continue had other settings, or there is a run that
+                may be neither continued nor overwritten.
             HysegError: If the folder cannot be written.
         """
         own = _plain(self._settings)
@@ -47,12 +60,25 @@ class RunFolder:
                 return
             self._remove_earlier()
             self.path.mkdir()
-            manifest.write_text(json.dumps(own, indent=1), encoding="utf-8")
+            with replacing(manifest) as temporary:
+                temporary.write_text(json.dumps(own, indent=1), encoding="utf-8")
         except (OSError, ValueError) as error:
             raise HysegError(
                 f"{self.path}: the run folder cannot be used ({error})",
                 hint="Check the permissions and the free space, or train without --resume.",
             ) from error
+
+    def precision(self, device_type: str) -> Precision:
+        """The format in which this run computes: the one that it began with, if it goes on."""
+        settings, path = self._settings, self.path / PRECISION
+        is_shared = settings.devices > 1
+        if path.is_file() and settings.precision == "auto":
+            known = path.read_text(encoding="utf-8").strip()
+            return "bfloat16" if known == "bfloat16" else "float32"
+        chosen = choose_precision(settings.precision, device_type, is_shared=is_shared)
+        if self.path.is_dir():
+            path.write_text(chosen, encoding="utf-8")
+        return chosen
 
     def _remove_earlier(self) -> None:
         if not self.path.exists():
@@ -71,7 +97,7 @@ class RunFolder:
 
 
 def _plain(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that matter, as they come back from JSON."""
+    """The settings that matter, as read back from JSON."""
     values = {key: value for key, value in asdict(settings).items() if key not in FREE}
     plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return plain

@@ -1,4 +1,4 @@
-"""Which scenes a training uses, for what, and what their classes are."""
+"""The scenes of a training, their use and their classes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Named = tuple[str, LabelledScene]
 
 @dataclass(frozen=True)
 class TrainingScenes:
-    """Labelled images, opened and split by scene or by place."""
+    """Labelled images, opened and split by scene or by location."""
 
     legend: Legend
     training: list[LabelledScene]
@@ -50,7 +50,7 @@ class TrainingScenes:
     training_names: tuple[str, ...]
     validation_names: tuple[str, ...]
     survey: Survey
-    """What was measured of the training scenes."""
+    """Statistics of the training scenes."""
     places: Places
     """Where each class occurs in them."""
     labels: LabelSets
@@ -65,7 +65,7 @@ def open_training_scenes(settings: TrainSettings, messages: Messages) -> Trainin
     """Find, open and split the scenes that the settings name.
 
     Raises:
-        UsageProblemError: If nothing is left to train on, or what was asked for does not exist.
+        UsageProblemError: If nothing is left to train on, or a requested scene does not exist.
         HysegError: If labels do not fit their images or the legend.
     """
     if settings.sources:
@@ -151,7 +151,7 @@ def _named(opened: Sequence[OpenedScene]) -> list[Named]:
 def _open_own(
     settings: TrainSettings, messages: Messages
 ) -> tuple[Legend, list[Named], list[Named]]:
-    """Legend, training and validation part of images and labels that the user has."""
+    """Legend, training part and validation part of the user's images and labels."""
     if settings.images is None or settings.labels is None:
         message = "settings without images and labels name a benchmark"
         raise TypeError(message)
@@ -172,7 +172,7 @@ def _open_own(
 def _classes_with_pixels(
     legend: Legend, counts: Sequence[SceneCounts], messages: Messages
 ) -> tuple[Legend, npt.NDArray[np.uint8]]:
-    """Of a legend made from the labels the classes that can be learned, and their new channels."""
+    """The classes of a legend made from labels that can be learned, and their new indices."""
     present = np.sum([scene.labelled for scene in counts], axis=0) > 0
     table = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
     if not present.any():
@@ -246,9 +246,9 @@ def _open(
 def _read_once(
     named: list[Named], classes: int, share: float, messages: Messages
 ) -> tuple[list[Named], list[SceneCounts]]:
-    """The scenes whose every pixel and label can be read, and what is counted of each.
+    """The scenes of which every pixel and label can be read, with their counts.
 
-    What would fail in the middle of the training fails here.
+    Errors that would stop the training later are raised here.
     """
     usable: list[Named] = []
     counts: list[SceneCounts] = []
@@ -285,7 +285,7 @@ def _split(named: list[Named], settings: TrainSettings) -> tuple[list[Named], li
 
 
 def _split_by_place(named: list[Named], share: float) -> tuple[list[Named], list[Named]]:
-    """Of each image a slice is held out."""
+    """Hold out a slice of each image."""
     training: list[Named] = []
     validation: list[Named] = []
     for name, scene in named:

@@ -1,4 +1,4 @@
-"""A class raster on its way to a coverage: opened, cleaned, traced, written, put in place.
+"""From a class raster to a coverage: open, sieve, trace, write, put in place.
 
 A STAC Item for the polygons of `hyseg vectorize`.
 """
@@ -6,16 +6,17 @@ A STAC Item for the polygons of `hyseg vectorize`.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of
+from hyseg_cli.geo.atomic import move
+from hyseg_cli.geo.classes.raster import ClassRaster
+from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
 from hyseg_cli.geo.output.stac import (
@@ -28,11 +29,12 @@ from hyseg_cli.geo.output.stac import (
     make_item,
     time_taken,
 )
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.suffixes import STAC_SUFFIX
 from hyseg_cli.geo.vector.features import Summary
-from hyseg_cli.geo.vector.formats import FORMATS, move_into_place
+from hyseg_cli.geo.vector.formats import FORMATS
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Messages
@@ -41,21 +43,21 @@ from hyseg_cli.workflows.outputs import write_text
 from hyseg_cli.workflows.vectorize.polygons import PolygonJob
 
 CACHE_MIB = 64
-"""A strip of 256 rows is half a block row: the other half must still be there for the next. This
+"""A strip of 256 rows is half a block row: the other half must stay cached for the next one. This
 holds block rows of 512 in 8 bits up to 130,000 columns."""
 
 
 @dataclass(frozen=True)
 class VectorizeResult:
-    """What was written."""
+    """Summary of the written layer."""
 
     files: list[Path]
     summary: Summary
     styles: Mapping[int, ClassStyle]
     merged: int
-    """Regions that were taken up by neighbours."""
+    """Regions that were absorbed by neighbours."""
     proof: Proof | None
-    """What was checked; it has held."""
+    """The successful check."""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary, ready for JSON."""
@@ -86,48 +88,32 @@ def vectorize_map(
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     with (
         gdal_env(CACHE_MIB),
-        RasterRows(scene) as raster,
-        _work_folder(settings.out) as work,
-        _work_folder(settings.sieve_out) if settings.sieve_out else nullcontext() as sieve_work,
+        ClassRaster(scene, named=named_ids(styles)) as raster,
+        RasterRows(raster) as rows,
+        WorkFolder(settings.out).scratch() as work,
+        WorkFolder(settings.sieve_out).scratch() if settings.sieve_out else nullcontext() as sieved,
     ):
         job = PolygonJob(settings, scene, styles, messages, writer, work)
-        source, regions, merged = job.find_regions(raster)
+        source, regions, merged = job.find_regions(rows)
         if len(regions) == 0:
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
-        if settings.sieve_out is not None and sieve_work is not None:
-            write_rows(source, scene, sieve_work / settings.sieve_out.name)
+        if settings.sieve_out is not None and sieved is not None:
+            write_rows(source, raster, sieved / settings.sieve_out.name)
         files, summary, proof = job.write(source, regions)
-        if settings.sieve_out is not None and sieve_work is not None:
-            move_into_place(sieve_work, [settings.sieve_out.name], settings.sieve_out.parent, [])
+        if settings.sieve_out is not None and sieved is not None:
+            move(sieved / settings.sieve_out.name, settings.sieve_out)
         result = VectorizeResult(files, summary, styles, merged, proof)
         if settings.stac:
             files.append(write_polygon_item(scene, settings, result))
         return result
 
 
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    work = out.with_name(out.name + ".hyseg")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-    except OSError as error:
-        raise HysegError(
-            f"{out}: the layer cannot be written ({error})",
-            hint="Check the folder's permissions and the free space.",
-        ) from error
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: VectorizeResult) -> Path:
-    """Write an Item beside polygons that are in place, and return where.
+    """Write an Item beside finished polygons, and return its path.
 
     Args:
-        scene: The map; the Item lies where it lies, and when.
-        settings: What was asked for.
+        scene: The map, which gives the Item its location and time.
+        settings: The settings of the run.
         result: What was written.
 
     Raises:

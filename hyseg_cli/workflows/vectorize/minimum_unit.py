@@ -24,7 +24,7 @@ def merge_below_unit(
     styles: Mapping[int, ClassStyle],
     no_class: int,
 ) -> tuple[ClassRows, int]:
-    """The raster without regions below the minimum mapping unit, and how many those were.
+    """The raster without regions below the minimum mapping unit, and the number of those regions.
 
     Args:
         settings: The units.

@@ -1,8 +1,8 @@
-"""From a class raster to files of polygons, as the settings of `hyseg vectorize` say.
+"""From a class raster to files of polygons, according to the settings of `hyseg vectorize`.
 
 The CRS that polygons are written in.
 
-pyproj takes as long to load as a small map takes to trace, so only those who need it wait for it.
+pyproj takes as long to load as a small map takes to trace, so it is imported only when needed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def crs_to_transform_to(
     Args:
         scene: The map.
         form: The format of the layer, which may prescribe one.
-        asked_for: What --dst-crs says.
+        asked_for: The value of --dst-crs.
 
     Raises:
         UsageProblemError: If the map has no CRS to transform from, or there is no such CRS.
@@ -99,7 +99,7 @@ def crs_to_transform_to(
 
 
 def as_wkt(scene: Raster, dst_crs: pyproj.CRS | None) -> str | None:
-    """The CRS of a layer, None for a map without place."""
+    """The CRS of a layer, None for a map without georeference."""
     if dst_crs is not None:
         return str(dst_crs.to_wkt())
     return None if scene.crs is None else str(scene.crs.to_wkt(version="WKT2_2019"))
@@ -124,7 +124,7 @@ def numbered(out: Path, number: int) -> Path:
 
 
 class _Counted:
-    """A raster whose reading is reported."""
+    """A raster that reports how much of it has been read."""
 
     def __init__(self, source: ClassRows, messages: Messages, task: str) -> None:
         self.height, self.width, self.no_class = source.height, source.width, source.no_class
@@ -138,7 +138,7 @@ class _Counted:
 
 @dataclass(frozen=True)
 class PolygonJob:
-    """One raster on its way to polygons."""
+    """The conversion of one raster to polygons."""
 
     settings: VectorizeSettings
     scene: Raster
@@ -146,7 +146,7 @@ class PolygonJob:
     messages: Messages
     writer: LayerWriter
     work: Path
-    """Folder for what is not finished."""
+    """Folder for unfinished files."""
 
     def find_regions(self, raster: ClassRows) -> tuple[ClassRows, Regions, int]:
         """The raster after merging, its regions, and how many were merged."""
@@ -173,7 +173,7 @@ class PolygonJob:
     def write(
         self, source: ClassRows, regions: Regions
     ) -> tuple[list[Path], Summary, Proof | None]:
-        """Write the polygons; returns the files, what is in them, and the proof."""
+        """Write the polygons; returns the files, their summary, and the proof."""
         form = FORMATS[self.settings.out.suffix.lower()]
         dst_crs = crs_to_transform_to(self.scene, form, self.settings.dst_crs)
         trace = self._tracer(source, regions)
@@ -215,7 +215,7 @@ class PolygonJob:
         return [self.settings.out.with_name(name) for name in names], records.summary, proof
 
     def _require_space(self, regions: Regions, form: VectorFormat) -> None:
-        """Raise if the disk is sure to fill up.
+        """Raise if the disk is certain to fill up.
 
         Raises:
             HysegError: If less is free than the polygons will take.
@@ -278,7 +278,7 @@ class PolygonJob:
     def _tracer(
         self, source: ClassRows, regions: Regions
     ) -> Callable[[str, Proof | None], Iterator[PolygonBatch]]:
-        """What traces the polygons of the classes asked for, under a name and with a proof."""
+        """Traces the polygons of the requested classes, with a name and a proof."""
         is_chosen = self._is_chosen(regions)
         generalisation = self._generalisation()
 
@@ -290,7 +290,7 @@ class PolygonJob:
         return trace
 
     def _is_chosen(self, regions: Regions) -> npt.NDArray[np.bool_]:
-        """By region number, whether it is of the classes asked for."""
+        """By region number, whether it belongs to the requested classes."""
         if not self.settings.classes:
             return np.ones(len(regions) + 1, np.bool_)
         present = set(np.unique(regions.class_ids[1:]).tolist())

@@ -1,4 +1,4 @@
-"""`hyseg vectorize`: land-cover map -> polygons that fit together."""
+"""`hyseg vectorize`: land-cover map -> polygons that share edges."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def run(settings: VectorizeSettings, messages: Messages) -> VectorizeResult:
     """Turn a class raster into a coverage of polygons, strip by strip.
 
     Raises:
-        CheckFailedError: If the polygons do not fit together.
-        HysegError: One of its kinds, for anything else; nothing is left behind then.
+        CheckFailedError: If the polygons do not form a coverage.
+        HysegError: One of its kinds, for anything else; nothing is then left behind.
     """
     _require_free(settings)
     # The writer's process loads its libraries while this one loads its own.
@@ -38,14 +38,14 @@ def run(settings: VectorizeSettings, messages: Messages) -> VectorizeResult:
             )
             from hyseg_cli.workflows.vectorize.coverage import vectorize_map
 
-        # Kernels that are not there yet are waited for where they are called.
+        # Kernels that are not loaded yet are waited for where they are called.
         result = vectorize_map(settings, messages, writer)
-        warming_up.result()  # raises what went wrong, which the map would run into as well
+        warming_up.result()  # raises its error, which the map would run into as well
         return result
 
 
 def _require_free(settings: VectorizeSettings) -> None:
-    """Refuse to replace anything unless that is asked for; a Shapefile is more than one file."""
+    """Refuse to replace any file unless requested; a Shapefile is more than one file."""
     require_free(settings.out, overwrite=settings.overwrite)
     if settings.sieve_out is not None:
         require_free(settings.sieve_out, overwrite=settings.overwrite, flag="--sieve-out")

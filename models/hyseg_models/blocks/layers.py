@@ -36,6 +36,17 @@ def in_single(like: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(like.device.type, enabled=False)
 
 
+def in_full(classify: nn.Sequential, x: Tensor) -> Tensor:
+    """Class scores, the last layer in single precision whatever the autocast type.
+
+    In bfloat16 a score has three digits, and classes that are close would tie.
+    """
+    x = classify[:-1](x)
+    with in_single(x):
+        scores: Tensor = classify[-1](x.float())
+        return scores
+
+
 def conv_norm_act(inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
     """Convolution (of unchanged size at stride 1), BatchNorm, ReLU6."""
     return nn.Sequential(

@@ -30,8 +30,18 @@ def neighbour_distances(values: Tensor, kernel: int, dilation: int = 1) -> Tenso
     Returns:
         (B, K^2, H, W), zero at the middle offset.
     """
+    if torch.compiler.is_exporting():
+        return distances_unfolded(values, kernel, dilation)
     result: Tensor = _NeighbourDistances.apply(values, kernel, dilation)
     return result
+
+
+def distances_unfolded(values: Tensor, kernel: int, dilation: int = 1) -> Tensor:
+    """What `neighbour_distances` gives, in operators that exporters know."""
+    batch, channels, height, width = values.shape
+    near = F.unfold(values, kernel, dilation, _reach(kernel, dilation))
+    near = near.reshape(batch, channels, kernel * kernel, height, width)
+    return (near - values.unsqueeze(2)).square().sum(dim=1)
 
 
 def aggregate(
@@ -63,8 +73,19 @@ def aggregate(
 
         fused: Tensor = TritonAggregate.apply(values, weights, kernel, dilation)
         return fused
+    if torch.compiler.is_exporting():
+        # Exporters trace the sums in place wrongly, and without an error.
+        return aggregate_unfolded(values, weights, kernel, dilation)
     result: Tensor = _Aggregate.apply(values, weights, kernel, dilation)
     return result
+
+
+def aggregate_unfolded(values: Tensor, weights: Tensor, kernel: int, dilation: int = 1) -> Tensor:
+    """What `aggregate` gives, in operators that exporters know; needs K^2 times the memory."""
+    batch, channels, height, width = values.shape
+    near = F.unfold(values, kernel, dilation, _reach(kernel, dilation))
+    near = near.reshape(batch, channels, kernel * kernel, height, width)
+    return (near * weights.unsqueeze(1)).sum(dim=2)
 
 
 def neighbour_validity(valid: Tensor, kernel: int, dilation: int = 1) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hyseg_models.blocks.layers import (
     conv_norm_act,
+    in_full,
     merge_windows,
     separable_conv,
     size_of,
@@ -88,11 +89,11 @@ class UNetFormerDecoder(nn.Module):
         y32 = self._contextualise(self.enter(at32), 32, guides)
         y16 = self._contextualise(self.fuse["16"](y32, at16), 16, guides)
         y8 = self._contextualise(self.fuse["8"](y16, at8), 8, guides)
-        logits = upsample(self.classify(self.refine(y8, fine)), size)
+        logits = upsample(in_full(self.classify, self.refine(y8, fine)), size)
         if not self.training:
             return Decoded(logits, None)
         deep = upsample(y32, size_of(y8)) + upsample(y16, size_of(y8)) + y8
-        return Decoded(logits, upsample(self.aux(deep), size))
+        return Decoded(logits, upsample(in_full(self.aux, deep), size))
 
     def _contextualise(self, y: Tensor, stride: int, guides: Mapping[int, Guide]) -> Tensor:
         key = str(stride)

@@ -42,6 +42,19 @@ def test_a_compiled_network_meets_batches_of_one_size(tiny_model, windows, monke
     assert sizes == [3, 3, 3]
 
 
+def test_predicting_leaves_the_network_as_it_was(tiny_model, windows):
+    model = load_model(tiny_model)
+    model.network.train()
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    config, layouts = model.network.config, [p.stride() for p in model.network.parameters()]
+    Predictor(model, torch.device("cpu"), seed=7, noise="zero")(*windows)
+    assert model.network.training
+    assert model.network.config is config
+    assert [p.stride() for p in model.network.parameters()] == layouts
+    for name, tensor in model.network.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
 def test_a_network_that_does_not_compile_is_told_of(tiny_model, windows, monkeypatch):
     def failing(*_, **__):
         message = "no C++ compiler\nand a page of advice"

@@ -9,7 +9,8 @@ from conftest import make_card, tiny_config
 from safetensors.torch import save_file
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
-from hyseg_cli.learn.model.card import ModelCard, TrainingData, read_card
+from hyseg_cli.learn.model import weights
+from hyseg_cli.learn.model.card import ModelCard, ModelSource, TrainingData, digest_of, read_card
 from hyseg_cli.learn.model.weights import load_model, replace_card, save_model
 from hyseg_models import build
 
@@ -23,6 +24,17 @@ def test_cards_survive_a_round_trip(legend):
         metrics={"miou": 0.5, "iou": {"land": 0.25}},
     )
     assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_a_model_is_found_without_its_network(tmp_path, legend, monkeypatch):
+    card, path = make_card(legend), tmp_path / "mine.safetensors"
+    save_model(path, build(card.config), card)
+    monkeypatch.setattr(weights, "build", None)  # what would build a network fails
+    source = ModelSource.find(path)
+    assert source == ModelSource(path, card, digest_of(path))
+    assert source.name == "mine"
+    with pytest.raises(TypeError):
+        load_model(source)
 
 
 def test_a_loaded_model_predicts_as_the_saved_one(tmp_path, legend):

@@ -134,6 +134,17 @@ def test_a_vrt_over_maps_of_two_grids_is_refused(tmp_path, scenes, run):
     assert len(list((tmp_path / "maps").glob("*.tif"))) == 2
 
 
+def test_a_mosaic_never_costs_the_unfinished_work_of_a_map(tmp_path, scenes, run, lively_model):
+    whole = ["predict", scenes / "a.tif", "--out", tmp_path / "all.tif", "-m", lively_model, *TILES]
+    assert CliRunner().invoke(cli, [*map(str, whole), "--shard", "1/1"]).exit_code == 0
+    work = tmp_path / "all.tif.hyseg"
+    before = {path.name: path.read_bytes() for path in work.iterdir()}
+    result = run("--mosaic", tmp_path / "all.tif")
+    assert {path.name: path.read_bytes() for path in work.iterdir()} == before
+    assert result.exit_code == 3, result.output
+    assert not list(tmp_path.glob("maps/*"))  # it is refused before anything is mapped
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, scene, tiny_model, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hyseg_cli.geo.output.work_folder.sync", full)
+    monkeypatch.setattr("hyseg_cli.geo.atomic.sync", full)
     result = run(scene, "--out", tmp_path / "map.tif", "-m", tiny_model)
     assert result.exit_code == 1
     assert "No space left" in result.stderr
