@@ -128,6 +128,7 @@ class TrainSettings:
             ("--thorough", self.thorough),
             ("--preset", self.preset != type(self).preset),
             ("--benchmark", self.benchmark is not None),
+            ("--source", bool(self.sources)),
             ("--stage", self.stage != "all"),
             ("--prior", self.prior is not None),
             ("--prior-steps", self.prior_steps is not None),
