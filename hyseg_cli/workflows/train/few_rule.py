@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.raster.raster import Raster, open_raster
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
 from hyseg_cli.geo.vector.onto_raster import outline
 from hyseg_cli.learn.data.label_sources import read_features
-from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs
+from hyseg_cli.learn.data.pairs import ScenePair, find_pairs
 from hyseg_cli.learn.few.backbone import transformer_of
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.locate import find_model
