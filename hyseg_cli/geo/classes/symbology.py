@@ -112,7 +112,7 @@ def _sld_of(layer: str) -> tuple[ET.Element, ET.Element]:
 
 
 _LAYER_STYLES = """
-CREATE TABLE layer_styles (
+CREATE TABLE IF NOT EXISTS layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
     f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
@@ -149,7 +149,7 @@ def _store_style(path: Path, layer: str, qml: str, sld: str) -> None:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute(_LAYER_STYLES)
             database.execute(
-                "INSERT INTO gpkg_contents (table_name, data_type, identifier)"
+                "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier)"
                 " VALUES ('layer_styles', 'attributes', 'layer_styles')"
             )
             database.execute(
