@@ -70,7 +70,7 @@ def suggest(*, as_json: bool, **options: Any) -> None:
     """
     settings = SuggestSettings(**options)
     with loading():
-        from hyseg_cli.workflows.train import suggest as workflow
+        from hyseg_cli.workflows.few import suggest as workflow
 
     with console() as messages:
         result = workflow.run(settings, messages)
