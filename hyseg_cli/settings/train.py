@@ -126,7 +126,7 @@ class TrainSettings:
         """The flag of a setting that only the training of a whole network has, if one was given."""
         asked = (
             ("--thorough", self.thorough),
-            ("--preset", self.preset != "default"),
+            ("--preset", self.preset != type(self).preset),
             ("--benchmark", self.benchmark is not None),
             ("--source", bool(self.sources)),
             ("--stage", self.stage != "all"),

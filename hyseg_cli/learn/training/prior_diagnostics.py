@@ -21,10 +21,10 @@ from hyseg_cli.learn.training.features import features_of
 from hyseg_cli.learn.training.stages import as_bytes, pooled_labels, prior_of
 from hyseg_models import IGNORE_ID, HySeg
 from hyseg_models.hyseg import SIZE_MULTIPLE, of_another_image
+from hyseg_models.influence import LevelReading, listening, read_level
 from hyseg_models.prior.condition import Condition
 from hyseg_models.prior.diagnostics import noise_variance, reliability
 from hyseg_models.prior.labels import decode
-from hyseg_models.probe import LevelReading, listening, read_level
 
 DEAD = 0.005
 """A prior whose use is below half a point of mean IoU is a dead input."""

@@ -12,8 +12,8 @@ from hyseg_models import build
 from hyseg_models.config.config import HeadConfig, P2AConfig
 from hyseg_models.das.das import DAS
 from hyseg_models.das.pyramid import Guide
+from hyseg_models.influence import listening, read_level
 from hyseg_models.prior.diagnostics import effective_neighbours, noise_variance
-from hyseg_models.probe import listening, read_level
 
 
 @given(count=st.integers(1, 49))
