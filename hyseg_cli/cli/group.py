@@ -19,6 +19,7 @@ COMMANDS = (
     "check",
     "completion",
     "evaluate",
+    "export",
     "info",
     "models",
     "predict",
