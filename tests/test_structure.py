@@ -289,7 +289,7 @@ try:
 except SystemExit as exit:
     assert exit.code == 0, exit.code
 print()
-print(*(name for name in sys.modules if name.startswith("hyseg_cli.cli.commands.")))
+print(*(name for name in sys.modules if name.startswith("hyseg_cli.cli.")))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60, text=True
