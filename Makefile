@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-fast test-slow test-browser test-qgis qgis-zip \
+.PHONY: help install demo test test-fast test-slow fuzz test-browser test-qgis qgis-zip \
     test-packaging bench lint format docs man clean train-default experiments evidence
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test               the tests that take a quarter of an hour, two at once"
 	@echo "make test-fast          unit and property tests, under two minutes"
 	@echo "make test-slow          the tests that take many minutes"
+	@echo "make fuzz               try odd and damaged inputs for FUZZ_MINUTES each"
 	@echo "make test-browser       open reports in chromium, if it is installed"
 	@echo "make test-qgis          install QGIS if need be, and open outputs in it"
 	@echo "make qgis-zip           pack the QGIS plugin into build/hyseg_qgis.zip"
@@ -51,6 +52,12 @@ test-fast: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]"
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+# Minutes for each of the six fuzzers; FUZZ_FIGURES=file adds up what was tried.
+FUZZ_MINUTES ?= 3
+
+fuzz: $(INSTALLED)
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest tests/fuzz -m fuzz -n $(TESTERS) --timeout 7200
 
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"

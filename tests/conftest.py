@@ -17,8 +17,9 @@ from rasters import write_geotiff
 
 from hyseg_cli.geo.output.cog import Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
-from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
+from hyseg_cli.geo.output.sidecar import sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
+from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference import precision

@@ -238,6 +238,7 @@ RUNS = {
     "vectorize": "vectorize map.tif --out map.gpkg",
     "evaluate": "evaluate map.tif --reference truth.tif --report report.html",
     "sample": "sample map.tif --out points.gpkg --count 300",
+    "suggest": "suggest scene.tif --model my.safetensors --out next.gpkg",
     "train": "train --images scene.tif --labels truth.tif --legend legend.json "
     "--out new.safetensors --preset cpu_smoke --prior-steps 1 --steps 1 "
     "--batch-size 2 --chip-size 64",

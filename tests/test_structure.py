@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.api": {
         *TELLING, *LEGEND, "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
         "hyseg_cli.learn.scores", "hyseg_cli.report", "hyseg_cli.settings", "hyseg_cli.workflows",
-        "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.info", "hyseg_cli.workflows.predict",
+        "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.few", "hyseg_cli.workflows.info",
+        "hyseg_cli.workflows.predict",
         "hyseg_cli.workflows.train", "hyseg_cli.workflows.vectorize",
     },
     "hyseg_cli.errors": set(),
@@ -79,7 +80,8 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_models.blocks", "hyseg_models.prior", *NETWORKS,
     },
     "hyseg_cli.learn.few": {
-        *BASE, *LEGEND, *GEO, "hyseg_cli.learn.data", "hyseg_cli.learn.inference",
+        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector", "hyseg_cli.learn.data",
+        "hyseg_cli.learn.inference",
         "hyseg_cli.learn.model", "hyseg_models.blocks", "hyseg_models.tokens", *NETWORKS,
     },
     # What workers do is handed to it: it knows neither scenes nor models.
@@ -97,6 +99,11 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.learn.inference", "hyseg_cli.learn.model", "hyseg_cli.learn.scores",
         "hyseg_cli.learn.sources", "hyseg_cli.learn.training", "hyseg_models.prior",
     },
+    "hyseg_cli.workflows.few": {
+        *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.few",
+        "hyseg_cli.learn.inference", "hyseg_cli.learn.model", "hyseg_cli.learn.scores",
+        "hyseg_cli.learn.training", "hyseg_cli.workflows.train",
+    },
     "hyseg_cli.workflows.evaluate": {
         *WORKFLOW, "hyseg_cli.learn.data", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
         "hyseg_cli.learn.scores", "hyseg_cli.learn.sources", "hyseg_cli.sampling",
@@ -111,10 +118,11 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.settings", "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate",
         "hyseg_cli.workflows.predict",
     },
-    "hyseg_cli.cli": {*BASE, *TELLING, "hyseg_cli.cli.commands"},
+    "hyseg_cli.cli": {*BASE, *TELLING, "hyseg_cli.cli.commands", "hyseg_cli.startup"},
     "hyseg_cli.cli.commands": {
         *BASE, "hyseg_cli.cli", "hyseg_cli.report", "hyseg_cli.settings", "hyseg_cli.startup",
-        "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.info",
+        "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.few",
+        "hyseg_cli.workflows.info",
         "hyseg_cli.workflows.predict", "hyseg_cli.workflows.train",
         "hyseg_cli.workflows.vectorize",
     },

@@ -24,6 +24,7 @@ COMMANDS = (
     "predict",
     "qgis",
     "sample",
+    "suggest",
     "train",
     "vectorize",
 )

@@ -97,6 +97,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hyseg sample landcover.tif --out points.gpkg",
         "hyseg sample landcover.tif --out points.gpkg --count 500 --min-distance 100m",
     ),
+    "suggest": (
+        "hyseg suggest scene.tif --model my.safetensors --out next.gpkg",
+        "hyseg suggest scene.tif -m my.safetensors --labels polygons.gpkg -o next.gpkg -n 20",
+    ),
     "change": (
         "hyseg change 2014.tif 2018.tif --out change.tif",
         "hyseg change 2014.tif 2018.tif --out change.tif --json",

@@ -21,6 +21,7 @@ from hyseg_cli.cli.exit import READER_GONE, ending_in_order, telling_errors
 from hyseg_cli.cli.help import write_examples, write_options
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.messages import Console, drop_the_rest, printable
+from hyseg_cli.startup import ignore_foreign_proj
 
 
 class BandList(click.ParamType[tuple[int, ...]]):
@@ -160,6 +161,7 @@ class HysegCommand(click.Command):
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
+        ctx.meta["proj"] = ignore_foreign_proj()
         with ending_in_order():
             return telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
 
@@ -184,7 +186,10 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 def console() -> Console:
     """The messages of the running command, as its options say."""
     meta = click.get_current_context().meta
-    return Console(quiet=bool(meta.get("quiet")), log_format=meta.get("log_format", "text"))
+    made = Console(quiet=bool(meta.get("quiet")), log_format=meta.get("log_format", "text"))
+    for warning in meta.get("proj", ()):
+        made.warn(warning)
+    return made
 
 
 def _load_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 STAC_SUFFIX = ".stac.json"
-OWN_SUFFIXES = (".aux.xml", ".ovr", ".msk", ".vat.dbf", ".vat.cpg", STAC_SUFFIX)
+SIDECAR_SUFFIX = ".aux.xml"
+OWN_SUFFIXES = (SIDECAR_SUFFIX, ".ovr", ".msk", ".vat.dbf", ".vat.cpg", STAC_SUFFIX)
 """After the whole name: side-cars of GDAL, attribute tables of ArcGIS, our own STAC Item."""
 PLACE_SUFFIXES = (".tfw", ".tifw", ".tiffw")
 """Instead of the suffix: world files of TIFFs."""
 STYLE_SUFFIXES = (".qml", ".sld")
 """Instead of the suffix: styles, which other layers of that name have, too."""
+VECTOR_SUFFIXES = frozenset(
+    {".gpkg", ".shp", ".fgb", ".parquet", ".geojson", ".json", ".geojsonl", ".geojsons"}
+)
+"""Of vector files that are read: all that hyseg writes, and other names of these."""
+VECTOR_FORMATS = "GeoPackage, Shapefile, FlatGeobuf, GeoParquet, GeoJSON and lines of GeoJSON"
+"""The same for people."""
+UNREAD_SUFFIXES = frozenset(
+    {".kml", ".kmz", ".gml", ".gpx", ".dxf", ".csv", ".gdb", ".sqlite", ".topojson", ".tab", ".zip"}
+)
+"""Of vector files that are not read."""
 RASTER_MARKS = (b"<rasterrenderer", b"RasterSymbolizer")
 """Text that occurs only in the style of a raster."""
 

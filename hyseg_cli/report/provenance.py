@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyproj
 from rasterio.crs import CRS
 
 from hyseg_cli import __version__
+from hyseg_cli.geo.crs import name_of_crs
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.learn.model.card import ModelSource
 
@@ -104,7 +104,7 @@ def describe_map(title: str, path: Path) -> Source:
 
 def crs_name(crs: CRS) -> str:
     """What people call a CRS, such as WGS 84 / UTM zone 32N."""
-    return str(pyproj.CRS.from_wkt(crs.to_wkt()).name)
+    return name_of_crs(crs)
 
 
 def describe_model(model: ModelSource) -> Source:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyogrio
-import pyogrio.errors
 import pyproj
 import pyproj.exceptions
 import shapely
 
-from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
+from hyseg_cli.errors import ModelMismatchError, UsageProblemError
+from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.vector.features import BBOX
-from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY, geometry_layer
+from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY
 from hyseg_cli.geo.vector.layers import Layer
+from hyseg_cli.geo.vector.onto_raster import points_onto
+from hyseg_cli.geo.vector.vector_files import read_vector
 from hyseg_cli.geo.vector.writer import LayerWriter
 
 ID_FIELD = "sample_id"
@@ -57,6 +57,7 @@ def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
     if prescribed is not None:
         target = pyproj.CRS.from_user_input(prescribed)
         x, y = reproject(x, y, crs, target)
+        x = x - 360.0 * np.round(x / 360.0)
         crs = target
     columns = {
         GEOMETRY: pa.array(shapely.to_wkb(shapely.points(x, y)).tolist(), pa.binary()),
@@ -77,20 +78,20 @@ def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
         writer.write(iter([record]), record.schema, layer)
 
 
-def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:
+def read_points(path: Path, field: str, scene: Raster) -> LabelledPoints:
     """Read points with what was filled into one of their fields.
 
     Args:
         path: Any vector file of points.
         field: The field of the reference class.
-        crs: CRS that the positions are wanted in.
+        scene: The map; positions are wanted in its CRS, on its turn.
 
     Raises:
         UsageProblemError: If the file or the field does not exist.
         UnusableFileError: If the file cannot be read.
         ModelMismatchError: If it holds no points, or not where they are.
     """
-    frame = _read(path)
+    frame = read_vector(path, usual=LAYER)
     if field not in frame.columns:
         fields = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
         raise UsageProblemError(
@@ -106,7 +107,15 @@ def read_points(path: Path, field: str, crs: pyproj.CRS) -> LabelledPoints:
             f"{path} does not say in which CRS its points are",
             hint="A Shapefile needs its .prj beside it; assign the CRS in your GIS.",
         )
-    x, y = reproject(frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy(), frame.crs, crs)
+    x, y = frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
+    try:
+        x, y = points_onto(x, y, frame.crs, scene)
+    except pyproj.exceptions.ProjError as error:
+        raise ModelMismatchError(
+            f"there is no way from the CRS of {path} to that of {scene.path} "
+            f"({' '.join(str(error).split())})",
+            hint="Write the points as .gpkg, which keeps the CRS of the map.",
+        ) from error
     ids = None
     if ID_FIELD in frame.columns and frame[ID_FIELD].notna().all():
         ids = _whole_numbers(frame[ID_FIELD].to_numpy(), path)
@@ -136,26 +145,6 @@ def reproject(
         ) from error
     new_x, new_y = transformer.transform(x, y)
     return new_x, new_y
-
-
-def _read(path: Path) -> gpd.GeoDataFrame:
-    if not path.exists():
-        raise UsageProblemError(f"{path}: no such file", hint="Check the path for typing errors.")
-    try:
-        if path.suffix.lower() == ".parquet":
-            frame = gpd.read_parquet(path)
-        else:
-            frame = gpd.read_file(path, layer=geometry_layer(path, usual=LAYER))
-    except (OSError, ValueError, pyogrio.errors.DataSourceError, pa.ArrowInvalid) as error:
-        raise UnusableFileError(
-            f"{path}: cannot be opened as a vector file ({' '.join(str(error).split())})",
-            hint="Give a GeoPackage, Shapefile, GeoJSON or another file of points.",
-        ) from error
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise ModelMismatchError(
-            f"{path} is a table without geometry", hint="Give a file of points."
-        )
-    return frame
 
 
 def _whole_numbers(values: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:

@@ -19,6 +19,7 @@ import pyproj
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.classes.raster import ClassRaster
+from hyseg_cli.geo.crs import crs_text
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.window import Window
@@ -215,7 +216,7 @@ def crs_of(scene: Raster) -> pyproj.CRS:
             f"{scene.path} is not georeferenced, so points on it would not be either",
             hint="Georeference it first.",
         )
-    return pyproj.CRS.from_wkt(scene.crs.to_wkt())
+    return pyproj.CRS.from_user_input(crs_text(scene.crs))
 
 
 def pixel_centres(scene: Raster, rows: Ints, cols: Ints) -> tuple[Floats, Floats]:

@@ -23,12 +23,13 @@ from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.ground import distorted_areas
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.vector.formats import files_of_layer, move_into_place
+from hyseg_cli.geo.vector.geopackage import copy_other_layers
 from hyseg_cli.legend import read_legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.sampling.allocation import allocate, count_for, default_minimum, expected_se
 from hyseg_cli.sampling.design import DesignPoint, DesignStratum, SampleDesign, design_path
 from hyseg_cli.sampling.draw import DrawnPixels, Spacing, draw_pixels, in_pixels, on_ground
-from hyseg_cli.sampling.points import write_points
+from hyseg_cli.sampling.points import LAYER, write_points
 from hyseg_cli.sampling.population import (
     Floats,
     Population,
@@ -249,6 +250,7 @@ def _write(out: Path, design_file: Path, design: SampleDesign, *, overwrite: boo
             work.mkdir()
             x = np.array([point.x for point in design.points.values()])
             y = np.array([point.y for point in design.points.values()])
+            copy_other_layers(out, work / out.name, LAYER)
             write_points(work / out.name, x, y, pyproj.CRS.from_wkt(design.crs))
             (work / design_file.name).write_text(design.to_json(), encoding="utf-8")
             replaced = files_of_layer(out) if overwrite else []

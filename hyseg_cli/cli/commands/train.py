@@ -264,7 +264,7 @@ def train(**options: Any) -> None:
     options["sources"] = read_sources(options["sources"], options["root"])
     settings = TrainSettings(**options)
     with loading():
-        from hyseg_cli.workflows.train.few_rule import decide
+        from hyseg_cli.workflows.few.rule import decide
 
     decision = decide(settings)
     if decision.is_quick:
@@ -275,7 +275,7 @@ def train(**options: Any) -> None:
 
 def _train_probe(settings: TrainSettings, reason: str) -> None:
     with loading():
-        from hyseg_cli.workflows.train import few
+        from hyseg_cli.workflows.few import run as few
 
     with console() as messages:
         if settings.dry_run:

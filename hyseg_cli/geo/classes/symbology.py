@@ -20,11 +20,13 @@ _SLD = "http://www.opengis.net/sld"
 _OGC = "http://www.opengis.net/ogc"
 
 
-def to_qml(styles: Mapping[int, ClassStyle]) -> str:
-    """A QGIS style that fills polygons by class, without outlines."""
+def to_qml(
+    styles: Mapping[int, ClassStyle], field: str = FIELD, *, outlines_only: bool = False
+) -> str:
+    """A QGIS style that fills polygons by class, without outlines, or draws outlines alone."""
     root = ET.Element("qgis", version="3.22", styleCategories="Symbology")
     renderer = ET.SubElement(
-        root, "renderer-v2", type="categorizedSymbol", attr=FIELD, symbollevels="0"
+        root, "renderer-v2", type="categorizedSymbol", attr=field, symbollevels="0"
     )
     categories = ET.SubElement(renderer, "categories")
     symbols = ET.SubElement(renderer, "symbols")
@@ -39,8 +41,9 @@ def to_qml(styles: Mapping[int, ClassStyle]) -> str:
         options = ET.SubElement(layer, "Option", type="Map")
         for name, value in {
             "color": f"{red},{green},{blue},255",
-            "style": "solid",
-            "outline_style": "no",
+            "style": "no" if outlines_only else "solid",
+            "outline_style": "solid" if outlines_only else "no",
+            **({"outline_color": f"{red},{green},{blue},255"} if outlines_only else {}),
         }.items():
             ET.SubElement(options, "Option", name=name, type="QString", value=value)
     return ET.tostring(root, encoding="unicode")
@@ -109,7 +112,7 @@ def _sld_of(layer: str) -> tuple[ET.Element, ET.Element]:
 
 
 _LAYER_STYLES = """
-CREATE TABLE layer_styles (
+CREATE TABLE IF NOT EXISTS layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
     f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
@@ -128,11 +131,25 @@ def add_geopackage_style(path: Path, layer: str, styles: Mapping[int, ClassStyle
     Raises:
         HysegError: If the file cannot be written.
     """
+    _store_style(path, layer, to_qml(styles), to_sld(styles, layer))
+
+
+def add_outline_style(path: Path, layer: str, styles: Mapping[int, ClassStyle], field: str) -> None:
+    """The same for outlines in the colours of a column, through which an image is seen.
+
+    Raises:
+        HysegError: If the file cannot be written.
+    """
+    qml = to_qml(styles, field, outlines_only=True)
+    _store_style(path, layer, qml, to_sld(styles, layer))
+
+
+def _store_style(path: Path, layer: str, qml: str, sld: str) -> None:
     try:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute(_LAYER_STYLES)
             database.execute(
-                "INSERT INTO gpkg_contents (table_name, data_type, identifier)"
+                "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier)"
                 " VALUES ('layer_styles', 'attributes', 'layer_styles')"
             )
             database.execute(
@@ -140,7 +157,7 @@ def add_geopackage_style(path: Path, layer: str, styles: Mapping[int, ClassStyle
                 " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description)"
                 " SELECT '', '', table_name, column_name, 'land cover', ?, ?, 1,"
                 " 'classes in their colours' FROM gpkg_geometry_columns WHERE table_name = ?",
-                (to_qml(styles), to_sld(styles, layer), layer),
+                (qml, sld, layer),
             )
     except sqlite3.Error as error:
         raise HysegError(

@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterWindow
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.coverage.runs import ClassRows, Rows, strips
+from hyseg_cli.geo.file_names import absolute
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.window import Window
 
@@ -101,7 +102,7 @@ def write_rows(source: ClassRows, raster: ClassRaster, out: Path) -> None:
             _without_place_warning(),
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
             rasterio.open(
-                out,
+                absolute(out),
                 "w",
                 driver="GTiff",
                 height=source.height,

@@ -18,13 +18,15 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
 
-from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.errors import HysegError, UnusableFileError
 from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.classes.styles import LEGEND_TAG, category_element, color_table
+from hyseg_cli.geo.crs import crs_text
+from hyseg_cli.geo.file_names import absolute
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, unwritable
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import GroundControl, open_dataset
-from hyseg_cli.geo.suffixes import stale_files
+from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX, stale_files
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, Legend
 
@@ -100,10 +102,16 @@ def write_cog(
     with work.writing(name, here=True) as path:
         with gdal_env(CACHE_MIB):
             rasterio.shutil.copy(
-                vrt, path, driver="COG", OVERVIEW_RESAMPLING=resampling, **COG_OPTIONS
+                absolute(vrt),
+                absolute(path),
+                driver="COG",
+                OVERVIEW_RESAMPLING=resampling,
+                **COG_OPTIONS,
             )
         if not _is_whole(path):
             raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")
+    if spec.crs is not None:
+        _keep_crs(work.path / name, spec.crs)
     return work.path / name
 
 
@@ -129,7 +137,10 @@ def _is_whole(path: Path) -> bool:
 
 
 def put_in_place(
-    cog: Path, out: Path, beside: Mapping[Path, str] | None = None, kept: Collection[str] = ()
+    cog: Path,
+    out: Path,
+    beside: Mapping[Path, str] | None = None,
+    kept: Collection[str] = (),
 ) -> None:
     """Give a finished raster its name, and write the files beside it.
 
@@ -142,8 +153,9 @@ def put_in_place(
     Raises:
         HysegError: If the system refuses to write.
     """
-    beside = beside or {}
+    beside = dict(beside or {})
     try:
+        _add_crs(cog, out.with_name(out.name + SIDECAR_SUFFIX), beside)
         for stale in stale_files(out):
             if stale not in beside and str(stale.resolve()) not in kept:
                 stale.unlink(missing_ok=True)
@@ -154,6 +166,40 @@ def put_in_place(
         move(cog, out)
     except WRITE_ERRORS as error:
         raise unwritable(out, error) from error
+
+
+def _keep_crs(cog: Path, crs: CRS) -> None:
+    """Put into a side-car of a raster the CRS that the keys of a GeoTIFF cannot hold, if so.
+
+    Raises:
+        HysegError: If not even the side-car can.
+    """
+    if _crs_of(cog) == crs:
+        return
+    root = ET.Element("PAMDataset")
+    root.append(srs_element(crs))
+    cog.with_name(cog.name + SIDECAR_SUFFIX).write_bytes(ET.tostring(root))
+    if _crs_of(cog) != crs:
+        raise HysegError(
+            f"the CRS of the map, {crs.to_string()[:200]}, cannot be kept in a GeoTIFF",
+            hint="Bring the scene to another CRS first, for example with gdalwarp.",
+        )
+
+
+def _crs_of(raster: Path) -> CRS | None:
+    with open_dataset(str(raster)) as dataset:
+        return dataset.crs
+
+
+def _add_crs(cog: Path, sidecar: Path, beside: dict[Path, str]) -> None:
+    """Take over the CRS that stands beside a raster into the side-car that it is to get."""
+    own = cog.with_name(cog.name + SIDECAR_SUFFIX)
+    if not own.exists():
+        return
+    root = ET.fromstring(beside.get(sidecar, "<PAMDataset/>"))  # noqa: S314 - our own text
+    root[:0] = ET.fromstring(own.read_bytes()).findall("SRS")  # noqa: S314 - likewise
+    beside[sidecar] = ET.tostring(root, encoding="unicode") + "\n"
+    own.unlink()
 
 
 def vrt_xml(spec: MapSpec, sources: list[Source], folder: Path, first_band: int = 1) -> str:
@@ -226,5 +272,5 @@ def srs_element(crs: CRS) -> ET.Element:
     """The CRS in a VRT; x comes before y whatever the CRS says, as in every GeoTIFF."""
     mapping = "2,1" if crs.is_geographic else "1,2"
     element = ET.Element("SRS", dataAxisToSRSAxisMapping=mapping)
-    element.text = crs.to_wkt(version="WKT2_2019")
+    element.text = crs_text(crs)
     return element

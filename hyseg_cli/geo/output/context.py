@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -19,7 +18,9 @@ import numpy.typing as npt
 from affine import Affine
 
 from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.file_names import raster_name
 from hyseg_cli.geo.output.cog import srs_element
+from hyseg_cli.geo.raster.ground import step_near
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.window import Window
 
@@ -126,7 +127,7 @@ def _add_sources(
     kind = "ComplexSource" if nodata is not None or has_masks else "SimpleSource"
     for scene, window in zip(neighbourhood.scenes, neighbourhood.windows, strict=True):
         source = ET.SubElement(band, kind)
-        path = scene.path if scene.path.startswith("/vsi") else str(Path(scene.path).absolute())
+        path = raster_name(scene.path)
         ET.SubElement(source, "SourceFilename", relativeToVRT="0").text = path
         ET.SubElement(source, "SourceBand").text = source_band
         size = {"xSize": str(window.width), "ySize": str(window.height)}
@@ -157,5 +158,6 @@ def _difference(one: Raster, other: Raster) -> str:
 
 def _corner(one: Raster, other: Raster) -> npt.NDArray[np.float64]:
     """Row and column of one scene at which another begins."""
-    col, row = ~one.transform @ (other.transform.c, other.transform.f)
+    x = other.transform.c + step_near(other.transform.c, one.transform.c, one.crs)
+    col, row = ~one.transform @ (x, other.transform.f)
     return np.array([row, col])

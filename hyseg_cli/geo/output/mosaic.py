@@ -9,16 +9,19 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform, transform_bounds
 from rasterio.windows import Window as RasterWindow
 
-from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.geo.raster.raster import Raster, one_line, open_dataset
+from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.geo.crs import horizontal, turn_of
+from hyseg_cli.geo.raster.gdal import naming_the_cause
+from hyseg_cli.geo.raster.ground import moved, step_near
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
@@ -80,9 +83,13 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
     # On the grid of the first map, the nearest neighbours are the pixels themselves.
     is_own = first.crs == crs and first.transform.b == first.transform.d == 0
     x0, y0 = (first.transform.c, first.transform.f) if is_own else (0.0, 0.0)
-    edges = []
+    edges: list[tuple[int, int, int, int]] = []
+    middle = 0.0
     for scene in scenes:
         left, bottom, right, top = _bounds_in(scene, crs)
+        middle = middle if edges else (left + right) / 2
+        step = step_near((left + right) / 2, middle, crs)
+        left, right = left + step, right + step
         edges.append(
             (
                 math.floor((y0 - top) / down + SLACK),
@@ -156,28 +163,34 @@ def compose(
 
 def _read(path: str, frame: Frame, window: Window, resampling: Resampling) -> npt.NDArray[np.uint8]:
     place = RasterWindow(window.col, window.row, window.width, window.height)
-    try:
-        with (
-            open_dataset(path) as dataset,
-            WarpedVRT(
-                dataset,
-                crs=frame.crs,
-                transform=frame.transform,
-                height=frame.height,
-                width=frame.width,
-                resampling=resampling,
-                src_nodata=NODATA_ID,
-                nodata=NODATA_ID,
-                tolerance=TOLERANCE,
-            ) as warped,
-        ):
-            found: npt.NDArray[np.uint8] = warped.read(1, window=place)
-    except RasterioError as error:
-        raise UnusableFileError(
-            f"{path} cannot be reprojected to {_name(frame.crs)} ({one_line(error)})",
-            hint="Map it again with --overwrite, or use another --mosaic-crs.",
-        ) from error
+    name, hint = _name(frame.crs), "Map it again with --overwrite, or use another --mosaic-crs."
+    with (
+        naming_the_cause(f"{path} cannot be reprojected to {name}", hint=hint),
+        open_dataset(path) as dataset,
+        WarpedVRT(
+            dataset,
+            src_transform=_on_turn_of(frame, dataset),
+            crs=frame.crs,
+            transform=frame.transform,
+            height=frame.height,
+            width=frame.width,
+            resampling=resampling,
+            src_nodata=NODATA_ID,
+            nodata=NODATA_ID,
+            tolerance=TOLERANCE,
+        ) as warped,
+    ):
+        found: npt.NDArray[np.uint8] = warped.read(1, window=place)
     return found
+
+
+def _on_turn_of(frame: Frame, dataset: rasterio.DatasetReader) -> Affine:
+    """The transform of a map, as many turns further as the grid of a mosaic is."""
+    if dataset.crs != frame.crs:
+        return Affine(*dataset.transform[:6])
+    own, whole = Affine(*dataset.transform[:6]), frame.transform
+    middle = own.c + own.a * dataset.width / 2 + own.b * dataset.height / 2
+    return moved(own, step_near(middle, whole.c + whole.a * frame.width / 2, frame.crs))
 
 
 def _pixel_in(scene: Raster, crs: CRS) -> tuple[float, float]:
@@ -200,8 +213,10 @@ def _bounds_in(scene: Raster, crs: CRS) -> tuple[float, float, float, float]:
     bounds = (min(xs), min(ys), max(xs), max(ys))
     if scene.crs == crs:
         return bounds
-    found: tuple[float, float, float, float] = transform_bounds(scene.crs, crs, *bounds)
-    return found
+    left, bottom, right, top = transform_bounds(scene.crs, crs, *bounds)
+    if right < left:  # across the antimeridian
+        right += turn_of(horizontal(crs)) or 0.0
+    return left, bottom, right, top
 
 
 def _name(crs: CRS) -> str:

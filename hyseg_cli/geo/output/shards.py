@@ -22,6 +22,7 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
+from hyseg_cli.geo.file_names import absolute
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.blocks import Block
 
@@ -89,7 +90,7 @@ def writing_shard(work: WorkFolder, block: Block, bands: int) -> Iterator[ShardW
     with work.writing(shard_path(work, block).name) as path:
         with (
             rasterio.open(
-                path,
+                absolute(path),
                 "w",
                 driver="GTiff",
                 width=block.window.width,
@@ -115,7 +116,7 @@ def writing_shard(work: WorkFolder, block: Block, bands: int) -> Iterator[ShardW
 
 
 def _read_back(path: Path, writer: ShardWriter) -> None:
-    with rasterio.open(path) as dataset:
+    with rasterio.open(absolute(path)) as dataset:
         is_whole = SUMMARY_TAG in dataset.tags() and all(
             crc32(dataset.read(window=place).data) == expected for place, expected in writer.written
         )
@@ -136,6 +137,6 @@ def shard_path(work: WorkFolder, block: Block) -> Path:
 
 def read_summary(work: WorkFolder, block: Block) -> dict[str, Any]:
     """The summary of a finished block."""
-    with rasterio.open(shard_path(work, block)) as shard:
+    with rasterio.open(absolute(shard_path(work, block))) as shard:
         found: dict[str, Any] = json.loads(shard.tags()[SUMMARY_TAG])
     return found

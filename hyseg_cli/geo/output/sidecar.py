@@ -17,7 +17,6 @@ from hyseg_cli.geo.classes.styles import category_element
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend
 
-SIDECAR_SUFFIX = ".aux.xml"
 ENOUGH_PIXELS = 2**22
 """Of a band of probabilities, from which a GIS takes the range of its colours."""
 

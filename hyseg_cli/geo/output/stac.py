@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from hyseg_cli.geo.crs import crs_text
 from hyseg_cli.geo.raster.ground import footprint
 from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.legend import NODATA_ID, Legend, format_color
@@ -80,7 +81,7 @@ def projection_fields(scene: Raster) -> Json:
     if not scene.is_georeferenced or scene.crs is None:
         return fields
     fields["proj:transform"] = [float(value) for value in scene.transform[:6]]
-    return fields | crs_fields(scene.crs.to_wkt())
+    return fields | crs_fields(crs_text(scene.crs))
 
 
 def crs_fields(wanted: str) -> Json:

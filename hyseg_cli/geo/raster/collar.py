@@ -43,6 +43,9 @@ CHUNK_SIDE = 512
 CHUNK_BYTES = 2**26
 """Most bytes read at once, unless one row of cells is more."""
 
+MOST_EDGE_BYTES = 2**33
+"""Of blocks along the edge of a raster, beyond which they are not searched."""
+
 Cells = npt.NDArray[np.bool_]
 Image = npt.NDArray[Any]
 Places = npt.NDArray[np.int64]
@@ -138,6 +141,11 @@ def find_collar(
     around = np.ones((3, 3), bool)
     near = np.stack([ndimage.binary_dilation(cells, around) for cells in kept])
     return Collar(cell, kept, near)
+
+
+def edge_bytes(size: tuple[int, int], pixel_bytes: int) -> int:
+    """About how much is read of a raster of some height and width that has no collar."""
+    return 2 * (size[0] + size[1]) * CHUNK_SIDE * pixel_bytes
 
 
 def _chunk_shape(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyproj
 from rasterio.enums import MaskFlags
 
+from hyseg_cli.geo.crs import name_of_crs
 from hyseg_cli.geo.raster.raster import Raster, open_dataset, to_map
 
 
@@ -65,7 +65,7 @@ class RasterFacts:
         crs = self.scene.crs or (self.scene.control.crs if self.scene.control else None)
         if crs is None:
             return None
-        name = str(pyproj.CRS.from_wkt(crs.to_wkt()).name)
+        name = name_of_crs(crs)
         authority = crs.to_authority()
         return name if authority is None else f"{name} ({':'.join(authority)})"
 
@@ -77,7 +77,7 @@ class RasterFacts:
             "height": scene.height,
             "width": scene.width,
             "crs": self.crs_name,
-            "crs_wkt": None if scene.crs is None else scene.crs.to_wkt(),
+            "crs_wkt": None if scene.crs is None else scene.crs.to_wkt(version="WKT2_2019"),
             "transform": list(scene.transform)[:6] if scene.is_georeferenced else None,
             "control_points": 0 if scene.control is None else len(scene.control.points),
             "has_rpc": scene.control is not None and bool(scene.control.rpc),
@@ -119,7 +119,7 @@ def read_facts(scene: Raster) -> RasterFacts:
         return RasterFacts(
             scene=scene,
             driver=dataset.driver,
-            compression=None if dataset.compression is None else dataset.compression.value,
+            compression=_text_of(dataset.compression),
             is_tiled=dataset.block_shapes[0][1] != dataset.width,
             overviews=tuple(dataset.overviews(1)),
             scales=tuple(dataset.scales),
@@ -136,6 +136,12 @@ def read_facts(scene: Raster) -> RasterFacts:
                 for index in range(1, dataset.count + 1)
             ),
         )
+
+
+def _text_of(compression: object) -> str | None:
+    """A compression by name; drivers give an enumeration, or text that rasterio does not know."""
+    found = getattr(compression, "value", compression)
+    return None if found is None else str(found)
 
 
 def _mask_text(flags: list[MaskFlags]) -> str:

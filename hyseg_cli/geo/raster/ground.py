@@ -5,6 +5,11 @@ Directions and round lengths, for the pictures of maps.
 The footprint of a raster on the earth, for GeoJSON.
 
 Warnings about areas that differ from those on the ground.
+
+Rasters laid over each other. Two with a CRS meet on the ground. Two that have a transform and not
+both a CRS, as world files give it, share one frame, whatever it is. What has no place at all is
+laid over pixel by pixel. Longitudes are the same modulo 360: a raster from 0 to 360 meets one from
+-180 to 180.
 """
 
 from __future__ import annotations
@@ -17,10 +22,19 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
 
-from hyseg_cli.geo.raster.raster import Raster
+from hyseg_cli.errors import UnusableFileError
+from hyseg_cli.geo.crs import horizontal, turn_of
+from hyseg_cli.geo.raster.raster import Raster, to_map
 
 Floats = npt.NDArray[np.float64]
+
+TURNS = (0, 1, -1, 2, -2)
+"""How far two rasters may be apart, in turns around the earth."""
+SEGMENTS = 64
+PLANE = CRS.from_epsg(3857)
+"""Stands for a frame that nobody has named; nothing is projected in it."""
 
 
 class GroundMeasure:
@@ -42,7 +56,7 @@ class GroundMeasure:
             return
         import pyproj  # takes long to load
 
-        crs = pyproj.CRS.from_wkt(scene.crs.to_wkt())
+        crs = horizontal(scene.crs)
         if crs.is_geographic:
             geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
             self._ellipsoid = (geod.a, geod.es)
@@ -50,22 +64,23 @@ class GroundMeasure:
         else:
             self._unit = crs.axis_info[0].unit_conversion_factor
 
-    def row_areas_m2(self) -> Floats:
-        """Area of one pixel of each row, (height,).
+    def row_areas_m2(self, rows: range | None = None) -> Floats:
+        """Area of one pixel of each of some rows, (rows,); of all rows if none are named.
 
         On the ellipsoid the pixel's share of the zone between its parallels; where rows do not
         follow parallels, the area of a pixel in the middle of the row.
         """
         t = self._transform
+        rows = range(self._height) if rows is None else rows
         determinant = abs(t.a * t.e - t.b * t.d)
         if self._ellipsoid is None:
-            return np.full(self._height, determinant * self._unit**2)
+            return np.full(len(rows), determinant * self._unit**2)
         if t.b == 0 and t.d == 0:
-            edges = (t.f + t.e * np.arange(self._height + 1.0)) * self._unit
+            edges = (t.f + t.e * np.arange(rows.start, rows.stop + 1.0)) * self._unit
             zones = np.abs(np.diff(_area_from_equator(edges, *self._ellipsoid)))
             return zones * abs(t.a) * self._unit
-        rows = np.arange(0.5, self._height)
-        latitudes = (t.f + t.d * self._width / 2.0 + t.e * rows) * self._unit
+        middles = np.arange(rows.start + 0.5, rows.stop)
+        latitudes = (t.f + t.d * self._width / 2.0 + t.e * middles) * self._unit
         along, across = _metres_per_radian(latitudes, *self._ellipsoid)
         return determinant * self._unit**2 * along * across
 
@@ -84,7 +99,8 @@ def area_distortion(scene: Raster) -> float:
     side_m = scene.resolution_m()
     if side_m is None:
         return 1.0
-    return float(GroundMeasure(scene).row_areas_m2()[scene.height // 2]) / side_m**2
+    middle = range(scene.height // 2, scene.height // 2 + 1)
+    return float(GroundMeasure(scene).row_areas_m2(middle)[0]) / side_m**2
 
 
 def _area_from_equator(latitudes: Floats, semi_major: float, eccentricity2: float) -> Floats:
@@ -224,3 +240,125 @@ def distorted_areas(scene: Raster, concerned: str = "hectares") -> str | None:
         f"are in the middle of the map: {concerned} are those of the CRS; "
         "an equal-area CRS gives true ones"
     )
+
+
+def grid_for(first: Raster, other: Raster, *, may_be_bare: bool) -> Raster | None:
+    """The grid that a raster is read on to lie over another; None for its own pixels.
+
+    Args:
+        first: The raster that gives the grid.
+        other: What is laid over it.
+        may_be_bare: Whether one of them may have no place where the other has; then both must be
+            of one size.
+
+    Raises:
+        UnusableFileError: If they do not meet, or cannot be laid over each other.
+    """
+    if other is first:
+        return None
+    same_size = (first.height, first.width) == (other.height, other.width)
+    if first.is_georeferenced and other.is_georeferenced:
+        _require_meeting(overlap(first, other), first, other, may_be_bare=may_be_bare)
+        return first
+    if first.has_frame and other.has_frame:
+        own, theirs = _four_corners(first), _four_corners(other)
+        meets = own.intersects(theirs) and not own.touches(theirs)
+        _require_meeting(meets, first, other, may_be_bare=may_be_bare)
+        return first
+    is_even = may_be_bare or first.is_georeferenced == other.is_georeferenced
+    _require(is_even, first, other, "cannot be laid over each other: one has no place")
+    sizes = f"{first.height} x {first.width} and {other.height} x {other.width} pixels"
+    _require(same_size, first, other, f"cannot be laid over each other: they have {sizes}")
+    return None
+
+
+def overlap(one: Raster, other: Raster) -> bool:
+    """Whether two georeferenced rasters meet, seen in the CRS of the second, the larger one."""
+    theirs = _four_corners(other)
+    x, y = _around(one)
+    if one.crs != other.crs:
+        import pyproj  # takes long to load
+
+        way = pyproj.Transformer.from_crs(
+            horizontal(one.crs), horizontal(other.crs), always_xy=True
+        )
+        x, y = map(np.asarray, way.transform(x, y))
+        is_there = np.isfinite(x) & np.isfinite(y)
+        x, y = x[is_there], y[is_there]
+    if len(x) < 3:
+        return False
+    if shapely.Polygon(np.column_stack([x, y])).intersects(theirs):
+        return True
+    turn = turn_of(horizontal(other.crs))
+    if turn is None:
+        return False
+    x = np.unwrap(x, period=turn)
+    own = shapely.Polygon(np.column_stack([x, y]))
+    return any(_moved(own, number * turn).intersects(theirs) for number in TURNS)
+
+
+def steps_onto(scene: Raster, grid: Raster) -> tuple[float, ...]:
+    """By how much x of a raster is to be moved for it to lie on the turn of a grid.
+
+    Several steps if parts of it lie on several turns; (0.0,) where there are no turns.
+    """
+    if scene.crs is None or scene.crs != grid.crs:
+        return (0.0,)
+    (left, right), (start, stop) = _span(scene), _span(grid)
+    if left <= start and right >= stop:
+        return (0.0,)
+    turn = turn_of(horizontal(scene.crs))
+    if turn is None:
+        return (0.0,)
+    found = [n * turn for n in TURNS if left + n * turn < stop and right + n * turn > start]
+    return tuple(found) or (0.0,)
+
+
+def step_near(x: float, wanted: float, crs: CRS | None) -> float:
+    """By how many whole turns x is to be moved to come as near as can be to another."""
+    turn = None if crs is None or abs(wanted - x) < 1.0 else turn_of(horizontal(crs))
+    return 0.0 if turn is None else turn * round((wanted - x) / turn)
+
+
+def moved(transform: Affine, step: float) -> Affine:
+    """A transform to coordinates whose x is larger by a step."""
+    return Affine.translation(step, 0.0) @ transform if step else transform
+
+
+def _require_meeting(meets: bool, first: Raster, other: Raster, *, may_be_bare: bool) -> None:  # noqa: FBT001 - a condition
+    if not meets:
+        text = f"{first.path} and {other.path} do not overlap"
+        if may_be_bare:
+            text = f"{other.path} does not overlap the image {first.path}"
+        raise UnusableFileError(text, hint="Check that both are of one place, and the CRS of each.")
+
+
+def _require(holds: bool, first: Raster, other: Raster, problem: str) -> None:  # noqa: FBT001 - a condition
+    if not holds:
+        raise UnusableFileError(
+            f"{first.path} and {other.path} {problem}",
+            hint="Check that both are of one place, and the CRS of each.",
+        )
+
+
+def _span(scene: Raster) -> tuple[float, float]:
+    x, _ = _around(scene)
+    return float(x.min()), float(x.max())
+
+
+def _around(scene: Raster) -> tuple[Floats, Floats]:
+    """x and y of points around a raster, dense enough for bent projections."""
+    share = np.linspace(0.0, 1.0, SEGMENTS + 1)
+    none, all_ = np.zeros_like(share), np.ones_like(share)
+    cols = np.concatenate([share, all_, share[::-1], none]) * scene.width
+    rows = np.concatenate([none, share, all_, share[::-1]]) * scene.height
+    return to_map(scene.transform, cols, rows)
+
+
+def _four_corners(scene: Raster) -> shapely.Polygon:
+    t, width, height = scene.transform, scene.width, scene.height
+    return shapely.Polygon([t @ (0, 0), t @ (width, 0), t @ (width, height), t @ (0, height)])
+
+
+def _moved(shape: shapely.Polygon, step: float) -> shapely.Polygon:
+    return shapely.transform(shape, lambda points: points + np.array([step, 0.0]))

@@ -16,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from hyseg_cli.errors import UnusableFileError
-from hyseg_cli.geo.raster.gdal import gdal_env
-from hyseg_cli.geo.raster.raster import Raster, one_line, open_dataset
+from hyseg_cli.geo.raster.gdal import gdal_env, naming_the_cause
+from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS
 from hyseg_cli.geo.window import Window
 
@@ -149,18 +147,13 @@ def read_reduced(
         is_thinned = factor > THINNED_FROM and not (is_classes or dataset.overviews(bands[0]))
         how = Resampling.average if factor >= 1 and not is_classes else Resampling.nearest
         shape = (len(bands), *size)
-        try:
+        with naming_the_cause(f"{path}: cannot be read for a picture"):
             if is_thinned:
                 dense = (THINNED_TO * size[0], THINNED_TO * size[1])
                 image, masks = read_thinned(dataset, bands, part, dense)
             else:
                 image = dataset.read(list(bands), window=place, out_shape=shape, resampling=how)
                 masks = dataset.read_masks(list(bands), window=place, out_shape=shape) > 0
-        except RasterioError as error:
-            raise UnusableFileError(
-                f"{path}: cannot be read for a picture ({one_line(error)})",
-                hint="The file is damaged or cut short: fetch or write it again.",
-            ) from error
     valid: Mask = np.asarray(masks.any(axis=0))
     if image.dtype.kind == "f":
         valid &= np.isfinite(image).all(axis=0)

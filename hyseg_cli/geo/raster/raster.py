@@ -25,6 +25,9 @@ from rasterio.rpc import RPC
 from rasterio.transform import RPCTransformer, from_gcps
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
+from hyseg_cli.geo.crs import crs_text, horizontal
+from hyseg_cli.geo.file_names import raster_name
+from hyseg_cli.geo.raster.gdal import cause_of
 from hyseg_cli.geo.window import Window
 
 Floats = npt.NDArray[np.float64]
@@ -99,7 +102,7 @@ class GroundControl:
         if self.points:
             gcps = ET.Element("GCPList")
             if self.crs is not None:
-                gcps.set("Projection", self.crs.to_wkt(version="WKT2_2019"))
+                gcps.set("Projection", crs_text(self.crs))
                 gcps.set("dataAxisToSRSAxisMapping", "2,1" if self.crs.is_geographic else "1,2")
             for number, point in enumerate(self.points, 1):
                 ET.SubElement(
@@ -130,11 +133,15 @@ def degrees(crs: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """
     import pyproj  # takes long to load
 
-    to_degrees = pyproj.Transformer.from_crs(
-        pyproj.CRS.from_wkt(crs.to_wkt()), "EPSG:4326", always_xy=True
-    )
+    to_degrees = pyproj.Transformer.from_crs(horizontal(crs), "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform(x, y, errcheck=True)
     return lon, lat
+
+
+FARTHEST_M = 1e8
+"""Coordinates of projections end before: twice around the earth and some."""
+FINEST_M = 1e-3
+"""Pixels on the ground are larger, in any image from above."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +179,11 @@ class Raster:
     def is_georeferenced(self) -> bool:
         """Whether a CRS and a transform say where each pixel lies."""
         return self.crs is not None and not self.transform.is_identity
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a transform says where pixels lie, in whatever CRS."""
+        return not self.transform.is_identity
 
     @property
     def has_place(self) -> bool:
@@ -230,11 +242,13 @@ class Raster:
         """Longitude and latitude of fractional columns and rows, None if they are not known."""
         from pyproj.exceptions import ProjError
 
+        if contradiction_of(self) is not None:
+            return None
         try:
             if self.crs is not None and self.is_georeferenced:
                 return degrees(self.crs, *to_map(self.transform, col, row))
             return None if self.control is None else self.control.to_degrees(col, row)
-        except ProjError:
+        except (ProjError, ValueError, KeyError):  # polynomials may hold anything
             return None
 
 
@@ -246,13 +260,49 @@ def to_map(
     return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
 
-def open_raster(path: str | Path) -> Raster:
+def contradiction_of(scene: Raster) -> str | None:
+    """What the coordinates of a raster say against its CRS, None if they go together."""
+    if scene.crs is None or not scene.is_georeferenced:
+        return None
+    cols, rows = np.array([0, 1, 1, 0]) * scene.width, np.array([0, 0, 1, 1]) * scene.height
+    x, y = (float(np.abs(values).max()) for values in to_map(scene.transform, cols, rows))
+    t = scene.transform
+    pixel = max(abs(value) for value in (t.a, t.b, t.d, t.e))
+    if scene.crs.is_geographic:
+        unit = math.degrees(scene.crs.units_factor[1])
+        return _no_degrees(x * unit, y * unit, pixel * unit)
+    return _no_metres(scene.crs, x, y, pixel) if scene.crs.is_projected else None
+
+
+def _no_degrees(x: float, y: float, pixel: float) -> str | None:
+    # Grids of points reach half a pixel beyond the poles, and global ones some turns around.
+    if y <= 90.0 + pixel and x <= 2 * 360.0 + pixel:
+        return None
+    if x <= 90.0 and y <= 360.0:
+        return f"its latitudes reach {y:.6g} degrees: latitude and longitude may be swapped"
+    return f"its CRS is in degrees, but its coordinates reach {max(x, y):.10g}"
+
+
+def _no_metres(crs: CRS, x: float, y: float, pixel: float) -> str | None:
+    unit, metre = crs.linear_units_factor
+    if max(x, y) * metre > FARTHEST_M:
+        return f"its coordinates reach {max(x, y):.6g} {unit}, further than the earth does"
+    if pixel * metre < FINEST_M and x <= 360.0 and y <= 90.0:
+        return f"its CRS is in {unit}, but its pixels of {pixel:.3g} look like degrees"
+    return None
+
+
+def open_raster(path: str | Path, *, is_sound: bool = True) -> Raster:
     """Describe the raster at `path`: a file, or anything GDAL opens.
+
+    Args:
+        path: Its name.
+        is_sound: Refuse a raster whose coordinates contradict its CRS.
 
     Raises:
         UsageProblemError: If there is no such file.
         UnusableFileError: If GDAL cannot open it.
-        ModelMismatchError: If it has no bands or complex values.
+        ModelMismatchError: If it has no bands or complex values, or its CRS cannot be true.
     """
     name = str(path)
     with open_dataset(name) as dataset:
@@ -270,7 +320,7 @@ def open_raster(path: str | Path) -> Raster:
             has_nodata_only=dataset.mask_flag_enums[:1] == ([MaskFlags.nodata],)
             and ColorInterp.alpha not in dataset.colorinterp,
             block=dataset.block_shapes[0] if dataset.count else (1, 1),
-            crs=dataset.crs,
+            crs=dataset.crs or None,
             transform=dataset.transform,
             control=GroundControl.of(dataset),
             tags=dataset.tags(),
@@ -279,6 +329,12 @@ def open_raster(path: str | Path) -> Raster:
         raise ModelMismatchError(
             f"{name}: the raster has no bands",
             hint="If it is a container (NetCDF, HDF), name a subdataset; `rio info` lists them.",
+        )
+    problem = contradiction_of(scene) if is_sound else None
+    if problem is not None:
+        raise ModelMismatchError(
+            f"{name}: {problem}",
+            hint="Assign the CRS that its coordinates are in: gdal_edit.py -a_srs EPSG:...",
         )
     # GDAL's complex integers, "complex_int16", are not numpy types.
     if any(dtype.startswith("complex") for dtype in scene.dtypes):
@@ -304,14 +360,14 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
         with warnings.catch_warnings():
             # `Scene.is_georeferenced` says so; each workflow reports it once, in its own words.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(name)
+            return rasterio.open(raster_name(name))
     except RasterioIOError as error:
         if not (_GDAL_NAME.match(name) or Path(name).exists()):
             raise UsageProblemError(
                 f"{name}: no such file", hint="Check the path for typing errors."
             ) from error
         raise UnusableFileError(
-            f"{name}: cannot be opened as a raster ({one_line(error)})",
+            f"{name}: cannot be opened as a raster ({cause_of(error)})",
             hint="The file may be damaged; `rio info FILE` shows what GDAL reads from it.",
         ) from error
 
@@ -328,8 +384,3 @@ def is_utf8(name: str) -> bool:
 def is_remote(name: str) -> bool:
     """Whether a raster is read over a network."""
     return "://" in name or name.startswith(("/vsicurl/", "/vsis3/", "/vsigs/", "/vsiaz/"))
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error of GDAL's without its line breaks."""
-    return " ".join(str(error).split())

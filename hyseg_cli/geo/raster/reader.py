@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
-from hyseg_cli.errors import UnusableFileError
-from hyseg_cli.geo.raster.collar import find_collar
-from hyseg_cli.geo.raster.raster import Raster, is_remote, one_line, open_dataset
+from hyseg_cli.geo.raster.collar import MOST_EDGE_BYTES, edge_bytes, find_collar
+from hyseg_cli.geo.raster.gdal import DAMAGED, naming_the_cause
+from hyseg_cli.geo.raster.ground import PLANE, moved, steps_onto
+from hyseg_cli.geo.raster.raster import Raster, is_remote, open_dataset
 from hyseg_cli.geo.raster.reflect import inner_part, mirror_edges, read_reflected
 from hyseg_cli.geo.raster.validity import AS_DECLARED, Validity, valid_pixels
 from hyseg_cli.geo.window import Window
@@ -31,6 +32,9 @@ REMOTE_OPTIONS = {
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
 }
 """GDAL options for rasters on a network: servers that stall or stop end in an error."""
+
+
+REMOTE = "The server or the network failed: run again, or fetch the file first."
 
 
 @dataclass(frozen=True)
@@ -126,36 +130,40 @@ class SceneReader:
         self, window: Window, room: npt.NDArray[Any] | None = None
     ) -> tuple[npt.NDArray[Any], ...]:
         place = RasterWindow(window.col, window.row, window.width, window.height)
-        try:
+        rows = f"{self.scene.path}: rows {window.row} to {window.row_stop - 1} cannot be read"
+        with naming_the_cause(rows, hint=REMOTE if is_remote(self.scene.path) else DAMAGED):
             dataset = self._dataset()
             image = dataset.read(self.bands, window=place, out=room)
             valid = valid_pixels(dataset, self.bands, image, place, self._validity)
-        except RasterioError as error:
-            raise UnusableFileError(
-                f"{self.scene.path}: rows {window.row} to {window.row_stop - 1} cannot be read "
-                f"({one_line(error)})",
-                hint="The server or the network failed: run again, or fetch the file first."
-                if is_remote(self.scene.path)
-                else "The file is damaged or cut short: fetch or write it again.",
-            ) from error
+            for other in self._local.others:
+                more = other.read(self.bands, window=place)
+                is_new = ~valid & valid_pixels(other, self.bands, more, place, self._validity)
+                image[:, is_new], valid[is_new] = more[:, is_new], True
         return image, valid
 
     def _dataset(self) -> rasterio.DatasetReader:
         # A forked process must not share the file position of its parent's handle.
         if getattr(self._local, "process", None) != os.getpid():
-            opened = [open_dataset(self.scene.path)]
+            opened, read = [open_dataset(self.scene.path)], []
             if not self._grid.is_on_grid_of(self.scene):
-                opened.insert(0, self._warped(opened[0]))
+                read = [
+                    self._warped(opened[0], step) for step in steps_onto(self.scene, self._grid)
+                ]
             with self._lock:
-                self._opened += opened
-            self._local.dataset, self._local.process = opened[0], os.getpid()
+                self._opened += [*read, *opened]
+            self._local.dataset, *self._local.others = read or opened
+            self._local.process = os.getpid()
         dataset: rasterio.DatasetReader = self._local.dataset
         return dataset
 
-    def _warped(self, dataset: rasterio.DatasetReader) -> WarpedVRT:
+    def _warped(self, dataset: rasterio.DatasetReader, step: float) -> WarpedVRT:
+        """The raster on the grid, after a step in x."""
+        is_named = self._grid.crs is not None and self.scene.crs is not None
         return WarpedVRT(
             dataset,
-            crs=self._grid.crs,
+            src_crs=self.scene.crs if is_named else PLANE,
+            src_transform=moved(self.scene.transform, step),
+            crs=self._grid.crs if is_named else PLANE,
             transform=self._grid.transform,
             height=self._grid.height,
             width=self._grid.width,
@@ -167,18 +175,25 @@ class SceneReader:
 
 
 def scene_validity(
-    scene: Raster, bands: tuple[int, ...], *, nodata: tuple[float, ...], find_collars: bool
+    scene: Raster,
+    bands: tuple[int, ...],
+    *,
+    nodata: tuple[float, ...],
+    find_collars: bool,
+    window: Callable[[], Window | None] = lambda: None,
 ) -> Validity:
     """The rule for a scene: the requested nodata values, or otherwise a collar, if any.
 
-    A collar is looked for only if neither the raster nor the user says which pixels are empty. This
-    reads blocks on the edge and those that the collar covers.
+    A collar is looked for only where neither the raster nor the user says what is empty. Blocks
+    on the edge are read for it, and those that it covers. Of a raster whose edge alone is more than
+    can be read, the window is searched as if it were a raster of its own, if one was asked for.
 
     Args:
         scene: The scene.
         bands: Indexes of the bands in use, from 1.
         nodata: Values that count as nodata; empty for those that the raster declares.
         find_collars: Look for collars.
+        window: Gives the pixels that are wanted; None for all.
 
     Raises:
         UsageProblemError: If the nodata values do not fit the bands.
@@ -189,11 +204,24 @@ def scene_validity(
     asked.require_fit(dtypes)
     if nodata or scene.declares_validity or not find_collars:
         return asked
+    pixel_bytes = sum(np.dtype(dtype).itemsize for dtype in dtypes)
+    place = Window(0, 0, scene.height, scene.width)
+    if edge_bytes((place.height, place.width), pixel_bytes) > MOST_EDGE_BYTES:
+        wanted = window()
+        if wanted is None or edge_bytes((wanted.height, wanted.width), pixel_bytes) > (
+            MOST_EDGE_BYTES
+        ):
+            return asked
+        place = wanted
     with SceneReader(scene, bands) as reader:
         collar = find_collar(
-            lambda window: reader.read(window).image,
-            (scene.height, scene.width),
+            lambda part: (
+                reader.read(
+                    Window(place.row + part.row, place.col + part.col, part.height, part.width)
+                ).image
+            ),
+            (place.height, place.width),
             block=scene.block,
-            pixel_bytes=sum(np.dtype(dtype).itemsize for dtype in dtypes),
+            pixel_bytes=pixel_bytes,
         )
-    return Validity(collar=collar)
+    return Validity(collar=collar and replace(collar, origin=(place.row, place.col)))

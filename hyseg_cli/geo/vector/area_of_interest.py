@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from rasterio.features import geometry_mask
-from rasterio.warp import transform_bounds
 
-from hyseg_cli.errors import ElsewhereError, UnusableFileError, UsageProblemError
+from hyseg_cli.errors import ElsewhereError, UsageProblemError
+from hyseg_cli.geo.raster.ground import step_near
 from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.window import Window
 
@@ -30,6 +30,11 @@ def window_of_bounds(scene: Raster, bounds: tuple[float, float, float, float], f
         ElsewhereError: If they lie outside the scene.
     """
     left, bottom, right, top = bounds
+    if scene.is_georeferenced:
+        t = scene.transform
+        middle = t.c + t.a * scene.width / 2 + t.b * scene.height / 2
+        step = step_near((left + right) / 2, middle, scene.crs)
+        left, right = left + step, right + step
     x, y = np.array([left, right, right, left]), np.array([bottom, bottom, top, top])
     cols, rows = to_map(~scene.transform, x, y)
     # A point within a millionth of a pixel of an edge is meant to lie on it.
@@ -63,7 +68,9 @@ class AreaOfInterest:
 
     def __init__(self, path: Path, scene: Raster) -> None:
         self._transform: Affine = scene.transform
-        self._shapes = _read_polygons(path, scene)
+        self._shapes, strays = _read_polygons(path, scene)
+        self.warning = f"--aoi {path}: {strays} among the polygons mean nothing" if strays else None
+        """What the user may not have meant."""
         self.digest = hashlib.sha256(b"".join(self._shapes.to_wkb())).hexdigest()[:16]
         """Identifies the polygons, wherever they are stored."""
         self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"--aoi {path}")
@@ -78,49 +85,19 @@ class AreaOfInterest:
         return inside
 
 
-def _read_polygons(path: Path, scene: Raster) -> Any:
-    """The polygons in the CRS of the scene, a GeoSeries."""
-    import geopandas as gpd  # only runs with an area of interest wait for pandas
+def _read_polygons(path: Path, scene: Raster) -> tuple[Any, str]:
+    """The polygons in the CRS of the scene, a GeoSeries, and what else is in the file."""
+    # Only who asks for an area waits for pandas.
+    from hyseg_cli.geo.vector.onto_raster import polygons_of, polygons_onto, strays_of
+    from hyseg_cli.geo.vector.vector_files import read_vector
 
-    from hyseg_cli.geo.vector.formats import geometry_layer
-
-    if not path.exists():
-        raise UsageProblemError(f"--aoi {path}: no such file", hint="Check the path.")
-    if not scene.is_georeferenced:
-        raise UsageProblemError(
-            f"{scene.path} is not georeferenced, so --aoi cannot be used",
-            hint="Leave --aoi out, or georeference the scene first.",
-        )
-    try:
-        found = gpd.read_file(path, layer=geometry_layer(path))
-    except (OSError, RuntimeError) as error:
-        raise UnusableFileError(
-            f"--aoi {path} cannot be read ({' '.join(str(error).split())})",
-            hint="Give a vector file such as a GeoPackage or GeoJSON.",
-        ) from error
-    shapes = found.geometry[[shape is not None and not shape.is_empty for shape in found.geometry]]
-    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
-    if shapes.empty:
-        raise UsageProblemError(f"--aoi {path} holds no polygons", hint="Draw one around the area.")
-    if shapes.crs is None:
-        raise UsageProblemError(
-            f"--aoi {path} does not state its CRS", hint="Assign one, for example in QGIS."
-        )
-    # A projection is meaningless far from its zone: UTM puts the poles somewhere, but not there.
-    near = shapes.clip_by_rect(*_surroundings(scene, shapes.crs.to_wkt()))
-    placed = near[~near.is_empty].to_crs(scene.crs.to_wkt() if scene.crs else None)
+    name = f"--aoi {path}"
+    found = read_vector(path, flag="--aoi")
+    placed = polygons_onto(found, scene, name).geometry
     if placed.empty:
+        if len(polygons_of(found.geometry.to_numpy())[0]) == 0:
+            raise UsageProblemError(f"{name} holds no polygons", hint="Draw one around the area.")
         raise ElsewhereError(
-            f"--aoi {path} lies outside {scene.path}", hint="Check its CRS, for example in QGIS."
+            f"{name} lies outside {scene.path}", hint="Check its CRS, for example in QGIS."
         )
-    return placed
-
-
-def _surroundings(scene: Raster, crs: str) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top in a CRS of a scene and a tenth of its size around it."""
-    cols, rows = np.array([-0.1, 1.1, 1.1, -0.1]), np.array([-0.1, -0.1, 1.1, 1.1])
-    x, y = to_map(scene.transform, cols * scene.width, rows * scene.height)
-    found: tuple[float, float, float, float] = transform_bounds(
-        scene.crs, crs, x.min(), y.min(), x.max(), y.max()
-    )
-    return found
+    return placed, str(strays_of(found))

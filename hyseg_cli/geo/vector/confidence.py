@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.runs import ClassRows, Int32s, Int64s, Labeller, strips
+from hyseg_cli.geo.raster.gdal import naming_the_cause
 from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.legend import QUANTISED_ONE
 
@@ -73,14 +73,9 @@ class ConfidenceRows:
     def read(self, row: int, count: int) -> Quantised:
         """Quantised confidence of some rows."""
         window = RasterWindow(0, row, self._dataset.width, count)
-        try:
+        with naming_the_cause(f"{self._path}: rows {row} to {row + count - 1} cannot be read"):
             values = self._dataset.read(1, window=window)
             valid = self._dataset.read_masks(1, window=window) > 0
-        except RasterioError as error:
-            raise HysegError(
-                f"{self._path}: rows {row} to {row + count - 1} cannot be read ({error})",
-                hint="The file is damaged or cut short: write it again.",
-            ) from error
         if self._is_float:
             valid &= np.isfinite(values)
             if (values[valid] > 1.0).any() or (values[valid] < 0.0).any():

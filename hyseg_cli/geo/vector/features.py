@@ -21,6 +21,7 @@ from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.runs import Int32s, Int64s
 from hyseg_cli.geo.coverage.trace import PolygonBatch
 from hyseg_cli.geo.coverage.wkb import Bytes, to_wkb
+from hyseg_cli.geo.crs import horizontal
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster, to_map
 from hyseg_cli.geo.vector.confidence import RegionConfidence
@@ -83,6 +84,7 @@ class ShapeBuilder:
         """The shapes of some polygons; the features are their regions."""
         points = np.column_stack(to_map(self._transform, batch.points[:, 0], batch.points[:, 1]))
         perimeters = self._perimeters(points, batch)
+        first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
         if self._reproject is not None:
             points = np.column_stack(self._reproject.transform(points[:, 0], points[:, 1]))
             if not np.isfinite(points).all():
@@ -90,14 +92,13 @@ class ShapeBuilder:
                     "some points of the map cannot be transformed to the requested CRS",
                     hint="Choose a --dst-crs that covers the whole map.",
                 )
-        if self._decimals is not None:
-            points = np.round(points, self._decimals)
+        if self._decimals is not None:  # formats in longitude and latitude
+            points = np.round(_on_one_turn(points, first_points), self._decimals)
         geometry, offsets = to_wkb(
             np.ascontiguousarray(points), batch.ring_offsets, batch.polygon_offsets,
             reverse=self._mirrored,
         )  # fmt: skip
         self.vertices += len(points)
-        first_points = batch.ring_offsets[batch.polygon_offsets[:-1]]
         least = np.minimum.reduceat(points, first_points)
         greatest = np.maximum.reduceat(points, first_points)
         return Shapes(batch.regions, geometry, offsets, perimeters, np.hstack([least, greatest]))
@@ -112,11 +113,30 @@ class ShapeBuilder:
         return perimeters
 
 
+def _on_one_turn(points: Floats, first_points: Int64s) -> Floats:
+    """Longitudes and latitudes (n, 2) with each polygon in one piece, most of it in -180 to 180.
+
+    Raises:
+        HysegError: If they are no longitudes and latitudes.
+    """
+    if not (np.abs(points[:, 1]) <= 90.0 + 1e-9).all():
+        raise HysegError(
+            f"the polygons reach latitudes of {np.abs(points[:, 1]).max():.6g} degrees",
+            hint="Check the CRS of the map: `hyseg info` shows it.",
+        )
+    lon, sizes = points[:, 0], np.diff(np.append(first_points, len(points)))
+    lon = lon - 360.0 * np.round((lon - np.repeat(lon[first_points], sizes)) / 360.0)
+    middle = np.minimum.reduceat(lon, first_points) + np.maximum.reduceat(lon, first_points)
+    # Just off 180 on both sides, so that what lies along it is not moved.
+    turns = np.round(middle / 2.0 / 360.0 * (1.0 - 1e-12))
+    return np.column_stack([lon - 360.0 * np.repeat(turns, sizes), points[:, 1]])
+
+
 def _transformer(path: str, crs: CRS, dst_crs: pyproj.CRS) -> pyproj.Transformer:
     import pyproj  # takes long to load
 
     try:
-        source = pyproj.CRS.from_wkt(crs.to_wkt())
+        source = horizontal(crs)
         return pyproj.Transformer.from_crs(source, dst_crs, always_xy=True)
     except pyproj.exceptions.ProjError as error:
         raise UsageProblemError(

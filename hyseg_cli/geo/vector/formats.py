@@ -17,9 +17,7 @@ from hyseg_cli.geo.suffixes import STAC_SUFFIX
 
 if TYPE_CHECKING:
     import pyarrow as pa
-import pyogrio
 
-from hyseg_cli.errors import UsageProblemError
 
 GEOMETRY = "geometry"
 """Column of the geometry."""
@@ -157,29 +155,3 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
             f"{folder}: the layer cannot be saved there ({error})",
             hint="Check the folder's permissions; another program may have a file open.",
         ) from error
-
-
-def geometry_layer(path: Path, usual: str | None = None) -> str:
-    """The layer of that name, or the only one that has geometry; styles are layers without.
-
-    Args:
-        path: A vector file.
-        usual: Name of the layer that is taken if there are several.
-
-    Raises:
-        UsageProblemError: If several or none have geometry.
-        pyogrio.errors.DataSourceError: If the file cannot be read.
-    """
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if usual is not None and usual in layers:
-        return usual
-    if not layers:
-        raise UsageProblemError(
-            f"{path} has no layer with geometry", hint="Give a file of points or polygons."
-        )
-    if len(layers) > 1:
-        raise UsageProblemError(
-            f"{path} has {len(layers)} layers with geometry: {', '.join(layers)}",
-            hint="Save the one you mean as a separate file.",
-        )
-    return layers[0]

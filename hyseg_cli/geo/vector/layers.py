@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import ExitStack, chdir, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
+from hyseg_cli.geo.file_names import absolute
 from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY, VectorFormat
 
 _KEY = b"hyseg:layer"
@@ -66,22 +68,29 @@ def write_layer(records: pa.RecordBatchReader) -> None:
 
 
 def _write_by_gdal(records: pa.RecordBatchReader, layer: Layer) -> None:
+    """Write under a name of our own, which pyogrio cannot read as an address, then rename."""
     import pyogrio
 
-    # The index is built along with the rows, not only after a hundred thousand of them.
+    out, waiting = Path(layer.file), "layer" + Path(layer.file).suffix.lower()
+    # The index grows beside the rows from the first one on, not only after a hundred thousand.
     pyogrio.set_gdal_config_options({"OGR_GPKG_THREADED_RTREE_AT_FIRST_FEATURE": True})
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ExitStack() as stack:
         warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none either
+        stack.enter_context(chdir(out.parent))
+        with suppress(FileNotFoundError):  # other layers of the file, which stay
+            Path(out.name).rename(waiting)
         pyogrio.write_arrow(
             records,
-            layer.file,
-            layer=layer.name if layer.form.driver == "GPKG" else Path(layer.file).stem,
+            waiting,
+            layer=layer.name if layer.form.driver == "GPKG" else out.stem,
             driver=layer.form.driver,
             geometry_name=GEOMETRY,
             geometry_type=layer.geometry_type,
             crs=layer.wkt,
             **layer.form.options,
         )
+        for made in Path().glob("layer.*"):
+            made.rename(out.name if made.name == waiting else out.stem + made.suffix)
 
 
 def _write_parquet(records: pa.RecordBatchReader, layer: Layer) -> None:
@@ -99,6 +108,6 @@ def _write_parquet(records: pa.RecordBatchReader, layer: Layer) -> None:
     }
     geo = {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
     described = records.schema.with_metadata({b"geo": json.dumps(geo).encode()})
-    with pq.ParquetWriter(layer.file, described, compression="zstd") as writer:
+    with pq.ParquetWriter(absolute(layer.file), described, compression="zstd") as writer:
         for record in records:
             writer.write_batch(record.replace_schema_metadata(described.metadata))

@@ -8,25 +8,27 @@ no pixel that is unlabelled; here images are read as they are and labels are bro
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
-import pyogrio.errors
 import shapely
 from affine import Affine
 from rasterio.features import rasterize
 
-from hyseg_cli.errors import HysegError, UnusableFileError, UsageProblemError
+from hyseg_cli.errors import HysegError, UnusableFileError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import palette
+from hyseg_cli.geo.raster.ground import grid_for, overlap
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.vector.formats import geometry_layer
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
+from hyseg_cli.geo.vector.onto_raster import polygons_onto, strays_of
+from hyseg_cli.geo.vector.vector_files import read_vector
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.encode_labels import encode_labels
 from hyseg_cli.legend import NODATA_ID, ClassIndices, Legend
@@ -61,16 +63,7 @@ class RasterLabels:
         self._sources: list[tuple[ClassRaster | SceneReader, ClassIndices | None]] = []
         for path in paths:
             labels = open_raster(path)
-            has_place = labels.is_georeferenced and image.is_georeferenced
-            if not has_place and (labels.height, labels.width) != (image.height, image.width):
-                raise HysegError(
-                    f"{path} is {labels.height} x {labels.width} pixels, "
-                    f"but its image {image.path} is {image.height} x {image.width}",
-                    hint="Georeference both, or put labels on the pixel grid of their image.",
-                )
-            if has_place and not overlap(image, labels):
-                raise _no_overlap(path, image)
-            onto = image if has_place else None
+            onto = grid_for(image, labels, may_be_bare=True)
             colors = _palette_of(labels)
             is_coloured = colors is not None or len(labels.data_bands) != 1
             self._sources.append(
@@ -124,7 +117,8 @@ class VectorLabels:
     """
 
     def __init__(self, path: Path, image: Raster, legend: Legend, field: str) -> None:
-        polygons = read_polygons(path, image, field)
+        features = _features_of(path, _changed_at(path), field)
+        polygons = polygons_onto(features, image, str(path))
         if len(polygons) == 0:
             raise _no_overlap(path, image)
         self._transform = image.transform
@@ -154,52 +148,46 @@ class VectorLabels:
         return burnt
 
 
-def read_polygons(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFrame:
-    """The polygons of a vector file that may touch an image, in its CRS.
+def warnings_of(labels: Iterable[Path], field: str) -> Iterator[str]:
+    """What is to be said of vector files with lines or points in them, which label nothing.
 
     A column `field` is kept; None keeps all of them.
 
     Raises:
-        HysegError: If the file cannot be read or has no CRS.
-        UsageProblemError: If it has no such column or the image has no place.
+        HysegError: If one cannot be read.
     """
-    polygons = read_features(path, image, field)
-    polygons = polygons[polygons.geometry.notna() & ~polygons.geometry.is_empty]
-    return polygons[polygons.intersects(outline_of(image))]
+    for path in dict.fromkeys(labels):
+        if path.suffix.lower() in VECTOR_SUFFIXES:
+            strays = strays_of(_features_of(path, _changed_at(path), field))
+            if any(strays):
+                yield f"{path}: {strays} among the polygons label nothing"
+
+
+def _changed_at(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@lru_cache(maxsize=1)
+def _features_of(path: Path, _changed: int, field: str | None) -> gpd.GeoDataFrame:
+    """All of a vector file, which is read once for all images that it labels."""
+    return read_vector(path, field)
 
 
 def read_features(path: Path, image: Raster, field: str | None) -> gpd.GeoDataFrame:
-    """All features of a vector file, good or bad, in the CRS of an image; errors as above."""
-    if not image.is_georeferenced:
-        raise UsageProblemError(
-            f"{image.path} is not georeferenced, so polygons cannot be laid over it",
-            hint="Georeference the image, or give label rasters.",
-        )
-    try:
-        layer = geometry_layer(path)
-        fields = set(pyogrio.read_info(path, layer=layer)["fields"])
-        if field is not None and field not in fields:
-            raise UsageProblemError(
-                f"{path} has no column {field!r}",
-                hint=f"Its columns are {', '.join(sorted(fields))}: name one with --class-field.",
-            )
-        polygons = gpd.read_file(path, layer=layer, columns=None if field is None else [field])
-    except pyogrio.errors.DataSourceError as error:
-        raise HysegError(
-            f"{path} cannot be read as a vector file ({' '.join(str(error).split())})",
-            hint="GeoPackage, Shapefile, GeoJSON and FlatGeobuf of one layer are read.",
-        ) from error
-    if polygons.crs is None:
-        raise HysegError(
-            f"{path} has no CRS", hint="Assign one, or write a GeoPackage, which keeps it."
-        )
-    return polygons.to_crs(image.crs)
+    """All features of a vector file, good or bad, in the CRS of an image.
 
+    Polygons that touch the image are what `VectorLabels` has of them.
 
-def outline_of(image: Raster) -> shapely.Polygon:
-    """The corners of an image, in its CRS."""
-    t, width, height = image.transform, image.width, image.height
-    return shapely.Polygon([t @ (0, 0), t @ (width, 0), t @ (width, height), t @ (0, height)])
+    Raises:
+        HysegError: If the file cannot be read or has no place in the CRS of the image.
+        UsageProblemError: If it has no such column or no CRS, or the image has no CRS.
+    """
+    found = _features_of(path, _changed_at(path), field).reset_index(drop=True)
+    placed = polygons_onto(found, image, str(path)).geometry
+    shapes = found.geometry.to_crs(image.crs).to_numpy().copy()
+    for row, parts in placed.groupby(level=0):
+        shapes[row] = parts.iloc[0] if len(parts) == 1 else shapely.union_all(parts.to_numpy())
+    return found.set_geometry(gpd.GeoSeries(shapes, crs=image.crs))
 
 
 def _channels_of(values: gpd.GeoSeries, legend: Legend, path: Path) -> ClassIndices:
@@ -253,19 +241,6 @@ def overlapping(image: Path, labels: Sequence[Path]) -> tuple[Path, ...]:
         if label.is_georeferenced and overlap(scene, label):
             found.append(path)
     return tuple(found)
-
-
-def overlap(one: Raster, other: Raster) -> bool:
-    """Whether two georeferenced scenes meet, seen in the CRS of the second, the larger one."""
-    own = gpd.GeoSeries([_footprint(one)], crs=one.crs).to_crs(other.crs)
-    return bool(own.iloc[0].intersects(_footprint(other)))
-
-
-def _footprint(scene: Raster) -> shapely.Polygon:
-    """Outline of a scene in its CRS, with points along the sides for bent projections."""
-    t, width, height = scene.transform, scene.width, scene.height
-    outline = shapely.Polygon([t @ (0, 0), t @ (width, 0), t @ (width, height), t @ (0, height)])
-    return shapely.segmentize(outline, outline.length / 64)
 
 
 def _no_overlap(path: Path, image: Raster) -> UnusableFileError:

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyogrio
-import pyogrio.errors
 
-from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import class_styles
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES, is_deep, read_picture
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.geo.vector.formats import geometry_layer
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
+from hyseg_cli.geo.vector.vector_files import read_column
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import class_texts
-from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
 from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color
 
 STRIP_ROWS = 512
@@ -32,7 +30,7 @@ def legend_of_labels(paths: Sequence[Path], class_field: str) -> Legend:
         HysegError: If a file cannot be read.
     """
     if paths[0].suffix.lower() in VECTOR_SUFFIXES:
-        return _legend_of_polygons(paths[0], class_field)
+        return _legend_of_polygons(paths, class_field)
     ids: dict[int, tuple[str, Color | None]] = {}
     colors: set[Color] = set()
     for path in paths:
@@ -58,23 +56,14 @@ def legend_of_labels(paths: Sequence[Path], class_field: str) -> Legend:
     return _with_different_colors(dict(sorted(ids.items())))
 
 
-def _legend_of_polygons(path: Path, field: str) -> Legend:
-    try:
-        layer = geometry_layer(path)
-        table = pyogrio.read_dataframe(path, layer=layer, columns=[field], read_geometry=False)
-    except pyogrio.errors.DataSourceError as error:
-        raise HysegError(
-            f"{path} cannot be read as a vector file ({' '.join(str(error).split())})",
-            hint="GeoPackage, Shapefile, GeoJSON and FlatGeobuf of one layer are read.",
-        ) from error
-    if field not in table:
-        fields = ", ".join(sorted(pyogrio.read_info(path, layer=layer)["fields"]))
-        raise UsageProblemError(
-            f"{path} has no column {field!r}",
-            hint=f"Its columns are {fields}: name one with --class-field.",
-        )
-    texts = {text for text in class_texts(table[field]) if text is not None}
-    _require_few(len(texts), path)
+def _legend_of_polygons(paths: Sequence[Path], field: str) -> Legend:
+    texts = {
+        text
+        for path in dict.fromkeys(paths)
+        for text in class_texts(read_column(path, field))
+        if text is not None
+    }
+    _require_few(len(texts), paths[0])
     if all(text.isdigit() and str(int(text)) == text and int(text) < NODATA_ID for text in texts):
         return _with_different_colors({i: (str(i), None) for i in sorted(map(int, texts))})
     return _with_different_colors({i: (text, None) for i, text in enumerate(sorted(texts))})

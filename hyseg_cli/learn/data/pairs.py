@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
+from hyseg_cli.geo.suffixes import UNREAD_SUFFIXES, VECTOR_FORMATS, VECTOR_SUFFIXES
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"}) | PICTURE_SUFFIXES
 TABLE_SUFFIXES = frozenset({".csv"})
 """Of tables of points."""
-VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb"})
 IMAGE_FOLDERS = frozenset({"images", "image", "img"})
 LABEL_FOLDERS = frozenset({"labels", "label", "masks", "mask", "annotations", "gt"})
 LABEL_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_gt")
@@ -52,6 +52,11 @@ def find_pairs(
     for path in (images, labels):
         if not path.exists():
             raise UsageProblemError(f"{path}: no such file or folder", hint="Check the path.")
+    if labels.is_file() and labels.suffix.lower() in UNREAD_SUFFIXES:
+        raise UsageProblemError(
+            f"{labels}: {labels.suffix} is not among the formats that are read",
+            hint=f"Rasters are, and of vectors {VECTOR_FORMATS}.",
+        )
     if images.is_file() and labels.is_file():
         return [ScenePair(images, (labels,), images.stem)]
     named_images = _by_name(images, LABEL_FOLDERS, prefer_labels=False)
@@ -68,6 +73,8 @@ def find_pairs(
         for key, path in named_images.items()
         if wanted[key] in label_of and label_of[wanted[key]] != path
     ]
+    if not pairs:
+        pairs = _match_vectors(named_images, labels)
     if not pairs and renaming is None:
         pairs = _match_by_place(named_images, set(label_of.values()))
     return _require_some(pairs, images, labels)
@@ -117,6 +124,41 @@ def _by_name(
     return found
 
 
+def _match_vectors(images: dict[tuple[str, ...], Path], labels: Path) -> list[ScenePair]:
+    """One vector file for each image: of its name, or with the same end as in SpaceNet's layout.
+
+    There `RGB-PanSharpen_AOI_2_Vegas_img1.tif` goes with `buildings_AOI_2_Vegas_img1.geojson`.
+    """
+    if labels.is_file():
+        return []
+    files = (path for path in sorted(_files_below(labels)) if _is_vector(path))
+    vectors = {_bare_stem(path): path for path in files}
+    ends = {end: path for stem, path in vectors.items() if (end := _end_of(stem))}
+    pairs = []
+    for key, image in images.items():
+        found = vectors.get(key[-1]) or ends.get(_end_of(key[-1]))
+        if found is not None:
+            pairs.append(ScenePair(image, (found,), key[0]))
+    return pairs
+
+
+def _is_vector(path: Path) -> bool:
+    return path.suffix.lower() in VECTOR_SUFFIXES
+
+
+def _end_of(stem: str) -> str:
+    """What follows the first part of a name, if a number in it tells images apart; else empty."""
+    end = stem.partition("_")[2]
+    return end if any(letter.isdigit() for letter in end) else ""
+
+
+def _bare_stem(path: Path) -> str:
+    stem = path.stem
+    for ending in LABEL_ENDINGS:
+        stem = stem.removesuffix(ending)
+    return stem
+
+
 def _match_by_place(images: dict[tuple[str, ...], Path], labels: set[Path]) -> list[ScenePair]:
     from hyseg_cli.learn.data.label_sources import overlapping  # GDAL only where it is needed
 
@@ -135,7 +177,8 @@ def _require_some(pairs: list[ScenePair], images: Path, labels: Path) -> list[Sc
     if not pairs:
         raise UsageProblemError(
             f"no image in {images} has labels in {labels} of the same name or place",
-            hint="Name them alike, such as images/a.tif and labels/a.tif.",
+            hint="Name them alike, such as images/a.tif and labels/a.tif or labels/a.geojson; read "
+            f"are rasters, and of vectors {VECTOR_FORMATS}.",
         )
     return pairs
 
@@ -149,9 +192,7 @@ def _named(
         folders = path.relative_to(root).parent.parts if path != root else ()
         if path.suffix.lower() not in suffixes or any(f.lower() in skip for f in folders):
             continue
-        stem = path.stem
-        for ending in LABEL_ENDINGS:
-            stem = stem.removesuffix(ending)
+        stem = _bare_stem(path)
         kept = [f for f in folders if f.lower() not in IMAGE_FOLDERS | LABEL_FOLDERS]
         yield (*kept, stem), path
 

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.raster.raster import Raster
+from hyseg_cli.geo.vector.onto_raster import outline
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import PointRules
-from hyseg_cli.learn.data.label_sources import class_texts, read_polygons
+from hyseg_cli.learn.data.label_sources import class_texts, read_features
 from hyseg_cli.legend import NODATA_ID, Legend
 
 Channels = npt.NDArray[np.uint8]
@@ -102,7 +103,8 @@ def read_layer(
     path: Path, image: Raster, legend: Legend, field: str, rules: PointRules
 ) -> PointLabels | None:
     """The points of a vector file; None if it holds other geometries. Errors as of `read_table`."""
-    points = read_polygons(path, image, None if rules.point_class else field)
+    features = read_features(path, image, None if rules.point_class else field)
+    points = features[features.intersects(outline(image))]
     if not (len(points) and (points.geom_type == "Point").all()):
         return None
     positions = np.stack([points.geometry.x, points.geometry.y], axis=1)

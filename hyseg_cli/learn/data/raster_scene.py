@@ -12,10 +12,11 @@ from hyseg_cli.geo.raster.bands import require_bands
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.raster.reflect import read_reflected
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip, PointRules
 from hyseg_cli.learn.data.label_sources import LabelSource, RasterLabels, VectorLabels
-from hyseg_cli.learn.data.pairs import TABLE_SUFFIXES, VECTOR_SUFFIXES, ScenePair
+from hyseg_cli.learn.data.pairs import TABLE_SUFFIXES, ScenePair
 from hyseg_cli.learn.data.point_labels import read_layer, read_table
 from hyseg_cli.legend import NODATA_ID, Legend
 

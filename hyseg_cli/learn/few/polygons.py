@@ -13,7 +13,8 @@ import numpy.typing as npt
 import shapely
 
 from hyseg_cli.geo.raster.raster import Raster
-from hyseg_cli.learn.data.label_sources import class_texts, outline_of, read_features
+from hyseg_cli.geo.vector.onto_raster import outline
+from hyseg_cli.learn.data.label_sources import class_texts, read_features
 from hyseg_cli.legend import Legend
 
 Ints = npt.NDArray[np.int64]
@@ -114,8 +115,8 @@ def _areas(
 
 
 def _outside(shapes: Mapping[int, shapely.Geometry], image: Raster) -> set[int]:
-    outline = outline_of(image)
-    return {row for row, shape in shapes.items() if not shape.intersects(outline)}
+    corners = outline(image)
+    return {row for row, shape in shapes.items() if not shape.intersects(corners)}
 
 
 def _look(

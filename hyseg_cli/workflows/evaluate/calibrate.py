@@ -14,6 +14,7 @@ import numpy.typing as npt
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import legend_of
+from hyseg_cli.geo.raster.ground import grid_for
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
@@ -140,7 +141,7 @@ def _strips(
     probabilities: Raster, bands: tuple[int, ...], reference: Raster, legend: Legend
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]]:
     """First row, quantised probabilities (classes, h, w), truth (h, w), where both are known."""
-    onto = probabilities if probabilities.is_georeferenced else None
+    onto = grid_for(probabilities, reference, may_be_bare=False)
     with (
         SceneReader(probabilities, bands) as probability_reader,
         ClassRaster(reference, onto=onto, named=frozenset(legend.ids)) as reference_raster,
@@ -187,14 +188,9 @@ def _require_maker(model: Path, probabilities: Raster) -> None:
 
 
 def _require_one_place(probabilities: Raster, reference: Raster) -> None:
-    same_size = (probabilities.height, probabilities.width) == (reference.height, reference.width)
-    if (
-        len(reference.data_bands) != 1
-        or probabilities.is_georeferenced != reference.is_georeferenced
-        or (not probabilities.is_georeferenced and not same_size)
-    ):
+    if len(reference.data_bands) != 1:
         raise HysegError(
-            f"{reference.path} is not a reference for {probabilities.path}: it has several "
-            "bands, or they cannot be laid over each other",
+            f"{reference.path} is not a reference for {probabilities.path}: it has several bands",
             hint="Give a raster with one band of class ids, georeferenced as the map is.",
         )
+    grid_for(probabilities, reference, may_be_bare=False)

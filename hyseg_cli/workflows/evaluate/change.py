@@ -25,11 +25,12 @@ from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
-from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
+from hyseg_cli.geo.output.sidecar import sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.facts import fingerprint
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster
+from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.scores.crosswalk import MapClasses, read_merging

@@ -9,11 +9,12 @@ from pathlib import Path
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.raster import ClassRaster, require_classes
 from hyseg_cli.geo.classes.styles import LEGEND_TAG, legend_of
+from hyseg_cli.geo.raster.ground import grid_for
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
-from hyseg_cli.learn.data.label_sources import LabelSource, VectorLabels, overlap
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
+from hyseg_cli.learn.data.label_sources import LabelSource, VectorLabels
 from hyseg_cli.learn.data.legends import legend_of_labels
-from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES
 from hyseg_cli.learn.scores.crosswalk import (
     MapClasses,
     Merging,
@@ -55,7 +56,7 @@ def open_maps(settings: EvaluateSettings, stack: ExitStack) -> EvaluatedMaps:
     first = scenes[0]
     for scene in scenes:
         require_classes(scene)
-        _require_same_place(first, scene)
+        grid_for(first, scene, may_be_bare=False)
     given = read_legend(settings.legend) if settings.legend else None
     legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
     labels, reference_legend = _open_reference(
@@ -96,7 +97,7 @@ def open_pair(
     scenes = [open_raster(path) for path in (first, second)]
     for scene in scenes:
         require_classes(scene)
-        _require_same_place(scenes[0], scene)
+        grid_for(scenes[0], scene, may_be_bare=False)
     given = read_legend(legend) if legend else None
     legends = [given or own_legend(scene) or legend_of(scene) for scene in scenes]
     crosswalk = match_legends(legends, legends[1], merging)
@@ -111,7 +112,9 @@ def _classes_on(
     first: Raster, scene: Raster, legend: Legend, table: Table, stack: ExitStack
 ) -> MapClasses:
     """The classes of a map on the grid of the first."""
-    raster = ClassRaster(scene, onto=_grid_for(first, scene), named=frozenset(legend.ids))
+    raster = ClassRaster(
+        scene, onto=grid_for(first, scene, may_be_bare=False), named=frozenset(legend.ids)
+    )
     return MapClasses(stack.enter_context(raster), legend, table)
 
 
@@ -130,8 +133,8 @@ def _open_reference(
             "of colours",
             hint="Give a reference with one band of class ids.",
         )
-    _require_same_place(scene, reference)
-    legend, onto = given or own_legend(reference) or map_legend, _grid_for(scene, reference)
+    legend = given or own_legend(reference) or map_legend
+    onto = grid_for(scene, reference, may_be_bare=False)
     if len(reference.data_bands) == 1:
         raster = ClassRaster(reference, onto=onto, named=frozenset(legend.ids))
         return stack.enter_context(raster), legend
@@ -146,24 +149,3 @@ def own_legend(scene: Raster) -> Legend | None:
         HysegError: If it is damaged.
     """
     return legend_of(scene) if LEGEND_TAG in scene.tags else named_legend(scene)
-
-
-def _grid_for(first: Raster, other: Raster) -> Raster | None:
-    return first if other is not first and first.is_georeferenced else None
-
-
-def _require_same_place(scene: Raster, other: Raster) -> None:
-    same_size = (scene.height, scene.width) == (other.height, other.width)
-    if scene.is_georeferenced != other.is_georeferenced or (
-        not scene.is_georeferenced and not same_size
-    ):
-        raise HysegError(
-            f"{scene.path} and {other.path} cannot be laid over each other: "
-            "one is not georeferenced, or their sizes differ",
-            hint="Georeference both, or compare rasters of one size.",
-        )
-    if scene.is_georeferenced and not overlap(scene, other):
-        raise HysegError(
-            f"{scene.path} and {other.path} do not overlap: they have no labelled pixel in common",
-            hint="Check that both cover the same place, and the CRS of each.",
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,15 +11,17 @@ from hyseg_cli.errors import ModelMismatchError, UnusableFileError
 from hyseg_cli.geo.raster.picture import PICTURE_SUFFIXES
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import Pixels
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
 from hyseg_cli.geo.tiling.blocks import whole_scene
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.tiling.strips import Strip
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
+from hyseg_cli.learn.data.label_sources import warnings_of
 from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.data.legends import legend_of_labels
-from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs, images_without
+from hyseg_cli.learn.data.pairs import ScenePair, find_pairs, images_without
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify, map_strips
@@ -239,16 +241,20 @@ def _find(settings: EvaluateSettings, of_model: Legend, messages: Messages) -> _
     pairs = find_pairs(settings.images, settings.labels)
     if alone := images_without(pairs, settings.images):
         messages.warn(f"left out: {len(alone)} images without labels, the first {alone[0]}")
-    return _Labelled(str(settings.labels), pairs, _legend_of_labels(settings, pairs[0], of_model))
+    for warning in warnings_of((pair.labels[0] for pair in pairs), settings.class_field):
+        messages.warn(warning)
+    return _Labelled(str(settings.labels), pairs, _legend_of_labels(settings, pairs, of_model))
 
 
-def _legend_of_labels(settings: EvaluateSettings, pair: ScenePair, of_model: Legend) -> Legend:
+def _legend_of_labels(
+    settings: EvaluateSettings, pairs: Sequence[ScenePair], of_model: Legend
+) -> Legend:
     """The classes as the labels name them; rasters without names have the ids of the model."""
     if settings.reference_legend is not None:
         return read_legend(settings.reference_legend)
-    label = pair.labels[0]
+    label = pairs[0].labels[0]
     if label.suffix.lower() in VECTOR_SUFFIXES:
-        return legend_of_labels([label], settings.class_field)
+        return legend_of_labels([pair.labels[0] for pair in pairs], settings.class_field)
     if label.suffix.lower() in PICTURE_SUFFIXES:
         return of_model
     return own_legend(open_raster(label)) or of_model

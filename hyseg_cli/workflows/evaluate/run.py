@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from hyseg_cli.errors import CheckFailedError
 from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.learn.data.label_sources import warnings_of
 from hyseg_cli.learn.scores.bootstrap import FEW_BLOCKS
 from hyseg_cli.learn.scores.comparison import Comparison
 from hyseg_cli.learn.scores.crosswalk import keep_common
@@ -49,6 +50,9 @@ def run(
         maps = open_maps(settings, stack)
         counts_of_maps = _count(maps, messages, gallery)
     warn_of_unmatched(maps.reference.unmatched, messages)
+    references = () if settings.reference is None else (settings.reference,)
+    for warning in warnings_of(references, settings.class_field):
+        messages.warn(warning)
     evaluations = [
         Evaluation.of(
             counts,

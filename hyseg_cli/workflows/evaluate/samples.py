@@ -131,7 +131,7 @@ def examine(
     styles = class_styles(scene, read_legend(settings.legend) if settings.legend else None)
     design = find_design(settings.samples, settings.design)
     with gdal_env(CACHE_MIB), PopulationReader(scene, named=named_ids(styles)) as reader:
-        points = read_points(settings.samples, settings.field, reader.crs)
+        points = read_points(settings.samples, settings.field, scene)
         warn_of_areas(scene, messages)
         population = reader.count(lambda done: messages.advance("reading", done, scene.height))
         x, y = points.x, points.y

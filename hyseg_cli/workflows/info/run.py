@@ -137,7 +137,7 @@ def run(settings: InfoSettings, messages: Messages) -> ModelInfo | SceneInfo | M
             "--images measures the prior of a model, and this is not one",
             hint="Give a model before it, or leave out --images and --labels.",
         )
-    facts = read_facts(open_raster(settings.path or ""))
+    facts = read_facts(open_raster(settings.path or "", is_sound=False))
     if is_map(facts):
         return describe_map(facts, messages)
     if is_shares(facts):

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.facts import BandFacts, RasterFacts
+from hyseg_cli.geo.raster.raster import contradiction_of
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard, ModelSource
 from hyseg_cli.settings.info import InfoSettings
@@ -126,7 +127,7 @@ def describe_scene(facts: RasterFacts, settings: InfoSettings) -> SceneInfo:
     )
     try:
         plan = Planner(asked, model, "float32").plan(Job(path, asked.out, None, None))
-    except ModelMismatchError as error:
+    except (ModelMismatchError, UsageProblemError) as error:
         return SceneInfo(facts, Fit(model.path, model.card, None, error))
     return SceneInfo(facts, Fit(model.path, model.card, plan, None))
 
@@ -150,6 +151,9 @@ def raster_lines(facts: RasterFacts) -> list[str]:
     if facts.bounds is not None:
         digits = 7 if scene.crs is not None and scene.crs.is_geographic else 2
         lines.append(row("extent", ", ".join(f"{edge:.{digits}f}" for edge in facts.bounds)))
+    problem = contradiction_of(scene)
+    if problem is not None:
+        lines.append(row("warning", problem))
     middle = scene.to_degrees(np.array([scene.width / 2]), np.array([scene.height / 2]))
     if middle is not None:
         lon, lat = float(middle[0][0]), float(middle[1][0])

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
-from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX
 from hyseg_cli.geo.raster import object_storage
 from hyseg_cli.geo.raster.object_storage import PREFIX, is_remote
-from hyseg_cli.geo.suffixes import OWN_SUFFIXES
+from hyseg_cli.geo.suffixes import OWN_SUFFIXES, SIDECAR_SUFFIX
 from hyseg_cli.settings.checks import check
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job

@@ -89,7 +89,7 @@ def _write_run(
     id_of_channel = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
     id_of_channel[: len(plan.legend)] = plan.legend.ids
     is_same = list(plan.legend.ids) == list(range(len(plan.legend)))
-    row_areas_m2 = GroundMeasure(plan.scene).row_areas_m2()
+    measure = GroundMeasure(plan.scene)
     for block in block_run.blocks:
         totals, started, row = ClassTotals(), time.perf_counter(), block.window.row
         with writing_shard(work, block, plan.shard_bands) as shard:
@@ -103,7 +103,7 @@ def _write_run(
                 kept = place.intersection(plan.window)
                 if kept is not None:
                     inside = ids[kept.seen_from(place).slices]
-                    totals.count(inside, row_areas_m2[kept.row : kept.row_stop])
+                    totals.count(inside, measure.row_areas_m2(range(kept.row, kept.row_stop)))
                 row = place.row_stop
                 advance(ids.size)
             totals.seconds = time.perf_counter() - started

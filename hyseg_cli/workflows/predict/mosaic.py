@@ -16,9 +16,10 @@ from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, vrt_xml, wri
 from hyseg_cli.geo.output.context import find_neighbourhood
 from hyseg_cli.geo.output.mosaic import Frame, Layer, blocks_of, compose, find_frame
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
-from hyseg_cli.geo.output.sidecar import SIDECAR_SUFFIX, sidecar_of_classes
+from hyseg_cli.geo.output.sidecar import sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX
 from hyseg_cli.learn.model.card import MODEL_TAG
 from hyseg_cli.legend import NODATA_ID, Legend
 from hyseg_cli.messages import Messages

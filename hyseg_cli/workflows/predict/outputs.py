@@ -22,7 +22,6 @@ from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
 from hyseg_cli.geo.output.preview import Preview, draw_preview
 from hyseg_cli.geo.output.sidecar import (
-    SIDECAR_SUFFIX,
     class_statistics,
     share_statistics,
     sidecar_of_classes,
@@ -46,7 +45,7 @@ from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.ground import north_of
 from hyseg_cli.geo.raster.overviews import picture_size, read_reduced, to_colors
 from hyseg_cli.geo.raster.raster import Raster, open_raster
-from hyseg_cli.geo.suffixes import STAC_SUFFIX
+from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX, STAC_SUFFIX
 from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, LegendClass
 from hyseg_cli.settings.predict import PredictSettings

@@ -141,8 +141,10 @@ def inspect_scene(
     validity = _validity(scene, contract, settings)
     if part is not None:
         collar = _validity(part.scene, contract, settings).collar
-        origin = part.window.row, part.window.col
-        validity = replace(validity, collar=collar and replace(collar, origin=origin))
+        if collar is not None:
+            origin = part.window.row + collar.origin[0], part.window.col + collar.origin[1]
+            collar = replace(collar, origin=origin)
+        validity = replace(validity, collar=collar)
     with SceneReader(scene, contract.bands, validity=validity) as reader:
         shift = measure_shift(reader, card)
     itself = scene if part is None else part.scene
@@ -152,8 +154,19 @@ def inspect_scene(
 def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> Validity:
     find_collars = settings.collar == "auto"
     return scene_validity(
-        scene, contract.bands, nodata=settings.src_nodata, find_collars=find_collars
+        scene,
+        contract.bands,
+        nodata=settings.src_nodata,
+        find_collars=find_collars,
+        window=lambda: _window_asked(scene, settings),
     )
+
+
+def _window_asked(scene: Raster, settings: PredictSettings) -> Window | None:
+    """The pixels that bounds or area leave, None if neither is given."""
+    if settings.bounds is not None:
+        return window_of_bounds(scene, settings.bounds, "--bounds")
+    return None if settings.aoi is None else AreaOfInterest(settings.aoi, scene).window
 
 
 COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
@@ -163,6 +176,8 @@ COPIED = ("AREA_OR_POINT", "TIFFTAG_DATETIME")
 BYTES_PER_CLASS_PIXEL = 0.25
 """Measured on compressed maps of small fields; smoother ones take less."""
 BYTES_PER_PROBABILITY_PIXEL = 0.7
+MOST_PIXELS = 2**43
+"""Of one map: more than an empty one could be written of in a year."""
 FINAL_COPIES = 1.4
 """The final raster with its overviews."""
 
@@ -287,6 +302,11 @@ class MappingRequest:
         )
         area = AreaOfInterest(settings.aoi, scene) if settings.aoi else None
         window = self._window(area)
+        if window.height * window.width > MOST_PIXELS:
+            raise UsageProblemError(
+                f"{job.scene} has {window.width} x {window.height} pixels, too many for one map",
+                hint="Map parts of it with --bounds or --aoi.",
+            )
         outputs = self._outputs(grid, window)
         count = sum(output.spec.band_count for output in outputs)
         pixel_bytes = bytes_per_column(scene, contract.bands, grid, len(legend), count)

@@ -112,6 +112,8 @@ def plan_scene(job: Job, planner: Planner, messages: Messages) -> Plan | SceneRe
     refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     for note in plan.inspection.notes:
         messages.note(note)
+    if plan.area is not None and plan.area.warning is not None:
+        messages.warn(plan.area.warning)
     for warning in plan.inspection.warnings:
         messages.warn(warning)
     return plan

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
 from hyseg_cli.learn.data.benchmarks import BENCHMARKS
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Pool
@@ -167,6 +168,15 @@ def _open_own(
     measured_on = {pair.image.resolve() for pair in other}
     rest = [entry for entry in named if Path(entry[1].name).resolve() not in measured_on]
     return legend, rest, _open(other, legend, settings, messages)
+
+
+def _warn_of_strays(labels: Sequence[Path], settings: TrainSettings, messages: Messages) -> None:
+    if not any(path.suffix.lower() in VECTOR_SUFFIXES for path in labels):
+        return
+    from hyseg_cli.learn.data.label_sources import warnings_of  # GDAL only where it is needed
+
+    for warning in warnings_of(labels, settings.class_field):
+        messages.warn(warning)
 
 
 def _classes_with_pixels(

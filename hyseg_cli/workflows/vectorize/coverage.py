@@ -19,6 +19,7 @@ from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
+from hyseg_cli.geo.crs import crs_text
 from hyseg_cli.geo.output.stac import (
     FILE,
     PROJECTION,
@@ -121,7 +122,7 @@ def write_polygon_item(scene: Raster, settings: VectorizeSettings, result: Vecto
     """
     out = settings.out.with_name(settings.out.name + STAC_SUFFIX)
     form = FORMATS[settings.out.suffix.lower()]
-    crs = form.crs or settings.dst_crs or (scene.crs and scene.crs.to_wkt())
+    crs = form.crs or settings.dst_crs or (scene.crs and crs_text(scene.crs))
     assets = {
         "polygons" if len(result.files) == 1 else path.stem: {
             "href": link_to(path, out.parent),

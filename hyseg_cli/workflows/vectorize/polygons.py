@@ -31,6 +31,7 @@ from hyseg_cli.geo.coverage.trace import (
     expected_points,
     trace_polygons,
 )
+from hyseg_cli.geo.crs import crs_text
 from hyseg_cli.geo.prefetch import prefetch
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster
@@ -56,6 +57,7 @@ from hyseg_cli.geo.vector.formats import (
     shapefile_bytes,
     shapefile_parts,
 )
+from hyseg_cli.geo.vector.geopackage import copy_other_layers
 from hyseg_cli.geo.vector.layers import Layer
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Messages
@@ -99,10 +101,10 @@ def crs_to_transform_to(
 
 
 def as_wkt(scene: Raster, dst_crs: pyproj.CRS | None) -> str | None:
-    """The CRS of a layer, None for a map without georeference."""
+    """The CRS of a layer as a code or WKT, None for a map without place."""
     if dst_crs is not None:
         return str(dst_crs.to_wkt())
-    return None if scene.crs is None else str(scene.crs.to_wkt(version="WKT2_2019"))
+    return None if scene.crs is None else crs_text(scene.crs)
 
 
 def as_projjson(wkt: str | None) -> str | None:
@@ -111,7 +113,7 @@ def as_projjson(wkt: str | None) -> str | None:
         return None
     import pyproj
 
-    return str(pyproj.CRS.from_wkt(wkt).to_json())
+    return str(pyproj.CRS.from_user_input(wkt).to_json())
 
 
 MOST_POINTS_OF_A_RUN = 8
@@ -236,6 +238,7 @@ class PolygonJob:
     ) -> list[str]:
         out, finished = self.settings.out, self.work / "layer"
         finished.mkdir()
+        copy_other_layers(out, finished / out.name, self.settings.layer)
         names = []
         with closing(prefetch(batches, 4)) as records:
             parts = shapefile_parts(records) if self.settings.split_files else iter([records])

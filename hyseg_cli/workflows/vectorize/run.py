@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import OutputExistsError
 from hyseg_cli.geo.vector.formats import files_of_layer
+from hyseg_cli.geo.vector.geopackage import other_tables
 from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.vectorize import VectorizeSettings
@@ -49,6 +50,7 @@ def _require_free(settings: VectorizeSettings) -> None:
     require_free(settings.out, overwrite=settings.overwrite)
     if settings.sieve_out is not None:
         require_free(settings.sieve_out, overwrite=settings.overwrite, flag="--sieve-out")
+    other_tables(settings.out, settings.layer)
     known = files_of_layer(settings.out, numbered=settings.split_files)
     if known and not settings.overwrite:
         raise OutputExistsError(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.raster.raster import Raster, open_raster
-from hyseg_cli.learn.data.label_sources import outline_of, read_features
-from hyseg_cli.learn.data.pairs import VECTOR_SUFFIXES, ScenePair, find_pairs
+from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
+from hyseg_cli.geo.vector.onto_raster import outline
+from hyseg_cli.learn.data.label_sources import read_features
+from hyseg_cli.learn.data.pairs import ScenePair, find_pairs
 from hyseg_cli.learn.few.backbone import transformer_of
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.locate import find_model
@@ -81,5 +83,5 @@ def _covered(pair: ScenePair, scene: Raster, field: str) -> tuple[float, int]:
     """Share of a scene that its polygons cover, and the number of features in the file."""
     shapes = read_features(pair.labels[0], scene, field).geometry
     usable = shapes[shapes.notna() & ~shapes.is_empty].make_valid()
-    outline = outline_of(scene)
-    return float(usable.intersection(outline).area.sum() / outline.area), len(shapes)
+    corners = outline(scene)
+    return float(usable.intersection(corners).area.sum() / corners.area), len(shapes)

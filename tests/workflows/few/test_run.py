@@ -155,7 +155,7 @@ def test_what_only_the_whole_training_has_asks_for_it(
     image, polygons, donor, tmp_path, option, reason
 ):
     from hyseg_cli.settings.train import TrainSettings
-    from hyseg_cli.workflows.train.few_rule import decide
+    from hyseg_cli.workflows.few.rule import decide
 
     values = {"--thorough": {"thorough": True}, "--steps": {"steps": 3}}
     settings = TrainSettings(
@@ -169,7 +169,7 @@ def test_what_only_the_whole_training_has_asks_for_it(
 
 def test_polygons_over_much_of_the_scene_are_not_few(image, donor, tmp_path):
     from hyseg_cli.settings.train import TrainSettings
-    from hyseg_cli.workflows.train.few_rule import decide
+    from hyseg_cli.workflows.few.rule import decide
 
     labels = write_polygons(
         tmp_path / "large.gpkg", ["land", "wood"], [box(0, 0, 90), box(90, 90, 90)]
@@ -185,7 +185,7 @@ def test_polygons_over_much_of_the_scene_are_not_few(image, donor, tmp_path):
 
 def test_a_model_without_a_transformer_cannot_be_probed(image, polygons, tiny_model, tmp_path):
     from hyseg_cli.settings.train import TrainSettings
-    from hyseg_cli.workflows.train.few_rule import decide
+    from hyseg_cli.workflows.few.rule import decide
 
     settings = TrainSettings(
         images=image, labels=polygons, class_field="kind", start=str(tiny_model),

@@ -41,14 +41,14 @@ from hyseg_cli.learn.model.weights import save_model
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
-from hyseg_cli.workflows.outputs import require_free
-from hyseg_cli.workflows.train.few_scenes import (
+from hyseg_cli.workflows.few.scenes import (
     DrawnScene,
     DrawnScenes,
     names_of_bands,
     open_drawn_scenes,
     resolutions,
 )
+from hyseg_cli.workflows.outputs import require_free
 from hyseg_models import HySeg
 
 TILE = 1024

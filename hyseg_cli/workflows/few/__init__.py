@@ -1,0 +1,1 @@
+"""What `hyseg train` does with a few polygons, and `hyseg suggest`."""

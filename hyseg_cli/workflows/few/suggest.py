@@ -1,0 +1,209 @@
+"""`hyseg suggest`: where in a scene to draw next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import torch
+
+from hyseg_cli.errors import HysegError, UsageProblemError
+from hyseg_cli.geo.classes.styles import ClassStyle
+from hyseg_cli.geo.classes.symbology import add_outline_style
+from hyseg_cli.geo.raster.raster import Raster, open_raster
+from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.data.label_sources import class_texts, read_features
+from hyseg_cli.learn.few.features import BLOCK
+from hyseg_cli.learn.few.places import (
+    KEPT,
+    SIDE,
+    Candidates,
+    candidates_of,
+    covered,
+    join,
+    suggest,
+)
+from hyseg_cli.learn.inference.predictor import choose_device
+from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.contract import match
+from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.weights import Model, load_model
+from hyseg_cli.messages import Messages
+from hyseg_cli.settings.suggest import SuggestSettings
+from hyseg_cli.workflows.outputs import refuse_inputs, require_free
+
+LAYER = "polygons"
+
+
+@dataclass(frozen=True)
+class SuggestResult:
+    """Places that were suggested."""
+
+    out: Path
+    reasons: tuple[str, ...]
+    """Why, the most useful first."""
+
+    def to_text(self) -> str:
+        """A line for each place, and the file."""
+        lines = [f"{rank:>3}  {reason}" for rank, reason in enumerate(self.reasons, 1)]
+        return "\n".join([*lines, str(self.out)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"out": str(self.out), "reasons": list(self.reasons)}
+
+
+def run(settings: SuggestSettings, messages: Messages) -> SuggestResult:
+    """Look at a scene, or at blocks of it, and write the places to draw at.
+
+    Raises:
+        HysegError: One of its kinds, if the scene, the model or the polygons cannot be used.
+    """
+    require_free(settings.out, overwrite=settings.overwrite)
+    inputs = [str(path) for path in (settings.scene, settings.labels) if path is not None]
+    refuse_inputs({"--out": settings.out}, inputs)
+    scene = open_raster(settings.scene)
+    if not scene.is_georeferenced:
+        raise UsageProblemError(
+            f"{settings.scene} has no place, so no polygons can be laid over it",
+            hint="Georeference the scene first.",
+        )
+    drawn = None
+    if settings.labels is not None:
+        drawn = read_features(settings.labels, scene, settings.class_field)
+    model = load_model(find_model(settings.model))
+    found = _look(scene, model, settings, messages)
+    places = suggest(found, _covered(found, drawn, scene), settings.count, seed=settings.seed)
+    names = model.card.legend.names
+    rows = [
+        _row(found, place.candidate, place.common, names, scene, settings.class_field)
+        for place in places
+    ]
+    _write(settings, scene, model, rows, drawn)
+    return SuggestResult(settings.out, tuple(row["reason"] for row in rows))
+
+
+def _look(scene: Raster, model: Model, settings: SuggestSettings, messages: Messages) -> Candidates:
+    """Squares of all blocks of a small scene, of some blocks of a large one."""
+    contract = match(scene, model.card, settings.bands)
+    for text in contract.warnings:
+        messages.warn(text)
+    device = choose_device(settings.device)
+    network = model.network.to(device)
+    standardise = Standardise(model.card.radiometry).to(device)
+    windows = _windows(scene, settings)
+    parts = []
+    with SceneReader(scene, contract.bands) as reader, torch.inference_mode():
+        for done, window in enumerate(windows):
+            messages.advance("looking", done, len(windows))
+            pixels = reader.read(window)
+            valid = torch.from_numpy(pixels.valid)
+            image = torch.from_numpy(pixels.image.astype(np.float32))[None].to(device)
+            standard = standardise(image, valid[None, None].to(device))
+            features = network.backbone(standard)
+            logits = network(standard, valid[None, None].to(device), features=features).logits
+            level = next((m for m in features if m.shape[-1] * SIDE <= window.width), features[-1])
+            parts.append(
+                candidates_of(
+                    logits[0].cpu() / model.card.temperature,
+                    level[0].cpu(),
+                    valid,
+                    window.row,
+                    window.col,
+                )
+            )
+    messages.advance("looking", len(windows), len(windows))
+    found = join(parts)
+    if len(found) == 0:
+        raise HysegError(f"{scene.path} holds no data", hint="Check its nodata value.")
+    rng = np.random.default_rng(settings.seed)
+    return found.part(np.sort(rng.permutation(len(found))[:KEPT]))
+
+
+def _windows(scene: Raster, settings: SuggestSettings) -> list[Window]:
+    """Blocks inside the scene, whole squares of 32 pixels; the last ones are moved inwards."""
+    sides = [min(BLOCK, side // 32 * 32) for side in (scene.height, scene.width)]
+    if min(sides) == 0:
+        raise UsageProblemError(
+            f"{scene.path} is {scene.height} x {scene.width} pixels, too small to choose places",
+            hint="Scenes of at least 32 x 32 pixels are looked at.",
+        )
+    places = [
+        (row, col)
+        for row in _starts(scene.height, sides[0])
+        for col in _starts(scene.width, sides[1])
+    ]
+    rng = np.random.default_rng(settings.seed)
+    chosen = sorted(rng.permutation(len(places))[: settings.blocks].tolist())
+    return [Window(*places[index], *sides) for index in chosen]
+
+
+def _starts(size: int, side: int) -> list[int]:
+    count = -(-(size // SIDE * SIDE) // side)
+    return sorted({min(index * side, (size - side) // SIDE * SIDE) for index in range(count)})
+
+
+def _covered(found: Candidates, drawn: gpd.GeoDataFrame | None, scene: Raster) -> Any:
+    """Candidates that polygons lie in already."""
+    empty = np.zeros(0)
+    if drawn is None:
+        return covered(found, empty, empty, empty)
+    shapes = drawn.geometry[drawn.geometry.notna() & ~drawn.geometry.is_empty]
+    middles = [~scene.transform @ (shape.centroid.x, shape.centroid.y) for shape in shapes]
+    size = abs(scene.transform.determinant) ** 0.5
+    reach = np.sqrt(shapes.area.to_numpy()) / size / 2 + SIDE / 2
+    cols, rows = np.array(middles).reshape(-1, 2).T
+    return covered(found, rows, cols, reach)
+
+
+def _row(
+    found: Candidates, index: int, common: float, names: tuple[str, ...], scene: Raster, field: str
+) -> dict[str, Any]:
+    shares = found.probabilities[index]
+    first, second = np.argsort(-shares)[:2]
+    reason = (
+        f"{names[first]} ({shares[first]:.0%}) or {names[second]} ({shares[second]:.0%})? "
+        f"{common:.0%} of the scene looks like this"
+    )
+    row, col = int(found.rows[index]), int(found.cols[index])
+    corners = [(col, row), (col + SIDE, row), (col + SIDE, row + SIDE), (col, row + SIDE)]
+    return {
+        field: None,
+        "first": names[first],
+        "second": names[second],
+        "reason": reason,
+        "geometry": shapely.Polygon([scene.transform @ corner for corner in corners]),
+    }
+
+
+def _write(
+    settings: SuggestSettings,
+    scene: Raster,
+    model: Model,
+    rows: list[dict[str, Any]],
+    drawn: gpd.GeoDataFrame | None,
+) -> None:
+    """Drawn polygons first, as they are, then the places with an empty class."""
+    old = [] if drawn is None else drawn.assign(reason="drawn before").to_dict("records")
+    places = gpd.GeoDataFrame([*old, *rows], crs=scene.crs)
+    places["rank"] = [0] * len(old) + list(range(1, len(rows) + 1))
+    places[settings.class_field] = class_texts(places[settings.class_field])
+    temporary = settings.out.with_name(f"{settings.out.stem}.partial.gpkg")
+    temporary.unlink(missing_ok=True)
+    try:
+        places.to_file(temporary, layer=LAYER, driver="GPKG")
+        styles = {c.id: ClassStyle(c.name, c.color) for c in model.card.legend.classes}
+        add_outline_style(temporary, LAYER, styles, "first")
+        temporary.replace(settings.out)
+    except OSError as error:
+        raise HysegError(
+            f"{settings.out}: cannot be written ({error})",
+            hint="Check the folder's permissions and the free space.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
