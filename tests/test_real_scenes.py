@@ -121,13 +121,14 @@ def test_a_real_scene_maps_in_one_command(shared, tmp_path, name):
         legend = json.loads(found.tags()["HYSEG_LEGEND"])
         colors = found.colormap(1)
         is_placed = scene.crs is not None
-    assert {c["name"] for c in legend["classes"]} == {
+    assert [c["name"] for c in legend["classes"]] == [
         "building",
-        "land",
         "road",
-        "vegetation",
+        "bare ground",
+        "low vegetation",
+        "trees",
         "water",
-    }
+    ]
     for entry in legend["classes"]:
         assert "#{:02x}{:02x}{:02x}".format(*colors[entry["id"]][:3]) == entry["color"]
     # A map of one class would be a broken network, not a place on earth.
