@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
+from hyseg_cli.workflows.outputs import write_bytes
 
 PLUGIN = "hyseg_qgis"
 """Name of the plugin's folder, and so of its Python package."""
@@ -153,14 +154,7 @@ def write_zip(path: Path, *, home: str | None = None, email: str | None = None) 
             archive.writestr(
                 entry, _with_addresses(content, home, email) if is_metadata else content
             )
-    fresh = path.with_name(path.name + ".tmp")
-    try:
-        fresh.write_bytes(packed.getvalue())
-        fresh.replace(path)
-    except OSError as error:
-        raise HysegError(
-            f"{path} cannot be written ({error})", hint="Check the folder and the permissions."
-        ) from error
+    write_bytes(path, packed.getvalue())
     return path
 
 

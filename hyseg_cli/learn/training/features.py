@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import replacing
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.standardise import Standardise
@@ -171,14 +172,13 @@ class FeatureChips(Dataset[Sample]):
         batch |= {f"{PREFIX}{i}": level for i, level in enumerate(see(batch))}
         kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in batch.items()}
         path = self._path(number)
-        temporary = path.with_name(path.name + ".tmp")
-        save_file(
-            {name: _stored(tensor) for name, tensor in batch.items()},
-            temporary,
-            metadata={"kinds": json.dumps(kinds)},
-        )
-        digest = _sha256(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(
+                {name: _stored(tensor) for name, tensor in batch.items()},
+                temporary,
+                metadata={"kinds": json.dumps(kinds)},
+            )
+            digest = _sha256(temporary)
         self._note({"file": number, "sha256": digest})
 
     def _note(self, entry: dict[str, Any]) -> None:
