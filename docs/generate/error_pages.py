@@ -17,7 +17,7 @@ SUBJECTS = {
     ),
     "written": (
         "geo.output", "geo.vector", "learn.training", "workflows.outputs", "workflows.qgis",
-        "workflows.predict.delivery", "workflows.train.run_folder",
+        "workflows.predict.delivery", "workflows.train.features", "workflows.train.run_folder",
     ),
     "labels": ("legend", "learn.data", "learn.scores", "geo.classes", "workflows.train"),
     "scenes": ("geo.raster", "workflows.predict"),

@@ -54,7 +54,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Sample points": ("field", "design"),
         "Probabilities": ("probabilities", "calibrate"),
         "Models": (
-            "images", "labels", "source", "benchmark", "root", "split", "model", "bands",
+            "images", "labels", "sources", "benchmark", "root", "split", "model", "bands",
             "tile_size", "overlap", "batch_size", "device", "seed",
         ),
         COMMON: ("csv", "overwrite"),

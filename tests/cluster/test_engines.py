@@ -32,7 +32,7 @@ def test_ray_is_imported_where_it_is_asked_for_and_nowhere_else():
             if any(name.split(".")[0] == "ray" or "ray_pool" in name for name in found):
                 assert node not in tree.body, f"{path} imports it at once"
                 places.append(path.name)
-    assert places == ["ray_pool.py", "sharing.py"]
+    assert places == ["ray_pool.py", "queue.py"]
 
 
 def test_ray_that_is_not_installed_is_told(tmp_path, scene, tiny_model, monkeypatch):

@@ -143,7 +143,12 @@ def test_whatever_vectorize_writes_is_read_as_reference_and_area(
     raster = write_map(tmp_path / "map.tif", place, 32632, classes)
     polygons = tmp_path / f"polygons{suffix}"
     run("vectorize", raster, "-o", polygons)
-    words = ("--reference", polygons, "--class-field", "class_id", "--json", "-q")
+    legend = tmp_path / "legend.json"
+    entries = [{"id": i, "name": f"class {i}", "color": f"#{i}{i}{i}{i}{i}{i}"} for i in (0, 1)]
+    legend.write_text(json.dumps({"classes": entries}))
+    words = (
+        "--reference", polygons, "--class-field", "class_id", "--legend", legend, "--json", "-q",
+    )  # fmt: skip
     found = json.loads(run("evaluate", raster, *words).stdout)
     assert found["pixels"] == 10_000
     assert found["overall_accuracy"] == 1.0

@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.geo.output import work_folder as store
+from hyseg_cli.geo import atomic
 from hyseg_cli.geo.output import work_folder as work
 from hyseg_cli.geo.tiling import blocks
 
@@ -413,7 +413,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(tmp_path, scene, model, expected):
 
 
 def test_a_full_disk_keeps_what_is_done(tmp_path, scene, model, expected, monkeypatch):
-    synced, sync = [], work.sync
+    synced, sync = [], atomic.sync
 
     def fill(path):
         synced.append(path)
@@ -423,8 +423,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, scene, model, expected, monkey
 
     out = tmp_path / "map.tif"
     with monkeypatch.context() as patch:
-        patch.setattr(work, "sync", fill)
-        patch.setattr(store, "sync", fill)
+        patch.setattr(atomic, "sync", fill)
         result = run(scene, "--out", out, "-m", model, *TILES)
     assert result.exit_code == 1
     assert "No space left" in result.stderr

@@ -6,7 +6,8 @@ Also the options for labelled sample points and for probabilities.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -25,7 +26,7 @@ from hyseg_cli.cli.options import (
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.evaluate import CalibrateSettings, EvaluateSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings
-from hyseg_cli.settings.source import read_sources
+from hyseg_cli.settings.source import SourceSettings, read_sources
 from hyseg_cli.startup import loading
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -168,8 +169,10 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
 )
 @click.option(
     "--source",
+    "sources",
+    multiple=True,
     type=click.UNPROCESSED,
-    metavar="TOML",
+    metavar="[NAME=]TOML",
     help="Evaluate a model on a source of `hyseg train --source`, in what its labels can say.",
 )
 @click.option(
@@ -256,8 +259,7 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
             from hyseg_cli.workflows.evaluate import tables
             from hyseg_cli.workflows.evaluate.pictures import Gallery
 
-        if options["source"] is not None:
-            options["source"] = read_sources([options["source"]], options["root"])[0]
+        options["source"] = _one_source(options.pop("sources"), options["root"])
         settings = EvaluateSettings(**options)
         gallery = None if settings.report is None else Gallery()
         result = workflow.run(settings, messages, gallery)
@@ -282,3 +284,16 @@ def evaluate(*, as_json: bool, **options: Any) -> None:
         if calibration is not None:
             print_result("\n" + calibration.to_table())
     workflow.check_thresholds(settings, tables.evaluations_of(result))
+
+
+def _one_source(typed: Sequence[Any], root: Path | None) -> SourceSettings | None:
+    """The source to evaluate on; None if none was named.
+
+    Raises:
+        UsageProblemError: If several were named, or the file does not describe a source.
+    """
+    if len(typed) > 1:
+        raise UsageProblemError(
+            f"--source was given {len(typed)} times", hint="Evaluate on one source at a time."
+        )
+    return read_sources(typed, root)[0] if typed else None

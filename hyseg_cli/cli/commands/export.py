@@ -35,7 +35,8 @@ from hyseg_cli.startup import loading
     type=click.Choice(list(get_args(Format))),
     default=default_of(ExportSettings, "format"),
     show_default=True,
-    help="onnx for ONNX Runtime and plugins such as Deepness; pt2 for torch.export.load.",
+    help="Kind of file: onnx for ONNX Runtime and plugins such as Deepness, pt2 for "
+    "torch.export.load.",
 )
 @click.option(
     "--tile-size",

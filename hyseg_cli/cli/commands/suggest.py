@@ -43,7 +43,7 @@ from hyseg_cli.startup import loading
     "--class-field",
     default=default_of(SuggestSettings, "class_field"),
     show_default=True,
-    help="Column for the class.",
+    help="Column of a vector file that holds the class, by name or id.",
 )
 @bands_option
 @click.option(

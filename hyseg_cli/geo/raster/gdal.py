@@ -22,6 +22,8 @@ from hyseg_cli.errors import UnusableFileError
 
 MIB = 2**20
 DAMAGED = "The file is damaged or cut short: fetch or write it again."
+NO_FILE = "No such file"
+"""What GDAL says of a file that is not there."""
 MISSING = "A part of it is missing or cannot be opened: bring it back, or make the mosaic without."
 READ_ERRORS = (RasterioError, CPLE_BaseError)
 _OPEN_FAILED = 4
@@ -68,8 +70,9 @@ def naming_the_cause(what: str, *, hint: str = DAMAGED) -> Iterator[None]:
             yield
     except READ_ERRORS as error:
         cause = cause_of(error)
+        is_missing = NO_FILE in cause
         raise UnusableFileError(
-            f"{what} ({cause})", hint=MISSING if "No such file" in cause else hint
+            f"{what} ({cause})", hint=MISSING if is_missing else hint
         ) from error
     if missing:
         raise UnusableFileError(f"{what} ({missing[0]})", hint=MISSING)

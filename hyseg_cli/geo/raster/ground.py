@@ -266,7 +266,7 @@ def grid_for(first: Raster, other: Raster, *, may_be_bare: bool) -> Raster | Non
         _require_meeting(meets, first, other, may_be_bare=may_be_bare)
         return first
     is_even = may_be_bare or first.is_georeferenced == other.is_georeferenced
-    _require(is_even, first, other, "cannot be laid over each other: one has no place")
+    _require(is_even, first, other, "cannot be laid over each other: one is not georeferenced")
     sizes = f"{first.height} x {first.width} and {other.height} x {other.width} pixels"
     _require(same_size, first, other, f"cannot be laid over each other: they have {sizes}")
     return None

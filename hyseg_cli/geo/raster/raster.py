@@ -333,7 +333,7 @@ def open_raster(path: str | Path, *, is_sound: bool = True) -> Raster:
     problem = contradiction_of(scene) if is_sound else None
     if problem is not None:
         raise ModelMismatchError(
-            f"{name}: {problem}",
+            f"{name} contradicts its CRS: {problem}",
             hint="Assign the CRS that its coordinates are in: gdal_edit.py -a_srs EPSG:...",
         )
     # GDAL's complex integers, "complex_int16", are not numpy types.

@@ -238,7 +238,7 @@ def outline(scene: Raster) -> shapely.Polygon:
 def _way_to(shapes: gpd.GeoDataFrame, scene: Raster, name: str) -> _Way:
     if scene.crs is None or not scene.is_georeferenced:
         raise UsageProblemError(
-            f"{scene.path} has no place on earth, so polygons cannot be laid over it",
+            f"{scene.path} is not georeferenced, so polygons cannot be laid over it",
             hint="Georeference it first, or give rasters of its size.",
         )
     if shapes.crs is None:

@@ -52,7 +52,8 @@ def find_pairs(
     for path in (images, labels):
         if not path.exists():
             raise UsageProblemError(f"{path}: no such file or folder", hint="Check the path.")
-    if labels.is_file() and labels.suffix.lower() in UNREAD_SUFFIXES:
+    # Tables are read: the points of a source may be one.
+    if labels.is_file() and labels.suffix.lower() in UNREAD_SUFFIXES - {".csv"}:
         raise UsageProblemError(
             f"{labels}: {labels.suffix} is not among the formats that are read",
             hint=f"Rasters are, and of vectors {VECTOR_FORMATS}.",

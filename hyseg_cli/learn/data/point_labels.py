@@ -91,7 +91,8 @@ def read_table(
         points = np.array([[float(row[name]) for name in pair] for row in values]).reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise HysegError(
-            f"{path}: {error}", hint=f"{' and '.join(pair)} are numbers with a decimal point."
+            f"{path} has a point whose place is not a number ({error})",
+            hint=f"{' and '.join(pair)} are numbers with a decimal point.",
         ) from error
     own = field.lower()
     names = [row.get(own) or rules.point_class for row in values]

@@ -67,7 +67,7 @@ class ModelInfo:
         lines = {
             "model": f"{self.path.name.removesuffix(SUFFIX)} ({self.path})",
             "classes": ", ".join(card.legend.names),
-            "bands": f"{', '.join(card.bands)} ({card.dtype})",
+            "bands": f"{card.bands_text} ({card.dtype})",
             "pixels": f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "any",
             "trained on": card.data.name or "not stated",
             "scenes": _shortened(card.data.training_scenes) or "not stated",

@@ -68,6 +68,11 @@ class PlainViT(Backbone):
         self.register_buffer("seen", torch.tensor(config.seen), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        # Half-precision tokens would change a class in every hundred pixels of a map.
+        with torch.autocast(image.device.type, enabled=image.device.type == "cuda"):
+            return self._tokens(image)
+
+    def _tokens(self, image: Tensor) -> list[Tensor]:
         rows, columns = (side // self.strides[0] for side in size_of(image))
         size = (rows * self.patch, columns * self.patch)
         pixels = image.index_select(1, self.seen)

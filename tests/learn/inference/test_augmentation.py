@@ -27,20 +27,20 @@ def test_the_eight_symmetries_differ():
 def test_the_noise_of_the_prior_goes_with_the_image(tiny_model, symmetry, monkeypatch):
     network = load_model(tiny_model).network.eval()
     seen = []
-    draw = type(network.prior)._noise
+    draw = type(network.prior)._noises
 
     def watching(*arguments, **options):
         seen.append(draw(*arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr(type(network.prior), "_noise", watching)
+    monkeypatch.setattr(type(network.prior), "_noises", watching)
     image, origin = torch.randn(1, 3, 64, 96), torch.tensor([[320, -64]])
     with torch.inference_mode():
         network(turned(image, symmetry), None, origin, symmetry=symmetry)
     cells = origin // network.config.prior.stride
     height, width = (n // network.config.prior.stride for n in image.shape[-2:])
     expected = position_noise(cells, 5, height, width, network.config.sample.seed)
-    torch.testing.assert_close(turned_back(seen[0], symmetry), expected)
+    torch.testing.assert_close(turned_back(seen[0][0], symmetry), expected)
 
 
 def test_averaging_over_the_square_makes_the_answer_turn_with_the_question(tiny_model):
