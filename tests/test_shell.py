@@ -27,6 +27,10 @@ OWN_HELP = {
     "--images": "train learns from them, evaluate measures on them",
     "--labels": "train says what they may be, evaluate points there",
     "--legend": "train's is of the labels, elsewhere it is of the map",
+    "--tile-size": "export fixes it in the file",
+    "--csv": "scores, or a table of changes",
+    "--style": "of a map, or of a map of changes",
+    "--count": "what is counted differs",
     "--source": "train learns from them, evaluate measures on one",
     "--benchmark": "train learns from it, evaluate measures on it",
     "--batch-size": "chips of a training, tiles of a map",
@@ -41,7 +45,10 @@ OWN_HELP = {
 }
 
 
-OWN_SHORT = {(("suggest",), "-n"): "so many places, as `head -n` prints so many lines"}
+OWN_SHORT = {
+    (("suggest",), "-n"): "so many places, as `head -n` prints so many lines",
+    (("sample",), "-n"): "so many points, likewise",
+}
 
 
 def commands():

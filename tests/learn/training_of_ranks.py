@@ -43,6 +43,7 @@ def train(folder: Path, out: Path) -> PriorStage:
         log_folder=out,
         save_every=2,
         processes=find_processes(1),
+        precision="float32",
         resume=(out / "prior" / fit.LAST).is_file(),
     )
     chips = TrainingChips(

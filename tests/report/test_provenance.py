@@ -39,4 +39,7 @@ def test_a_report_names_the_model_and_falls_back_to_its_digest(write_map, classe
     named = write_map(classes[0], "a.tif", HYSEG_MODEL="0123", HYSEG_MODEL_NAME="fields")
     older = write_map(classes[0], "b.tif", HYSEG_MODEL="4567")
     sources = tuple(describe_map(path.name, path) for path in (named, older, named))
-    assert Provenance.of(EvaluateSettings(maps=(named,)), sources).models == ("fields", "4567")
+    assert Provenance.of(EvaluateSettings(maps=(named,), reference=older), sources).models == (
+        "fields",
+        "4567",
+    )

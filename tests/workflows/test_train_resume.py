@@ -87,7 +87,7 @@ def test_a_run_that_is_asked_to_stop_keeps_its_state_and_says_so(
     done = stopped(arguments, stage="prior", step=2, by=by)
     assert done.returncode == status, done.stderr
     assert not out.exists()
-    line = f"Stopped by {by.name} after step 2 of the prior; go on with --resume"
+    line = f"Stopped by {by.name} after step 2 of the prior; continue with --resume"
     assert line in done.stderr.splitlines()[-1]
     assert "Error" not in done.stderr
     kept = SafetensorsIO().load_checkpoint(tmp_path / "m.run" / "prior" / "last.safetensors")

@@ -41,7 +41,7 @@ from hyseg_cli.startup import loading
     show_default=True,
     help="Draw as many points as this standard error of overall accuracy requires.",
 )
-@click.option("--count", type=int, help="Draw this many points instead.")
+@click.option("-n", "--count", type=int, help="Draw this many points instead.")
 @click.option(
     "--expect",
     multiple=True,

@@ -24,8 +24,12 @@ def blend_weights(span: Span) -> npt.NDArray[np.float32]:
 
     Source: the Hann overlap-add condition; the sum is checked in tests/geo/tiling/test_blend.py.
     """
-    count = len(span.starts)
-    weights = np.ones((count, span.length))
+    return np.stack([weights_of_tile(span, index) for index in range(len(span.starts))])
+
+
+def weights_of_tile(span: Span, index: int) -> npt.NDArray[np.float32]:
+    """Weights of one tile, float32 (length,); a scene may have more tiles than memory holds."""
+    weights = np.ones(span.length)
     overlap = span.overlap
     if overlap:
         trim = overlap // TRIM_SHARE
@@ -33,6 +37,8 @@ def blend_weights(span: Span) -> npt.NDArray[np.float32]:
         inner = overlap - 2 * trim
         ramp[trim : overlap - trim] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(inner) + 0.5) / inner)
         ramp[overlap - trim :] = 1.0
-        weights[1:, :overlap] = ramp
-        weights[:-1, span.length - overlap :] = 1.0 - ramp
+        if index > 0:
+            weights[:overlap] = ramp
+        if index < len(span.starts) - 1:
+            weights[span.length - overlap :] = 1.0 - ramp
     return weights.astype(np.float32)

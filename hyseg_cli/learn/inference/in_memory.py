@@ -10,7 +10,7 @@ import torch
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.reflect import read_reflected
-from hyseg_cli.geo.tiling.blend import blend_weights
+from hyseg_cli.geo.tiling.blend import weights_of_tile
 from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.stitch import Classify
@@ -50,14 +50,17 @@ def map_array(
     height, width = mask.shape
     shared = tile_size // 4 // ALIGNMENT * ALIGNMENT if overlap is None else overlap
     grid = TileGrid.cover(height, width, tile=tile_size, overlap=shared)
-    row_weights, col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
     sums = np.zeros((classify.classes, height, width), np.float32)
     for i, row in enumerate(grid.rows.starts):
         for j, col in enumerate(grid.cols.starts):
             window = Window(row, col, grid.rows.length, grid.cols.length)
             tile = _classified(image, mask, classify, window)
             if tile is not None:
-                _add(sums, tile * np.outer(row_weights[i], col_weights[j]), window)
+                _add(
+                    sums,
+                    tile * np.outer(weights_of_tile(grid.rows, i), weights_of_tile(grid.cols, j)),
+                    window,
+                )
     sums[:, ~mask] = 0.0
     return sums
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyseg_cli.geo.tiling.blend import blend_weights
+from hyseg_cli.geo.tiling.blend import weights_of_tile
 from hyseg_cli.geo.tiling.blocks import BlockRun
 from hyseg_cli.geo.tiling.grid import TileGrid, TileRow
 from hyseg_cli.geo.tiling.strips import Strip
@@ -54,13 +54,13 @@ class Stitcher:
         self._grid = grid
         self._first = block_run.tile_cols[0]
         self._cols = grid.cols.finished_by(block_run.blocks[0].tile_cols)
-        self._row_weights, self._col_weights = blend_weights(grid.rows), blend_weights(grid.cols)
         width = (len(block_run.tile_cols) - 1) * grid.cols.step + grid.cols.length
         self._sums = make_sums(classes, grid.rows.length, width, device)
 
     def add(self, tile_row: TileRow, column: int, probabilities: Tensor) -> None:
         """Add tile number `column` of a row: probabilities (N, tile height, tile width)."""
-        weights = self._row_weights[tile_row.index], self._col_weights[column]
+        rows, cols = self._grid.rows, self._grid.cols
+        weights = weights_of_tile(rows, tile_row.index), weights_of_tile(cols, column)
         self._sums.add(probabilities, *weights, (column - self._first) * self._grid.cols.step)
 
     def finish(

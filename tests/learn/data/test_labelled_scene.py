@@ -190,7 +190,8 @@ def test_georeferenced_scenes_read_the_same_as_the_arrays(scene_folder, legend):
 
 def test_labels_without_place_must_have_the_size_of_their_image(tmp_path, write_raster, legend):
     image = write_raster(np.zeros((3, 20, 20), np.uint8), "image.tif")
-    smaller = write_raster(np.zeros((1, 20, 19), np.uint8), "small.tif", crs=None, transform=None)
+    smaller = tmp_path / "small.png"
+    Image.fromarray(np.zeros((20, 19), np.uint8)).save(smaller)
     with pytest.raises(HysegError, match="20 x 19 pixels"):
         open_pairs(find_pairs(image, smaller), legend)
 

@@ -69,7 +69,7 @@ def test_drawn_polygons_are_copied_and_not_suggested_again(image, tiny_model, tm
     [
         (["-n", "0"], "less than 1", 2),
         (["-o", "next.shp"], "does not end in .gpkg", 2),
-        (["--labels", "none.gpkg"], "cannot be read", 1),
+        (["--labels", "none.gpkg"], "no such file", 2),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_hint(
