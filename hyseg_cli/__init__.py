@@ -1,7 +1,7 @@
 """hyseg: land-cover maps and clean polygons from large georeferenced images.
 
 The commands as functions: `predict`, `vectorize`, `evaluate`, `train`, `sample` and `info`, and
-`load_model` for arrays in memory. They are loaded when they are first asked for.
+`load_model` for arrays in memory. They are loaded on first use.
 """
 
 from importlib import import_module
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The version and the functions, looked up when asked for: most processes never ask."""
+    """The version and the functions, loaded on first use, because most processes need neither."""
     if name == "__version__":
         return _version()
     if name in __all__:

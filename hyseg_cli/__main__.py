@@ -19,10 +19,10 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """Leave without taking apart, object by object, what was loaded.
+    """Exit without destroying every loaded object one by one.
 
-    For a small map that takes a twentieth of the time. PyTorch has threads and devices of its own
-    to put in order: with it, and while other threads are at work, Python ends as it always does.
+    For a small map, destroying them takes a twentieth of the time. PyTorch must shut down its own
+    threads and devices: if it is loaded, or other threads are active, Python exits as usual.
     """
     if "torch" in sys.modules or threading.active_count() > 1:
         return
@@ -30,7 +30,7 @@ def _leave(code: int) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError):  # nobody reads any more: Python knows what to do
+    except (OSError, ValueError):  # the pipe is closed: Python handles that
         return
     os._exit(code)
 

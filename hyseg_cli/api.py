@@ -58,7 +58,7 @@ def predict(
             `tile_size=512`, `bounds=(left, bottom, right, top)`.
 
     Returns:
-        What became of each scene.
+        The result of each scene.
 
     Raises:
         HysegError: One of its kinds; what was computed is kept, and the same call continues.
@@ -177,7 +177,7 @@ def train(
         **settings: Fields of `settings.train.TrainSettings`, such as `start="default"`.
 
     Returns:
-        The model file and its scores; None in the processes beside the first.
+        The model file and its scores; None in all processes but the first.
 
     Raises:
         HysegError: One of its kinds; `resume=True` continues.
@@ -236,7 +236,7 @@ class ArrayModel:
     """A model that maps arrays, tile by tile, as `hyseg predict` maps a scene."""
 
     card: ModelCard
-    """What the model was made of and from."""
+    """The card of the model."""
     predictor: Predictor
     """The network on its device."""
 
@@ -267,7 +267,7 @@ class ArrayModel:
             float32 (N, height, width), summing to one over N; zero where nothing is valid.
 
         Raises:
-            ModelMismatchError: If the image has other bands than the model.
+            ModelMismatchError: If the bands of the image differ from those of the model.
             UsageProblemError: If tile size or overlap are not multiples of 32, or `valid` has
                 another shape.
         """
@@ -319,7 +319,7 @@ def _evaluate_samples(
 
 @contextmanager
 def _messages(*, progress: bool) -> Iterator[Messages]:
-    """Where a run sends what it has to say."""
+    """The messages of a run."""
     if not progress:
         yield Silence()
         return
@@ -328,7 +328,7 @@ def _messages(*, progress: bool) -> Iterator[Messages]:
 
 
 def _settings(kind: type[_Settings], **values: Any) -> _Settings:
-    """Settings from keyword arguments: text for paths and lists for tuples will do.
+    """Settings from keyword arguments; strings may stand for paths and lists for tuples.
 
     Raises:
         TypeError: If a name is not that of a setting.

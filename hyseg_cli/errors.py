@@ -1,6 +1,7 @@
-"""Errors that a user can act on; `cli.main` prints them, nothing else does.
+"""Errors that a user can act on; only `cli.exit` prints them.
 
-Each carries one line of what and where, one hint of what to type, and the exit code.
+Each carries a line that says what is wrong and where, a hint that says what to do, and its exit
+code.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ class HysegError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Callable[..., HysegError], tuple[str]]:
-        # What an exception is made of by default are its positional arguments alone.
+        # By default, an exception is copied from its positional arguments only.
         return partial(type(self), hint=self.hint), (self.message,)
 
 
 class UnusableFileError(HysegError):
-    """One file is damaged or holds nothing of use; others may still do (exit 1)."""
+    """One file is damaged or useless; others may still work (exit 1)."""
 
 
 class UsageProblemError(HysegError):
-    """What was typed cannot be done: a missing input, a value out of range (exit 2)."""
+    """The command cannot work as typed: a missing input, a value out of range (exit 2)."""
 
     exit_code = 2
 
 
 class ElsewhereError(UsageProblemError):
-    """The place that was asked for lies beside this scene; it may lie in another (exit 2)."""
+    """The requested area lies outside this scene; it may lie in another one (exit 2)."""
 
 
 class OutputExistsError(HysegError):
-    """The output is already there (exit 3)."""
+    """The output already exists (exit 3)."""
 
     exit_code = 3
 
 
 class StateMismatchError(HysegError):
-    """What an earlier run left does not go with this one (exit 3)."""
+    """The state of an earlier run does not match this one (exit 3)."""
 
     exit_code = 3
 
@@ -58,7 +59,7 @@ class ModelMismatchError(HysegError):
 
 
 class CheckFailedError(HysegError):
-    """A check of the result failed; nothing stands under the final name (exit 5)."""
+    """A check of the result failed; no file was saved under the final name (exit 5)."""
 
     exit_code = 5
 
@@ -68,8 +69,8 @@ class InterruptedRunError(HysegError):
 
     Args:
         received: The signal.
-        message: What was going on.
-        hint: How to go on.
+        message: What was interrupted.
+        hint: How to continue.
     """
 
     def __init__(self, received: Signals, message: str, *, hint: str) -> None:

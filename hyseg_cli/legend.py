@@ -1,6 +1,6 @@
 """Legend: the classes of a map, with their pixel values, names and colours.
 
-Legends from files: our JSON, CSV tables, QGIS styles (.qml) and colour tables (.clr).
+Legends are read from JSON, CSV tables, QGIS styles (.qml) and colour tables (.clr).
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def read_legend(path: Path) -> Legend:
 
     Raises:
         UsageProblemError: If there is no such file or the suffix is unknown.
-        HysegError: If it holds no legend.
+        HysegError: If it does not hold a legend.
     """
     readers = {".json": _from_json, ".csv": _from_csv, ".qml": _from_qml, ".clr": _from_clr}
     reader = readers.get(path.suffix.lower())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Unit = Literal["", "px"]
-"""What a task is counted in: pixels, or whatever its name says."""
+"""The unit of a task: pixels, or whatever its name says."""
 LogFormat = Literal["text", "json"]
 
 
@@ -26,11 +26,11 @@ class Messages(Protocol):
         ...
 
     def warn(self, text: str) -> None:
-        """Something the result may suffer from."""
+        """A problem that may affect the result."""
         ...
 
     def fail(self, text: str) -> None:
-        """A part of the task that failed, while the rest goes on."""
+        """A part of the task that failed, while the rest continues."""
         ...
 
     def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:
@@ -57,10 +57,10 @@ class Silence:
 class Console:
     """A report on stderr: a bar on a terminal, now and then a line elsewhere.
 
-    A reader of stderr that goes away ends nothing: what counts is the file that is being made.
+    If the reader of stderr closes the pipe, the run continues: the output file matters.
 
     Args:
-        quiet: Say nothing but what failed.
+        quiet: Print failures only.
         log_format: `json` for a JSON object on each line, also on a terminal.
     """
 
@@ -180,8 +180,8 @@ def printable(text: str) -> str:
 
 
 def drop_the_rest(stream: TextIO) -> None:
-    """Send what is still written to a stream whose reader is gone to nowhere, without an error."""
-    # The descriptor, not the object: Python flushes what is left once more when it exits.
+    """Discard further output to a closed pipe, without an error."""
+    # The descriptor, not the object, because Python flushes the rest again when it exits.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """A block of imports, and of whatever else loads what stays.
+    """A block of imports and other loading of permanent objects.
 
-    Modules stay; yet Python's collector would look through their functions and classes dozens of
-    times while they load: of the second or more that PyTorch takes a fifth.
+    Modules are permanent, yet Python's collector would scan their functions and classes dozens of
+    times while they load, which takes a fifth of the second or more that PyTorch needs.
     """
     was_collecting = gc.isenabled()
     gc.disable()
@@ -23,7 +23,7 @@ def loading() -> Iterator[None]:
         yield
     finally:
         if was_collecting:
-            # Both together make what is there old at once: young it would be looked through again.
+            # Together these age all objects at once; young objects would be scanned again.
             gc.freeze()
             gc.unfreeze()
             gc.enable()

@@ -93,6 +93,9 @@ ALLOWED: dict[str, set[str]] = {
         *WORKFLOW, "hyseg_cli.cluster", "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
         "hyseg_cli.learn.scores",
     },
+    "hyseg_cli.workflows.export": {
+        *WORKFLOW, "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
+    },
     "hyseg_cli.workflows.vectorize": {*WORKFLOW, "hyseg_cli.geo.coverage"},
     "hyseg_cli.workflows.train": {
         *WORKFLOW, *NETWORKS, "hyseg_cli.learn.data", "hyseg_cli.learn.few",
@@ -121,9 +124,9 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.cli": {*BASE, *TELLING, "hyseg_cli.cli.commands", "hyseg_cli.startup"},
     "hyseg_cli.cli.commands": {
         *BASE, "hyseg_cli.cli", "hyseg_cli.report", "hyseg_cli.settings", "hyseg_cli.startup",
-        "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.few",
-        "hyseg_cli.workflows.info",
-        "hyseg_cli.workflows.predict", "hyseg_cli.workflows.train",
+        "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.export",
+        "hyseg_cli.workflows.few", "hyseg_cli.workflows.info", "hyseg_cli.workflows.predict",
+        "hyseg_cli.workflows.train",
         "hyseg_cli.workflows.vectorize",
     },
     # It runs in the Python of QGIS, which has no hyseg.
@@ -286,7 +289,7 @@ try:
 except SystemExit as exit:
     assert exit.code == 0, exit.code
 print()
-print(*(name for name in sys.modules if name.startswith("hyseg_cli.cli.commands.")))
+print(*(name for name in sys.modules if name.startswith("hyseg_cli.cli.")))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60, text=True

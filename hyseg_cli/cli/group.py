@@ -19,6 +19,7 @@ COMMANDS = (
     "check",
     "completion",
     "evaluate",
+    "export",
     "info",
     "models",
     "predict",
@@ -40,7 +41,9 @@ class _LoadingGroup(HysegGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"hyseg_cli.cli.commands.{cmd_name}")
+        # Completion is of the command line itself, not of a workflow.
+        room = "hyseg_cli.cli" if cmd_name == "completion" else "hyseg_cli.cli.commands"
+        module = import_module(f"{room}.{cmd_name}")
         return cast("click.Command", getattr(module, cmd_name))
 
 

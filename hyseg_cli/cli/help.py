@@ -112,6 +112,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hyseg qgis zip --out hyseg_qgis.zip",
         "hyseg qgis zip --out hyseg_qgis.zip --home https://example.org/hyseg",
     ),
+    "export": (
+        "hyseg export default --scene scene.tif --out default.onnx",
+        "hyseg export my.safetensors --scene scene.tif --tile-size 256 --out my.onnx",
+    ),
     "info": ("hyseg info scene.tif", "hyseg info default --json"),
     "completion": ('eval "$(hyseg completion bash)"', "hyseg completion fish | source"),
     "list": ("hyseg models list", "hyseg models list --json"),

@@ -30,7 +30,7 @@ class RayWorker:
         return __version__, platform.node()
 
     def prepare(self, setup: WorkerSetup, slot: int) -> HysegError | None:
-        """Get ready; why it cannot, if it cannot."""
+        """Prepare to run tasks; returns the error if that fails."""
         try:
             self._run_task = setup.prepare(slot)
         except HysegError as error:
@@ -38,7 +38,7 @@ class RayWorker:
         return None
 
     def do(self, number: int, task: Any) -> HysegError | None:
-        """Do the task with a number; why it failed, if it did."""
+        """Run the task with this number; returns the error if it fails."""
         if self._run_task is None:
             message = "the worker has not been prepared yet"
             raise RuntimeError(message)
@@ -60,13 +60,13 @@ class RayWorker:
 
 @dataclass
 class _Actor:
-    """An actor and what it was asked for; mutable."""
+    """An actor and its current request; mutable."""
 
     handle: Any
     slot: int
     asked: Literal["hello", "prepare", "do"] = "hello"
     reply: Any = None
-    """Where the answer comes; None if nothing was asked."""
+    """The reply that will hold the answer; None without a request."""
     task: int = 0
     amount: int = 0
     """The amount of its task, as it last reported."""
@@ -105,7 +105,7 @@ class RayPool:
                 f"--gpus-per-worker {gpus:g}, but the cluster has {there.get('GPU', 0.0):g} GPUs",
                 hint="Start a node with GPUs, or use --gpus-per-worker 0 to work on CPUs.",
             )
-        # Every worker takes one CPU for what it does beside its GPU.
+        # Every worker uses one CPU besides its GPU.
         self.room = max(1, int(there.get("GPU", 0.0) / gpus if gpus else there.get("CPU", 1.0)))
         """Workers that fit into the cluster as it is."""
 
@@ -140,7 +140,7 @@ class RayPool:
         actor.reply = actor.handle.do.remote(self._submitted, task)
 
     def wait(self, seconds: float) -> list[Event]:
-        """What the actors have answered, and which of them are gone."""
+        """The events of the actors, including those that are gone."""
         for actor in self._actors.values():
             if actor.asked == "do" and actor.reply is not None and actor.progress is None:
                 actor.progress = actor.handle.amount.remote()
@@ -161,7 +161,7 @@ class RayPool:
         return [event for event in events if event is not None]
 
     def describe(self) -> str:
-        """What the cluster has, and what of it is free."""
+        """The resources of the cluster, and the free ones."""
         there, free = self._ray.cluster_resources(), self._ray.available_resources()
         parts = [f"{there.get(k, 0.0):g} {k}s ({free.get(k, 0.0):g} free)" for k in ("CPU", "GPU")]
         return f"the cluster has {' and '.join(parts)}"
@@ -195,7 +195,7 @@ class RayPool:
         try:
             task, amount = self._ray.get(progress)
         except self._ray.exceptions.RayError:
-            return None  # the answer to the task says it, too
+            return None  # the reply to the task reports this, too
         if task != actor.task:
             return None
         before, actor.amount = actor.amount, amount
@@ -203,7 +203,7 @@ class RayPool:
 
     def _lost(self, worker: int, error: Exception) -> Lost:
         actor = self._actors.pop(worker)
-        # It may still work where nobody hears it.
+        # It may still be running where nobody can reach it.
         self._ray.kill(actor.handle)
         return Lost(
             worker,
@@ -216,7 +216,7 @@ class RayPool:
 
 def _connect(address: str) -> Any:
     """The module `ray`, connected to a cluster."""
-    # Nothing is sent to anybody.
+    # Telemetry stays off.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -257,6 +257,6 @@ def _require_answer(named: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """The line of a message of Ray's that says most: its last one."""
+    """The most informative line of a message of Ray: its last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

@@ -1,6 +1,6 @@
 """The report of `hyseg evaluate`.
 
-Where the marks of a chart stand: positions in percent of an axis, for inline SVG.
+Its charts have marks at positions in percent of an axis, for inline SVG.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Axis:
 
     @classmethod
     def from_zero(cls, values: Iterable[float]) -> Axis:
-        """From zero to the largest of some values; NaN and infinity do not count."""
+        """From zero to the largest of some values, ignoring NaN and infinity."""
         known = [value for value in values if math.isfinite(value)]
         return cls(0.0, max(known, default=0.0) or 1.0)
 
@@ -70,7 +70,7 @@ class Whisker:
     value: float
     high: float
     reference: float
-    """Something to hold it against: zero, or what the map says."""
+    """A value to compare it with: zero, or the value of the map."""
 
     @classmethod
     def of(
@@ -84,12 +84,12 @@ class Whisker:
 
 ERRORS = Palette(("the same class", "another class"), ((184, 191, 199), (200, 16, 46)))
 COUNTED = ("b0_error", "b1_error")
-"""Differences that are numbers of things, not shares: no common axis holds both."""
+"""Differences of counts, not of shares: they do not fit on a common axis."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A part of a scene, drawn as the reference and as the maps have it."""
+    """A part of a scene, drawn from the reference and from the maps."""
 
     title: str
     note: str
@@ -117,7 +117,7 @@ def write_evaluation(
     gallery: Gallery,
     calibration: Calibration | None = None,
 ) -> None:
-    """Write the report of maps or a model that were held against a reference.
+    """Write the report of maps or a model that were compared with a reference.
 
     Raises:
         HysegError: If the file cannot be written.
@@ -152,7 +152,7 @@ def write_evaluation(
 def write_samples(
     path: Path, settings: SampleEvaluationSettings, samples: SampleEvaluation
 ) -> None:
-    """Write the report of a map that labelled points were held against.
+    """Write the report of a map that was compared with labelled points.
 
     Raises:
         HysegError: If the file cannot be written.
@@ -238,7 +238,7 @@ def _drawn_worst(place: WorstPlace, maps: tuple[str, ...], palette: Palette) -> 
 
 
 def _middle_of(scene: Raster | None, window: Window) -> str:
-    """The middle of a window in degrees and in the CRS of the scene; empty without a place."""
+    """The centre of a window in degrees and in the CRS of the scene; empty without georeference."""
     if scene is None or scene.crs is None or not scene.is_georeferenced:
         return ""
     col, row = window.col + window.width / 2, window.row + window.height / 2

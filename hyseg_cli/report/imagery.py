@@ -31,9 +31,9 @@ class Layer:
 
     title: str
     alt: str
-    """What it shows, for those who do not see it."""
+    """Its alternative text."""
     uri: str
-    """PNG or JPEG as a data URI; classes are transparent where there is none."""
+    """PNG or JPEG as a data URI; pixels without class are transparent."""
     height: int
     width: int
 
@@ -71,7 +71,7 @@ def draw_quantised(title: str, quantised: npt.NDArray[np.uint8]) -> Layer:
 
 
 def ramp_colors() -> list[Color]:
-    """A colour for each level, evenly lighter from dark violet to yellow."""
+    """A colour for each value, evenly lighter from dark violet to yellow."""
     places = np.linspace(0, NODATA_ID - 1, len(RAMP))
     parts = [
         np.interp(np.arange(NODATA_ID), places, [color[part] for color in RAMP]).round()
@@ -86,7 +86,7 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 
 def _png(channels: ClassIndices, colors: Sequence[Color]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(channels))
-    # All 256 entries: Pillow numbers the colours of a shorter palette anew, and 255 is lost.
+    # All 256 entries, because Pillow renumbers the colours of a shorter palette and loses 255.
     palette = np.zeros((NODATA_ID + 1, 3), np.uint8)
     palette[: len(colors)] = colors
     picture.putpalette(palette.tobytes())

@@ -1,4 +1,4 @@
-"""Templates to pages: everything that a page shows is inside it."""
+"""Pages from templates; a page contains everything it shows."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def format_percent(share: float) -> str:
 
 
 def format_decimals(value: float, digits: int) -> str:
-    """A number with separators and so many decimals; `n/a` for NaN."""
+    """A number with separators and this many decimals; `n/a` for NaN."""
     return "n/a" if math.isnan(value) else f"{value:,.{digits}f}"

@@ -24,19 +24,19 @@ from hyseg_cli.workflows.predict.outputs import (
 PICTURE_SIDE = 1600
 """Pixels of the longer side of a picture at most; smaller scenes are shown pixel by pixel."""
 DISTORTION_TO_TELL = 0.01
-"""Part by which the areas of a CRS may differ from those on the ground before it is said."""
+"""Relative difference between areas of a CRS and on the ground above which a note is shown."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The scene, the map and what else lies over it."""
+    """The scene, the map and further layers."""
 
     layers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class of the map and how much of it there is."""
+    """A class of the map and its extent."""
 
     entry: LegendClass
     pixels: int

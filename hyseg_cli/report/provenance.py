@@ -20,7 +20,7 @@ OUTPUTS = frozenset(
     {"csv", "report", "overwrite", "out", "preview", "confidence", "probabilities"}
     | {"resume", "skip_existing", "on_error", "merge"}
 )
-"""Settings that say where results go and what runs do there, not how results are found."""
+"""Settings that say where results go, not how they are computed."""
 
 MAP_TAGS = {
     "HYSEG_MODEL_NAME": "Model",
@@ -38,7 +38,7 @@ MAP_TAGS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file that a report rests on, and what is known of it."""
+    """A file that a report is based on, and its facts."""
 
     title: str
     rows: tuple[Row, ...]
@@ -63,10 +63,10 @@ class Provenance:
 
     @classmethod
     def of(cls, settings: Any, sources: tuple[Source, ...]) -> Provenance:
-        """With this version, now.
+        """The provenance with this version, now.
 
         Args:
-            settings: A dataclass; what differs from its defaults is shown.
+            settings: A dataclass; values that differ from its defaults are shown.
             sources: Files.
         """
         made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -103,7 +103,7 @@ def describe_map(title: str, path: Path) -> Source:
 
 
 def crs_name(crs: CRS) -> str:
-    """What people call a CRS, such as WGS 84 / UTM zone 32N."""
+    """The common name of a CRS, such as WGS 84 / UTM zone 32N."""
     return name_of_crs(crs)
 
 

@@ -14,7 +14,7 @@ from hyseg_cli.workflows.evaluate.tables import format_score
 
 
 def of_evaluation(evaluation: Evaluation) -> Iterator[str]:
-    """How well a map agrees, where it is best and worst, and what kind its errors are."""
+    """How well a map agrees, its best and worst classes, and the kind of its errors."""
     scores = evaluation.agreement
     yield (
         f"{Path(evaluation.name).name} agrees with the reference on "
@@ -60,7 +60,7 @@ def of_comparison(comparison: Comparison) -> str:
 
 
 def of_samples(samples: SampleEvaluation) -> Iterator[str]:
-    """What labelled points say of a map."""
+    """The accuracy of a map from labelled points."""
     accuracy = samples.estimates.overall_accuracy
     low, high = accuracy.interval
     yield (

@@ -21,7 +21,7 @@ LEAST_POINTS_OLOFSSON = 50
 
 
 def default_minimum(allocation: Allocation) -> int:
-    """Points that every stratum gets if nothing else was asked for."""
+    """The default least number of points in every stratum."""
     return LEAST_POINTS_OLOFSSON if allocation == "olofsson" else LEAST_POINTS
 
 
@@ -38,7 +38,7 @@ def allocate(
 
     Proportional and olofsson go by area and differ in their usual minimum, neyman by area and
     standard deviation (Cochran 1977, equation 5.26). A stratum never gets more points than it
-    has pixels; what it cannot take, and what the minimum takes, is shared by the others.
+    has pixels; its surplus, and the points taken by the minimum, are divided among the others.
 
     Args:
         count: Points in all.
@@ -82,7 +82,7 @@ def count_for(
 
     Args:
         target_se: Standard error, 0 to 1.
-        allocation: How the points are shared out.
+        allocation: How the points are divided.
         areas: As `allocate` takes.
         pixels: As `allocate` takes.
         expected: As `allocate` takes.
@@ -113,7 +113,7 @@ def _wishes(allocation: Allocation, areas: Floats, expected: Floats) -> Floats:
     if allocation == "equal":
         return np.ones(len(areas))
     if allocation == "neyman":
-        # Strata of which nothing but certainty is expected would leave none to share by.
+        # If certainty is expected of all strata, there would be nothing to divide by.
         return areas * np.sqrt(np.maximum(expected * (1.0 - expected), 1e-9))
     return areas
 

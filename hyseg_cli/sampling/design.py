@@ -1,7 +1,7 @@
-"""The design of a sample: what a later estimate must know, and the interpreter should not see.
+"""The design of a sample: facts that a later estimate needs and the interpreter should not see.
 
-It is kept in a JSON file beside the points. Strata and map classes of the points stand there and
-not in their table, where they would lead whoever labels them.
+It is kept in a JSON file beside the points. Strata and map classes of the points are stored there
+and not in their table, where they would bias the interpreter.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class DesignStratum:
     pixels: int
     points: int
     expected: float
-    """Accuracy that was expected when the points were shared out."""
+    """Accuracy that was expected when the points were divided among strata."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DesignPoint:
-    """What is known of one point."""
+    """The facts about one point."""
 
     stratum: int
     """Value of its stratum."""
@@ -61,7 +61,7 @@ class SampleDesign:
     allocation: str
     seed: int
     target_se: float | None
-    """Standard error of overall accuracy that was aimed at; None if points were counted."""
+    """Target standard error of overall accuracy; None if the number of points was given."""
     min_distance: str | None
     has_equal_areas: bool
     """Whether pixels were equally large; otherwise drawn with probability proportional to area."""
@@ -78,7 +78,7 @@ class SampleDesign:
         """The design written by `to_json`.
 
         Args:
-            text: What the file holds.
+            text: The content of the file.
             name: What to call it in errors.
 
         Raises:
@@ -97,7 +97,7 @@ class SampleDesign:
 
 
 def design_path(points: Path) -> Path:
-    """Where the design of a file of points stands."""
+    """The path of the design of a file of points."""
     return points.with_name(points.stem + SUFFIX)
 
 
@@ -106,7 +106,7 @@ def read_design(path: Path) -> SampleDesign:
 
     Raises:
         UsageProblemError: If there is no such file.
-        ModelMismatchError: If it holds no design, or one of no probability sample.
+        ModelMismatchError: If it does not hold the design of a probability sample.
         HysegError: If it cannot be read.
     """
     try:

@@ -1,8 +1,8 @@
 """Random pixels of strata: each drawn with probability proportional to its area on the ground.
 
-Where all pixels are equally large this is simple random sampling without replacement. On a
-geographic grid, where rows towards the poles are smaller, it is that of places: a mean over the
-sample is a mean over the area either way, so no weights are needed afterwards.
+If all pixels are equally large, this is simple random sampling without replacement. On a geographic
+grid, where rows towards the poles are smaller, it samples locations. Either way, a mean over the
+sample is a mean over the area, so no weights are needed afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hyseg_cli.sampling.population import (
 )
 
 TRIES_PER_POINT = 50
-"""Pixels looked at for each point that must keep a distance, before giving up."""
+"""Pixels tried for each point that must keep a distance, before giving up."""
 
 Place = Callable[[Ints, Ints], Floats]
 """Rows and columns (n,) to positions (n, d) between which distances are measured."""
@@ -54,7 +54,7 @@ def draw_pixels(
     seed: int,
     apart: Spacing | None = None,
 ) -> DrawnPixels:
-    """Draw so many pixels of each stratum.
+    """Draw this many pixels of each stratum.
 
     The same seed gives the same pixels, however the raster is stored or read.
 
@@ -66,7 +66,7 @@ def draw_pixels(
         apart: The least distance between pixels; None for any.
 
     Raises:
-        UsageProblemError: If so many do not fit at that distance.
+        UsageProblemError: If this many do not fit at that distance.
     """
     streams = [_Stream(population, index, seed) for index in range(len(population.strata))]
     found: list[DrawnPixels] = []
@@ -106,7 +106,7 @@ _NO_PIXELS: tuple[Ints, Ints] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 class _Stream:
     """The pixels of one stratum in random order, as rows and ranks within them; mutable.
 
-    What comes first does not depend on how much is asked for at once.
+    The order does not depend on how many are taken at once.
     """
 
     def __init__(self, population: Population, index: int, seed: int) -> None:
@@ -134,7 +134,7 @@ class _Stream:
     def _fresh(self) -> Iterator[tuple[int, int]]:
         """Pixels that were not drawn before; needs one to be left."""
         while True:
-            # A place on the area of the stratum, laid out row by row.
+            # A position on the area of the stratum, row by row.
             place = self._rng.random() * self._ends[-1]
             row = int(np.searchsorted(self._ends, place, side="right"))
             before = self._ends[row] - self._counts[row] * self._areas[row]
@@ -187,7 +187,7 @@ class Spacing:
         self._cells: dict[tuple[int, ...], list[npt.NDArray[np.float64]]] = {}
 
     def admit(self, position: Floats) -> bool:
-        """Add a point unless another is too close; whether it was added."""
+        """Add a point unless another is too close; returns whether it was added."""
         cell = tuple(math.floor(value / self.least) for value in position)
         for step in itertools.product((-1, 0, 1), repeat=len(cell)):
             near = tuple(c + s for c, s in zip(cell, step, strict=True))

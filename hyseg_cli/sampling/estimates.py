@@ -29,7 +29,7 @@ Z_95 = 1.96
 
 @dataclass(frozen=True)
 class Stratum:
-    """A part of the population that was sampled on its own."""
+    """A part of the population that was sampled separately."""
 
     name: str
     area_m2: float
@@ -45,11 +45,11 @@ class Estimate:
     se: float
     """Standard error."""
     most: float = math.inf
-    """Largest value that can be."""
+    """Largest possible value."""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval, normal approximation, cut to what can be."""
+        """95 % interval, normal approximation, clipped to possible values."""
         low, high = self.value - Z_95 * self.se, self.value + Z_95 * self.se
         if math.isnan(low):
             return math.nan, math.nan
@@ -61,7 +61,7 @@ class ClassEstimates:
     """Of one class."""
 
     users_accuracy: Estimate
-    """Share of what is mapped as the class that is of the class."""
+    """Share of the area mapped as the class that belongs to it."""
     producers_accuracy: Estimate
     """Share of the class that is mapped as the class."""
     area_m2: Estimate
@@ -70,7 +70,7 @@ class ClassEstimates:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a sample says of a map."""
+    """The estimates for a map from a sample."""
 
     proportions: Floats
     """(classes, classes): share of the area by map class (row) and reference class (column)."""
@@ -182,7 +182,7 @@ class _Sample:
         deviation = indicator[None] - mean[:, None, None]
         spread = (self.shares * deviation**2).sum(axis=(1, 2))  # with divisor n
         unsampled = np.clip(1.0 - self.sampled / self.pixels, 0.0, 1.0)
-        # A stratum of one pixel that was taken has no variance, whatever the divisor.
+        # A stratum of one sampled pixel has no variance, whatever the divisor.
         divisor = np.maximum(self.sampled - 1, 1)
         return float((self.weights**2 * unsampled * spread / divisor).sum())
 
@@ -211,10 +211,10 @@ class McNemar:
 
     @property
     def p_value(self) -> float:
-        """How probable so uneven a split is, or a more uneven one, if both maps are as good.
+        """The probability of a split at least this uneven if both maps are equally good.
 
-        Points at which one map alone is right are then as often the one's as the other's: the
-        two-sided binomial test with a half; 1 if there are none.
+        Points at which only one map is right are then equally often in favour of either map: the
+        two-sided binomial test with one half; 1 if there are none.
 
         Source: McNemar 1947 (doi:10.1007/BF02295996), in its exact form.
         """

@@ -30,22 +30,22 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LabelledPoints:
-    """Points as they came back; all of one length."""
+    """Labelled points; all fields have the same length."""
 
     ids: npt.NDArray[np.int64] | None
     """Of the design; None if the file has no such field."""
     x: Floats
-    """In the CRS asked for."""
+    """In the requested CRS."""
     y: Floats
     labels: tuple[str, ...]
-    """What the field says, without spaces around it; empty where nothing was filled in."""
+    """The labels, without spaces around them; empty if not filled in."""
 
 
 def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
     """Write points numbered from 1, with an empty field for the reference class.
 
     Args:
-        out: The file; its suffix chooses the format, nothing else may stand there.
+        out: The file; its suffix chooses the format, and it must not exist.
         x: (n,) in the CRS.
         y: (n,) in the CRS.
         crs: CRS of the points; formats that prescribe one are written in theirs.
@@ -79,7 +79,7 @@ def write_points(out: Path, x: Floats, y: Floats, crs: pyproj.CRS) -> None:
 
 
 def read_points(path: Path, field: str, scene: Raster) -> LabelledPoints:
-    """Read points with what was filled into one of their fields.
+    """Read points with the labels in one of their fields.
 
     Args:
         path: Any vector file of points.
@@ -89,7 +89,7 @@ def read_points(path: Path, field: str, scene: Raster) -> LabelledPoints:
     Raises:
         UsageProblemError: If the file or the field does not exist.
         UnusableFileError: If the file cannot be read.
-        ModelMismatchError: If it holds no points, or not where they are.
+        ModelMismatchError: If it holds no points, or does not say where they are.
     """
     frame = read_vector(path, usual=LAYER)
     if field not in frame.columns:
@@ -129,7 +129,7 @@ def read_points(path: Path, field: str, scene: Raster) -> LabelledPoints:
 def reproject(
     x: Floats, y: Floats, source: pyproj.CRS, target: pyproj.CRS
 ) -> tuple[Floats, Floats]:
-    """Positions in another CRS, infinite where it does not reach; exactly the same in the same.
+    """Positions in another CRS, infinite outside its reach; unchanged in the same CRS.
 
     Raises:
         ModelMismatchError: If there is no way from one CRS to the other.

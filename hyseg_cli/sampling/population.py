@@ -1,4 +1,4 @@
-"""The pixels of a class raster as a population to sample from: counted by row, found again by rank.
+"""The pixels of a class raster as a population to sample from: counted by row, located by rank.
 
 Counts of each stratum in each row are all that a sample needs: a pixel is drawn as a row and a
 rank within it, and its column is looked up when the row is read a second time. Memory grows with
@@ -36,7 +36,7 @@ MOST_STRATA = 1_000
 
 @dataclass(frozen=True)
 class Population:
-    """What there is to sample from."""
+    """The population of a map."""
 
     strata: tuple[int, ...]
     """Value of each stratum in its raster, ascending."""
@@ -45,7 +45,7 @@ class Population:
     row_areas_m2: Floats
     """(rows,) area of one pixel of each row."""
     digest: str
-    """Of the map's class ids and where it has none; not of how the file stores them."""
+    """Hash of the map's class ids and of where it has none, however the file stores them."""
 
     @property
     def pixels(self) -> Ints:
@@ -120,7 +120,7 @@ class PopulationReader:
             advance: Called with the number of rows that are done.
 
         Raises:
-            ModelMismatchError: If there is nothing to sample, or the strata are no strata.
+            ModelMismatchError: If there is nothing to sample, or the strata are not valid.
         """
         height = self.scene.height
         counts: dict[int, Ints] = {}
@@ -206,7 +206,7 @@ class PopulationReader:
 
 
 def crs_of(scene: Raster) -> pyproj.CRS:
-    """The CRS of a raster that has a place.
+    """The CRS of a georeferenced raster.
 
     Raises:
         ModelMismatchError: If it has none.
@@ -220,7 +220,7 @@ def crs_of(scene: Raster) -> pyproj.CRS:
 
 
 def pixel_centres(scene: Raster, rows: Ints, cols: Ints) -> tuple[Floats, Floats]:
-    """Map coordinates x, y of the middles of pixels."""
+    """Map coordinates x, y of pixel centres."""
     half = 0.5
     return to_map(scene.transform, cols.astype(np.float64) + half, rows.astype(np.float64) + half)
 

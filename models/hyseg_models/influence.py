@@ -78,7 +78,7 @@ def read_level(block: DAS, features: Tensor, guide: Guide, labels: Tensor) -> Le
     Args:
         block: In evaluation mode.
         features: What enters it, (B, D, h, w).
-        guide: What it is told.
+        guide: Its guidance.
         labels: int64 (B, H, W) of the image, 255 where unknown or beyond its edge.
 
     Returns:

@@ -1,8 +1,8 @@
 """The benchmarks of the paper, read from their published files: classes, coding and splits.
 
-torchgeo has data sets for three of the four. They are not used: of the ISPRS ones it takes the
-black boundaries of eroded labels for clutter and lists Potsdam tile 7_10, whose labels are wrong;
-LoveDA's it would bring to other numbers; UAVid it does not have.
+torchgeo has data sets for three of the four. They are not used: for the ISPRS ones it treats the
+black boundaries of eroded labels as clutter and lists Potsdam tile 7_10, whose labels are wrong; it
+would change the class numbers of LoveDA; and it lacks UAVid.
 """
 
 from __future__ import annotations

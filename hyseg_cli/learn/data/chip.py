@@ -1,4 +1,4 @@
-"""What a labelled scene is to those who cut chips from it."""
+"""The interface of labelled scenes from which chips are cut."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ class LabelledScene(Protocol):
     bands: int
 
     def read(self, window: Window) -> Chip:
-        """The pixels and labels of a window; what lies beyond the edges is reflected."""
+        """The pixels and labels of a window; pixels beyond the edges are reflected."""
         ...

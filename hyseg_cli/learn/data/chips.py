@@ -29,7 +29,7 @@ DROPPED_SHARE = 0.5
 """Share of the chips in which optional bands are left out."""
 
 CLASS_SHARE = 0.5
-"""Share of the chips that are drawn by class, where they are."""
+"""Share of the chips that are drawn by class, if any are."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Pool:
 class TrainingChips(Dataset[Sample]):
     """Random augmented chips; chip i of a seed is always the same.
 
-    A training that goes on sets `first`: chip 0 is then the first that it has not seen.
+    A continued training sets `first`: chip 0 is then the first that it has not seen.
 
     Scenes are drawn with the square root of their area, so that a large one does not drown the
     others. With `places`, half of the chips show a class that is drawn first, all equally often.
@@ -145,8 +145,8 @@ class TrainingChips(Dataset[Sample]):
     def _draw(self, rng: np.random.Generator) -> tuple[LabelledScene, Window, Chip]:
         """A window of the class wanted, or of any whose labels are not nearly all of one class.
 
-        If ten draws find none, one that has labels at all: of a few polygons most windows show
-        none.
+        If ten draws find none, return one that has any labels: with a few polygons, most windows
+        have none.
         """
         pool = self.pools[0]
         if len(self.pools) > 1:
@@ -239,8 +239,7 @@ def _to_tensors(chip: Chip) -> tuple[Tensor, Tensor, Tensor]:
 def _fill(image: Tensor, valid: Tensor) -> Tensor:
     """The image (bands, H, W) with the mean of the valid pixels where there is no data.
 
-    What is blurred or resized would otherwise carry nodata values, NaN among them, into pixels
-    that are valid.
+    Otherwise blurring or resizing would carry nodata values, including NaN, into valid pixels.
     """
     if valid.all() or not valid.any():
         return torch.where(valid, image, torch.zeros_like(image))

@@ -1,4 +1,4 @@
-"""Label rasters, as class ids or as colours, to the channels of the network."""
+"""Label rasters of class ids or colours, converted to class indices."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NO_COLOR = -1
 
 @dataclass(frozen=True)
 class Encoded:
-    """Labels as channels of a legend, and what the legend does not know."""
+    """Labels as class indices of a legend, and values that the legend lacks."""
 
     channels: ClassIndices
-    """(height, width), 0..N-1, or 255 where the pixel is unlabelled or strange."""
+    """(height, width), 0..N-1, or 255 where the pixel is unlabelled or unmatched."""
     is_unmatched: Mask
     """(height, width), True where the value or colour is not in the legend."""
     unmatched: tuple[str, ...]
@@ -57,9 +57,9 @@ def encode_known(
     Args:
         raster: (1, height, width) of class ids, 255 meaning unlabelled unless the legend names
             it, or (3 or 4, height, width) of colours.
-        legend: The classes; what it ignores becomes 255.
+        legend: The classes; ignored values become 255.
         name: What to call the raster in errors.
-        valid: bool (height, width), False where the values mean nothing; None for nowhere.
+        valid: bool (height, width), False where the values are to be ignored; None for all valid.
 
     Raises:
         HysegError: If ids are not whole numbers.
@@ -94,7 +94,7 @@ def _encode_colors(colors: npt.NDArray[Any], legend: Legend, valid: Mask | None)
 def _distinct(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Values, in rising order, and the position of each pixel's value among them."""
     if values.dtype == np.uint8:
-        # Every value there can be is cheaper than a search for those there are.
+        # A table of all possible values is cheaper than a search for those that occur.
         return np.arange(256), values
     found, inverse = np.unique(values, return_inverse=True)
     return found, inverse.reshape(values.shape)
@@ -125,7 +125,7 @@ def _color_text(packed: int) -> str:
 
 
 def _pack(red: Any, green: Any, blue: Any) -> Any:
-    """A colour as one number, for scalars and arrays alike."""
+    """A colour as one number, for scalars and arrays."""
     wide = np.int64
     packed = (wide(red) << 16) | (wide(green) << 8) | wide(blue)
     return int(packed) if np.ndim(packed) == 0 else packed

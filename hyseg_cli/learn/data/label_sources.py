@@ -1,8 +1,8 @@
 """Labels on the pixel grid of a georeferenced image, from rasters or polygons of any CRS.
 
 torchgeo's `RasterDataset`, `VectorDataset` and `IntersectionDataset` do related work. They bring
-all scenes of a training to one CRS and one resolution, which resamples the images, and they know
-no pixel that is unlabelled; here images are read as they are and labels are brought to them.
+all scenes of a training to one CRS and one resolution, which resamples the images, and they have no
+unlabelled pixels. Here images are read as they are and labels are resampled to them.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class LabelSource(Protocol):
 
 
 class RasterLabels:
-    """Label rasters, brought to the image's grid by nearest neighbour.
+    """Label rasters, resampled to the image's grid by nearest neighbour.
 
-    Where several cover a pixel, the first that labels it counts. A PNG with a palette is one of
-    colours, as it is beside plain pictures; in other rasters the values are the ids.
+    If several cover a pixel, the first that labels it counts. A PNG with a palette counts as
+    colours, as it does beside plain pictures; in other rasters the values are the ids.
 
     Args:
         paths: Rasters of class ids or colours.
@@ -54,8 +54,8 @@ class RasterLabels:
         legend: Their classes.
 
     Raises:
-        HysegError: If a raster without place differs in size, or one with place does not
-            overlap the image.
+        HysegError: If a raster without georeference differs in size, or one with georeference
+            does not overlap the image.
     """
 
     def __init__(self, paths: Sequence[Path], image: Raster, legend: Legend) -> None:
@@ -101,7 +101,7 @@ def _palette_of(labels: Raster) -> ClassIndices | None:
 
 
 class VectorLabels:
-    """Polygons with a class, rasterised window by window; what none covers is unlabelled.
+    """Polygons with a class, rasterised window by window; pixels that none covers are unlabelled.
 
     A pixel belongs to the polygon that its centre lies in, to the last one in the file if there
     are several.
@@ -222,7 +222,7 @@ def class_texts(values: gpd.GeoSeries) -> list[str | None]:
         elif isinstance(value, float) and value.is_integer():
             texts.append(str(int(value)))
         else:
-            # 1.0 as text is what tables make of a 1.
+            # Tables turn a 1 into the text 1.0.
             texts.append(re.sub(r"^(\d+)\.0+$", r"\1", str(value).strip()))
     return texts
 

@@ -118,7 +118,7 @@ def open_pair(
         points: How points label their surroundings; None where there are none.
 
     Raises:
-        UnusableFileError: If a file is damaged, or labels lie elsewhere than their image.
+        UnusableFileError: If a file is damaged, or labels do not overlap their image.
         HysegError: If labels do not fit their image or the legend.
     """
     files = (pair.image, *pair.labels)

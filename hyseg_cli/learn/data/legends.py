@@ -1,4 +1,4 @@
-"""A legend made from the labels themselves, where none is given."""
+"""A legend derived from the labels, if none is given."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _require_few(classes: int, path: Path) -> None:
 
 
 def _with_different_colors(entries: dict[int, tuple[str, Color | None]]) -> Legend:
-    """Keeps colours that are known and used once; the other classes get new ones."""
+    """Keep colours that are known and used once; other classes get new ones."""
     taken: set[Color] = set()
     classes = []
     for index, (class_id, (name, color)) in enumerate(entries.items()):

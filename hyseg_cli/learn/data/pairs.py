@@ -1,4 +1,4 @@
-"""Which labels belong to which image: matched by name, or by place where names do not match."""
+"""Which labels belong to which image: matched by name, or by location if names do not match."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABEL_ENDINGS = ("_labels", "_label", "_masks", "_mask", "_gt")
 
 @dataclass(frozen=True)
 class ScenePair:
-    """An image and what labels it."""
+    """An image and its labels."""
 
     image: Path
     labels: tuple[Path, ...]
@@ -38,7 +38,7 @@ def find_pairs(
     A vector file labels every image that it touches, a table of points every image. In a folder
     without rasters, tables are the labels. Rasters and tables match by name: equal up to the
     suffix, endings such as `_mask`, and folders such as `images` and `masks`. If no names match,
-    georeferenced rasters match by place. Both may be single files, folders, or the same folder.
+    georeferenced rasters match by location. Both may be single files, folders, or the same folder.
 
     Args:
         images: A file or a folder.
@@ -198,9 +198,9 @@ def _named(
 
 
 def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """The files in a folder and in all folders below it, also in those that are links.
+    """The files in a folder and in all folders below it, including linked folders.
 
-    A link to a folder `above`, those that lead to this one, would never end and is left out.
+    A link to one of the folders `above` would never end, so it is skipped.
     """
     real = folder.resolve()
     if real in above:

@@ -12,14 +12,14 @@ from hyseg_cli.learn.data.chip import Chip, LabelledScene
 from hyseg_cli.legend import NODATA_ID
 
 GUARD_PX = 32
-"""Rows or columns between the parts that belong to neither: things do not end at a line."""
+"""Rows or columns between the parts that belong to neither, because objects may cross a line."""
 
 SMALLEST_PX = 64
 """Least rows or columns of a part."""
 
 
 class SceneView:
-    """A window of a scene, as a scene of its own: nothing beyond its edges can be seen."""
+    """A window of a scene that acts as a separate scene: pixels beyond its edges are hidden."""
 
     def __init__(self, scene: LabelledScene, window: Window) -> None:
         self.name = scene.name
@@ -39,7 +39,7 @@ class SceneView:
 
 
 class RelabelledScene:
-    """A scene whose channels are numbered anew.
+    """A scene with renumbered classes.
 
     Args:
         scene: The scene.
@@ -62,8 +62,8 @@ class RelabelledScene:
 def split_scene(scene: LabelledScene, share: float) -> tuple[list[SceneView], SceneView]:
     """A training part, in one or two pieces, and a validation part of one scene.
 
-    The scene is cut across its longer side into slices; the one whose classes are most like
-    those of all others is held out.
+    The scene is cut across its longer side into slices; the one whose classes are most similar
+    to those of all others is held out.
 
     Args:
         scene: What to split.

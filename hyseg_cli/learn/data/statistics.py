@@ -1,6 +1,6 @@
-"""What is measured of the training scenes before the training: radiometry and classes.
+"""Statistics of the training scenes before the training: radiometry and classes.
 
-Rare classes: where they occur, and how much their pixels weigh in the loss.
+They say where rare classes occur, and how much their pixels weigh in the loss.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hyseg_cli.learn.model.card import Radiometry, quantiles, radiometry_of_samp
 from hyseg_cli.legend import NODATA_ID
 
 CELL_PX = 64
-"""Side of the cells in which it is known whether a class occurs."""
+"""Side of the cells for which the occurring classes are recorded."""
 
 MAX_RATIO = 50.0
-"""Largest weight over the smallest: a class of ten pixels must not rule the loss."""
+"""Largest weight over the smallest: a class of ten pixels must not dominate the loss."""
 
 Weighting = Literal["none", "sqrt", "inverse"]
 
@@ -75,7 +75,7 @@ class Places:
         return cls(tuple(cells), tuple(channels))
 
     def draw_class(self, rng: np.random.Generator) -> int:
-        """A class that occurs, all of them equally often."""
+        """Draw one of the occurring classes, all of them equally often."""
         return self.channels[int(rng.integers(len(self.channels)))]
 
     def draw_pixel(self, channel: int, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -93,7 +93,7 @@ def class_weights(labelled: Sequence[int], weighting: Weighting) -> tuple[float,
 
     Args:
         labelled: Labelled pixels of each class.
-        weighting: Which; None comes of `none`.
+        weighting: The rule; `none` gives None.
     """
     if weighting == "none":
         return None
@@ -131,7 +131,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class SceneCounts:
-    """What was found in one scene, which was read once."""
+    """Statistics of one scene, which was read once."""
 
     pixels: npt.NDArray[np.int64]
     """Valid ones in each band; none in a band that the scene lacks."""
@@ -196,7 +196,7 @@ def sample_share(scenes: Sequence[LabelledScene]) -> float:
 
 
 def survey(counts: Sequence[SceneCounts], *, is_8_bit: bool) -> Survey:
-    """What scenes of one band count have together.
+    """The combined statistics of scenes with the same number of bands.
 
     Raises:
         UsageProblemError: If no pixel is labelled.

@@ -68,7 +68,7 @@ def read_drawing(path: Path, image: Raster, legend: Legend, field: str, *, seed:
 
     Raises:
         HysegError: If the file cannot be read or has no CRS.
-        UsageProblemError: If it has no such column or the image has no place.
+        UsageProblemError: If it has no such column or the image is not georeferenced.
     """
     table = read_features(path, image, field)
     problems: Counter[str] = Counter()

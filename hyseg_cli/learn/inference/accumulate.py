@@ -1,7 +1,7 @@
 """Sums of weighted probabilities, on any device or, faster on the CPU, by compiled loops.
 
-Both ways give the same bytes: they add in the same order, round a product and its sum once where
-the processor can, and of equal sums the lower class wins.
+Both ways give the same bytes: they add in the same order, round a product and its sum once if the
+processor can, and prefer the lower class among equal sums.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def largest(sums: Floats, first_row: int, first_col: int, found: Bytes) -> None:
     """Which of the sums (N, height, width) is the largest at each pixel of a part."""
     rows, cols = found.shape
     best, which = np.empty(cols, np.float32), np.empty(cols, np.int32)
-    # Class by class along a row, not pixel by pixel: so many columns are compared at once.
+    # Class by class along a row, not pixel by pixel, so that many columns are compared at once.
     for row in range(rows):
         best[:] = sums[0, first_row + row, first_col : first_col + cols]
         which[:] = 0

@@ -1,4 +1,4 @@
-"""Test-time augmentation: several ways to look at a window, averaged on the probabilities."""
+"""Test-time augmentation: several views of a window, whose probabilities are averaged."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from hyseg_models.blocks.symmetry import SYMMETRIES, turned, turned_back
 
 @dataclass(frozen=True)
 class View:
-    """One way to look: a magnification, then a symmetry of the square."""
+    """One view: a magnification, then a symmetry of the square."""
 
     symmetry: int = 0
     """A number of `hyseg_models.blocks.symmetry`."""
     scale: float = 1.0
-    """Magnification; the size is rounded to what the network's stride divides."""
+    """Magnification; the size is rounded to a multiple of the network's stride."""
 
     def of(self, image: Tensor, valid: Tensor, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows (B, C, H, W), (B, 1, H, W) and their origins (B, 2), as they are seen."""
+        """Windows (B, C, H, W), (B, 1, H, W) and their origins (B, 2), in this view."""
         if self.scale != 1.0:
             size = [max(1, round(n * self.scale / ALIGNMENT)) * ALIGNMENT for n in image.shape[-2:]]
             image = F.interpolate(image, size, mode="bilinear", antialias=True)
             valid = F.interpolate(valid.float(), size, mode="nearest") > 0
-            # The noise is drawn on the grid of what the network sees.
+            # The noise is drawn on the grid of the pixels that the network sees.
             origin = (origin * self.scale).div(ALIGNMENT, rounding_mode="floor").long() * ALIGNMENT
         return turned(image, self.symmetry), turned(valid, self.symmetry), origin
 
     def undo(self, probabilities: Tensor, size: tuple[int, int]) -> Tensor:
-        """Probabilities of what was seen, laid back onto windows of a size."""
+        """Probabilities of this view, mapped back to windows of a size."""
         probabilities = turned_back(probabilities, self.symmetry)
         if probabilities.shape[-2:] == torch.Size(size):
             return probabilities
@@ -45,4 +45,4 @@ VIEWS = {
     "d4": tuple(View(symmetry) for symmetry in SYMMETRIES),
     "multiscale": tuple(View(scale=scale) for scale in (0.75, 1.0, 1.25)),
 }
-"""What `--tta` offers."""
+"""The choices of `--tta`."""

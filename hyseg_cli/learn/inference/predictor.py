@@ -1,6 +1,6 @@
 """Predictor: a batch of windows -> class probabilities.
 
-Which device a workflow runs on.
+Also chooses the device of a workflow.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def tiles_at_once(device: torch.device, most: int) -> int:
-    """How many of at most so many tiles run through the network at once.
+    """How many of at most this many tiles run through the network at once.
 
-    On a CPU tiles run one by one: it is no slower, takes less memory, and a batch would change the
+    On a CPU, tiles run one by one: that is as fast, needs less memory, and a batch would change the
     last digits.
     """
     return 1 if device.type == "cpu" else most
@@ -67,7 +67,7 @@ class Predictor:
             the CPU. Class scores and probabilities are in float32 always.
         seed: Seed of the prior's noise field.
         noise: Policy of the noise field (`SampleConfig.noise`); None for the model's own.
-        views: Ways to look at each window; the probabilities are averaged over them.
+        views: Views of each window; their probabilities are averaged.
         compiled: Whether the network is compiled when it first runs, for windows of one size.
     """
 
@@ -155,7 +155,7 @@ class Predictor:
     def _moved(self, values: Tensor) -> Tensor:
         if self.device.type != "cuda":
             return values.to(self.device)
-        # From memory that cannot be swapped out, the copy runs beside what the GPU still computes.
+        # From pinned memory, the copy overlaps with the GPU's computation.
         return values.pin_memory().to(self.device, non_blocking=True)
 
     def _look(self, standard: Tensor, valid: Tensor, origin: Tensor, view: View) -> Tensor:
@@ -170,7 +170,7 @@ class Predictor:
         return view.undo(probabilities, (standard.shape[-2], standard.shape[-1]))
 
     def _back_off(self, tiles: int, error: Exception) -> None:
-        """Run half as many tiles at once from now on."""
+        """Halve the number of tiles per run from now on."""
         if tiles == 1:
             raise HysegError(
                 f"one tile does not fit into the memory of {self.device}",

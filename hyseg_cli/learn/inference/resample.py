@@ -1,4 +1,4 @@
-"""A network on scenes of another resolution than it was trained on, tile by tile.
+"""A network on scenes whose resolution differs from its training, tile by tile.
 
 Tiles are cut from the scene so that `alignment` of its pixels stand for `ALIGNMENT` of the
 network, with both ends of every tile on that raster: resampled tiles then begin at whole pixels
@@ -20,10 +20,10 @@ from hyseg_cli.learn.inference.stitch import Classify
 class AtOtherResolution:
     """Resamples windows for a classifier, and its probabilities back to the scene's pixels.
 
-    Both ways with the antialiased bilinear filter that training scales its chips with: a weighted
-    mean where pixels get coarser, interpolation where they get finer. Pixels without data take no
-    part; a resampled pixel holds data if any pixel below the filter does, so each pixel of the
-    scene that holds data gets probabilities.
+    Both directions use the antialiased bilinear filter that training scales its chips with: a
+    weighted mean where pixels get coarser, interpolation where they get finer. Pixels without data
+    are ignored; a resampled pixel holds data if any pixel under the filter does, so each pixel of
+    the scene that holds data gets probabilities.
 
     Args:
         classify: The classifier.

@@ -1,4 +1,4 @@
-"""From pixel values to network input, the same way in training and in use."""
+"""From pixel values to network input, in the same way for training and mapping."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hyseg_cli.learn.model.card import Radiometry
 
 
 class Standardise(nn.Module):
-    """Cut to the limits, subtract the mean and divide by the standard deviation of each band.
+    """Clip to the limits, subtract the mean and divide by the standard deviation of each band.
 
-    This scales by percentiles where there are limits: the cut range comes to lie around zero.
+    With limits this scales by percentiles: the clipped range is centred on zero.
     Invalid pixels become zero, the mean, so that their values cannot reach their neighbours; so do
     bands that an image does not have, the last ones.
 

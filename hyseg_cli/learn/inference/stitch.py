@@ -36,7 +36,7 @@ class FinishedRows:
     """Some rows of the map."""
 
     channels: npt.NDArray[np.uint8]
-    """(rows, width): channels of the legend, 255 where the scene holds no data."""
+    """(rows, width): class indices, 255 where the scene holds no data."""
     quantised: npt.NDArray[np.uint8] | None
     """(classes, rows, width): probabilities, 0 to 254, 255 without data; None unless asked for."""
 
@@ -128,7 +128,7 @@ def map_strips(
 def _wanted(
     strip: Strip, within: Callable[[Window], npt.NDArray[np.bool_]] | None
 ) -> npt.NDArray[np.bool_]:
-    """Which pixels of a strip hold data and are asked for."""
+    """Which pixels of a strip hold data and are wanted."""
     valid = strip.pixels.valid
     if within is None:
         return valid

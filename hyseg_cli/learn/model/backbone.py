@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone, out of a safetensors file."""
+"""Pretrained weights of a backbone, from a safetensors file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLOURS = ("red", "green", "blue")
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What is known of pretrained weights; it goes into the card of what is made with them."""
+    """The provenance of pretrained weights; it goes into the card of models made with them."""
 
     architecture: str
     """Name in timm."""
@@ -46,7 +46,7 @@ class Provenance:
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
     def radiometry(self, found: Radiometry, bands: Sequence[str]) -> Radiometry:
-        """How the values of some bands become what the weights were made for.
+        """The scaling of bands to the values that the weights were made for.
 
         Red, green and blue (or, where bands have other names, the first three) get the mean and
         standard deviation of the weights, over the range of 8 bits or, for other data, over the
@@ -72,7 +72,7 @@ def colours_of(bands: Sequence[str]) -> tuple[int, int, int]:
 
 
 def provenance_of_hub(architecture: str) -> Provenance:
-    """What timm says of the weights that it fetches."""
+    """The provenance that timm records for the weights it fetches."""
     known = timm.get_pretrained_cfg(architecture)
     if known is None:
         return Provenance(architecture=architecture, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -89,8 +89,8 @@ def provenance_of_hub(architecture: str) -> Provenance:
 def load_backbone(network: HySeg, path: Path, bands: Sequence[str]) -> Provenance:
     """Give the backbone of a network, and a prior's own of the same kind, weights from a file.
 
-    The file holds tensors by timm's names; those that the backbone lacks, such as a classifier,
-    are left alone. The filters of the first layer of a convolutional network stay as they are for
+    The file holds tensors by timm's names; tensors that the backbone lacks, such as a classifier,
+    are ignored. The filters of the first layer of a convolutional network stay as they are for
     red, green and blue, and are zero for other bands: the features of the colours, which the
     weights were trained for, are whole from the first step. Without all three colours they are
     repeated and scaled as timm does.
@@ -186,7 +186,7 @@ def _fill(
 
 
 def _is_first_layer(value: Tensor, own: Tensor) -> bool:
-    """Whether two filters differ in nothing but the bands that they see."""
+    """Whether two filters differ only in the bands that they see."""
     is_filter = value.dim() == own.dim() == 4 and value.shape[1] == 3
     return is_filter and value.shape[:1] + value.shape[2:] == own.shape[:1] + own.shape[2:]
 

@@ -1,8 +1,6 @@
 """The card of a model file: what the model is. The weights beside it are read by `weights`.
 
-What is measured of the pixel values of the training, to make input of a network of them.
-
-The spread of pixel values in a few numbers.
+It also holds the statistics of the training pixels, which turn pixel values into network input.
 """
 
 from __future__ import annotations
@@ -26,18 +24,18 @@ from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySegConfig
 
 PERCENTILES = (0.5, 99.5)
-"""Of images that are not 8-bit: glints and dead pixels beyond them are cut off."""
+"""For images that are not 8-bit: glints and dead pixels beyond them are clipped."""
 
 
 @dataclass(frozen=True)
 class Radiometry:
-    """What was measured of the values of each band over the training pixels."""
+    """Statistics of each band over the training pixels."""
 
     mean: tuple[float, ...]
-    """In units of the scenes, after the values were cut to the limits."""
+    """In units of the scenes, after clipping to the limits."""
     std: tuple[float, ...]
     limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """Smallest and largest value of each band; None where all count, as of 8-bit images."""
+    """Smallest and largest value of each band; None if all count, as for 8-bit images."""
 
 
 def radiometry_of_sample(sample: npt.NDArray[np.float32]) -> Radiometry:
@@ -52,7 +50,7 @@ def radiometry_of_sample(sample: npt.NDArray[np.float32]) -> Radiometry:
 
 
 _LEAST_STD = 1e-6
-"""Of a band that has one value only."""
+"""Standard deviation of a band with a single value."""
 
 
 FORMAT = "hyseg-model/1"
@@ -97,7 +95,7 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a model is, what it was trained on, and what it expects of a scene."""
+    """A model's properties, its training data, and its requirements for scenes."""
 
     config: HySegConfig
     legend: Legend
@@ -112,7 +110,7 @@ class ModelCard:
     std: tuple[float, ...]
     """Standard deviation of each band."""
     limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """Smallest and largest value of each band that counts; None for all, as of 8-bit images."""
+    """Smallest and largest value of each band that counts; None for all, as for 8-bit images."""
     resolution_m: tuple[float, float] | None
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
     quantiles: tuple[tuple[float, ...], ...] = ()
@@ -122,7 +120,7 @@ class ModelCard:
     has_segmentation: bool = True
     """Whether stage 2 was trained; without, the model serves as the prior of another only."""
     temperature: float = 1.0
-    """What logits are divided by before the softmax, so that probabilities mean what they say."""
+    """Logits are divided by it before the softmax, so that probabilities are calibrated."""
     data: TrainingData = field(default_factory=TrainingData)
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
@@ -248,7 +246,7 @@ class ModelSource:
 
         Raises:
             UsageProblemError: If there is none.
-            HysegError: If it is damaged or no safetensors file.
+            HysegError: If it is damaged or not a safetensors file.
             ModelMismatchError: If this version cannot use its card.
         """
         return cls.at(find_model(chosen))
@@ -270,11 +268,11 @@ def opened(path: Path, *, framework: Literal["np", "pt"]) -> Iterator[Any]:
 
     Args:
         path: The file.
-        framework: What its tensors would be: arrays of numpy, or tensors of PyTorch, which loads.
+        framework: The kind of tensors: numpy arrays, or PyTorch tensors, which loads PyTorch.
 
     Raises:
         UsageProblemError: If there is no such file.
-        HysegError: If it is damaged or no safetensors file.
+        HysegError: If it is damaged or not a safetensors file.
     """
     require_file(path)
     try:

@@ -12,10 +12,10 @@ from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard
 
 TOLERANCE = 1.1
-"""A scene whose pixels are outside the resolutions of the training by more is resampled."""
+"""A scene whose pixel size is outside the training range by more than this is resampled."""
 MAX_RATIO = 8
-"""Most that pixels are enlarged or shrunk for the network. Finer scenes would need tiles of too
-many pixels; of coarser ones too little is to be seen."""
+"""Largest factor by which pixels are enlarged or shrunk for the network. Finer scenes would need
+tiles of too many pixels; coarser ones show too little."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Contract:
     """Indexes of the bands from 1, in the model's order."""
     alignment: int
     """Pixels of the scene that stand for `ALIGNMENT` of the network; equal if it sees the scene's
-    own pixels."""
+    pixels unchanged."""
     warnings: tuple[str, ...]
     """Differences that do not forbid the run but may cost accuracy."""
 
@@ -38,17 +38,17 @@ def match(
     *,
     gsd_m: float | Literal["auto", "native"] = "auto",
 ) -> Contract:
-    """Find the model's bands in a scene and check what it expects of them.
+    """Find the model's bands in a scene and check its requirements.
 
     Args:
         scene: The scene.
         card: The model's card.
-        bands: Indexes asked for; empty to find the bands by colour, by description, or by count.
+        bands: Requested indexes; empty to find the bands by colour, by description, or by count.
         gsd_m: Ground size in metres of the pixels that the network sees; `native` for the
             scene's, `auto` for the scene's or what the model knows best.
 
     Raises:
-        UsageProblemError: If a band asked for does not exist.
+        UsageProblemError: If a requested band does not exist.
         ModelMismatchError: If the scene cannot be read as the model needs it.
     """
     if not card.has_segmentation:
@@ -140,7 +140,7 @@ def _needed(card: ModelCard) -> str:
 def _scale(
     scene: Raster, card: ModelCard, gsd_m: float | Literal["auto", "native"]
 ) -> tuple[int, tuple[str, ...]]:
-    """Alignment of the scene's tiles, and what is to be said of it."""
+    """Alignment of the scene's tiles, and notes or warnings about it."""
     resolution = scene.resolution_m()
     known = card.resolution_m
     if resolution is None:

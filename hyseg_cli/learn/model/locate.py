@@ -1,4 +1,4 @@
-"""Where models are found: by path, or by the name of a built-in or an installed one.
+"""Find models by path, or by the name of a built-in or an installed one.
 
 A name is looked for in the package first, so that `default` means the same everywhere, then in
 the folders of `HYSEG_MODELS`, then in the user's own. Nothing here loads torch.
@@ -35,13 +35,13 @@ class ModelFile:
 
 
 def model_folders() -> tuple[Path, ...]:
-    """Folders that names are looked for in, in this order; they need not exist.
+    """Folders that are searched for names, in this order; they need not exist.
 
     Those of `HYSEG_MODELS`, then `hyseg/models` in the user's data folder (`XDG_DATA_HOME`).
     """
     named = [Path(part) for part in os.environ.get(FOLDERS, "").split(os.pathsep) if part]
     data = Path(os.environ.get("XDG_DATA_HOME", ""))
-    if not data.is_absolute():  # relative ones are to be ignored, says the XDG specification
+    if not data.is_absolute():  # the XDG specification says to ignore relative ones
         data = Path.home() / ".local" / "share"
     return tuple(dict.fromkeys([*named, data / "hyseg" / "models"]))
 
@@ -89,7 +89,7 @@ def find_model(model: str | Path | None) -> Path:
 
 
 def require_file(path: Path) -> None:
-    """Refuse a model file that is not there.
+    """Refuse a model file that does not exist.
 
     Raises:
         UsageProblemError: If it is not.
@@ -133,5 +133,5 @@ def _models_in(folder: Path) -> list[Path]:
         return sorted(
             path for path in folder.iterdir() if path.name.endswith(SUFFIX) and path.is_file()
         )
-    except OSError:  # most people have no such folder; what one may not read is not found
+    except OSError:  # most users have no such folder; unreadable folders count as empty
         return []

@@ -1,6 +1,6 @@
 """How far the values of a scene are from those a model was trained on.
 
-A few pixels of a scene that stand for all of them.
+It uses a sample of a few pixels of the scene.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def _starts(size: int) -> list[int]:
 
 
 FAR = 0.6
-"""Distance from which on a scene is warned of. Of seven scenes of Dubai each is at most 0.52 from
-the six others; seven of other countries are 0.65 to 1.1 from them."""
+"""Distance above which the user is warned. Each of seven scenes of Dubai is at most 0.52 from the
+six others; seven scenes of other countries are 0.65 to 1.1 from them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def measure_shift(reader: SceneReader, card: ModelCard) -> Shift | None:
         card: The model's card.
 
     Returns:
-        None if the card holds no quantiles, or no pixel that was looked at holds data.
+        None if the card holds no quantiles, or no sampled pixel holds data.
 
     Raises:
         UnusableFileError: If a block cannot be read.

@@ -34,7 +34,7 @@ def load_model(model: Path | ModelSource) -> Model:
 
     Raises:
         UsageProblemError: If there is no such file.
-        HysegError: If it is damaged or no safetensors file.
+        HysegError: If it is damaged or not a safetensors file.
         ModelMismatchError: If its card or weights do not fit this version.
     """
     source = model if isinstance(model, ModelSource) else ModelSource.at(model)
@@ -78,7 +78,7 @@ def replace_card(path: Path, card: ModelCard) -> None:
     Raises:
         HysegError: One of its kinds, as `load_model` and `save_model` raise them.
     """
-    read_card(path)  # what is no model is left alone
+    read_card(path)  # a file that is not a model is not changed
     _write(path, _read_tensors(path), card)
 
 
@@ -90,7 +90,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
     try:
         with replacing(path) as temporary:
-            # safetensors keeps what it creates from others; what is there already stays as it is.
+            # safetensors creates private files; an existing file keeps its permissions.
             temporary.touch()
             mode = temporary.stat().st_mode
             save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})

@@ -1,8 +1,8 @@
-"""How far a score would move if other places had been measured: a bootstrap over blocks.
+"""How much a score would change if other places had been measured: a bootstrap over blocks.
 
-Neighbouring pixels are alike, so drawing pixels would make any difference look certain. Drawn are
-whole blocks of the map, with replacement; what was counted in them is added up and scored again.
-A block should be larger than the distance over which errors resemble each other.
+Neighbouring pixels are alike, so drawing pixels would make any difference look certain. So
+whole blocks of the map are drawn with replacement, and their counts are added up and scored again.
+A block should be larger than the distance over which errors are correlated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hyseg_cli.learn.scores.metrics import Floats
 DRAWS = 2000
 LEVEL = 0.95
 FEW_BLOCKS = 20
-"""With fewer blocks, intervals are too narrow more often than they say."""
+"""With fewer blocks, intervals are too narrow."""
 CHUNK = 100
 
 
@@ -57,7 +57,7 @@ def resample_sums(blocks: Floats, *, draws: int = DRAWS, seed: int = 0) -> Float
 
 
 def interval_of(replicates: Floats) -> Interval:
-    """The central 95 % of some replicates; those that do not exist are left out."""
+    """The central 95 % of some replicates; undefined ones are left out."""
     known = replicates[~np.isnan(replicates)]
     if known.size == 0:
         return Interval(float("nan"), float("nan"))

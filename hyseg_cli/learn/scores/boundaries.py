@@ -1,4 +1,4 @@
-"""How well the contours of a map lie: boundary IoU and boundary F1, all classes in one pass.
+"""How accurate the contours of a map are: boundary IoU and boundary F1, all classes in one pass.
 
 Most pixels are far from any contour, so nothing is computed for them: each contour pixel paints
 the disc around it. That is exact and, unlike a distance transform for each class, its time does
@@ -51,12 +51,12 @@ def count_boundaries(
     disc: Disc,
     classes: int,
 ) -> Counts:
-    """What boundary scores need of a window.
+    """The counts that boundary scores need from a window.
 
     A contour runs where two pixels that share an edge and both have a class differ in it; scene
     edges and pixels without class have none. The band of a class is its pixels within the
-    disc's radius of another class's contour pixels. Without unknown pixels that is what
-    erosion by the distance takes away.
+    disc's radius of another class's contour pixels. Without unknown pixels, this is what
+    erosion by the distance removes.
 
     Args:
         reference: (height, width) channels, 255 where unknown.

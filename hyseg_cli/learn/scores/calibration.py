@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: reliability, and one temperature to mend them.
+"""Whether probabilities are calibrated: reliability, and a temperature that corrects them.
 
 Probabilities come quantised, as whole numbers from 0 to 254 for 0 to 1, as `hyseg predict` writes
 them. Sums are kept in whole numbers, so windows may come in any order.
@@ -18,10 +18,10 @@ Quantised = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 BINS = 15
-"""Of the reliability diagram, as Guo et al. 2017 and most after them have it."""
+"""Bins of the reliability diagram, as in Guo et al. 2017 and most later papers."""
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
 SAMPLE_PIXELS = 200_000
-"""Pixels that the temperature is fitted to: its standard error is far below a percent."""
+"""Pixels for fitting the temperature: its standard error is then far below a percent."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ReliabilityCounts:
         return int(self._pixels.sum())
 
     def reliability(self) -> Reliability:
-        """What the counts amount to; at least one pixel must have been counted."""
+        """The scores of the counts; at least one pixel must have been counted."""
         quantised = np.arange(QUANTISED_ONE + 1)
         # Bins are open below and closed above: (0, 1/15], (1/15, 2/15], ...
         bin_of = np.maximum(-(-quantised * BINS // QUANTISED_ONE) - 1, 0)
@@ -174,7 +174,7 @@ class PixelSample:
 
 @dataclass(frozen=True)
 class Temperature:
-    """What logits must be divided by for probabilities to mean what they say."""
+    """The number by which logits are divided to calibrate probabilities."""
 
     value: float
     log_loss_before: float
@@ -189,8 +189,8 @@ class Temperature:
 def fit_temperature(quantised: Quantised, reference: npt.NDArray[np.uint8]) -> Temperature:
     """The temperature of least log loss (Guo et al. 2017, section 4.2).
 
-    Logits are taken back from the probabilities; a level of 0 counts as half a level. With very
-    sure networks 8 bits cut the logits short, and the temperature comes out too close to 1.
+    Logits are recovered from the probabilities; a quantised 0 counts as a half. With very confident
+    networks, 8 bits clip the logits, and the temperature comes out too close to 1.
 
     Args:
         quantised: (classes, n), 0 to 254.

@@ -15,7 +15,7 @@ from hyseg_cli.learn.scores.metrics import Floats, Margins, mean_of_known, ratio
 
 @dataclass(frozen=True)
 class Difference:
-    """A score of two maps, and how far apart they are."""
+    """A score of two maps, and their difference."""
 
     metric: str
     class_name: str | None
@@ -47,7 +47,7 @@ class Comparison:
         averaged, names = first.agreement.averaged, first.legend.names
         pair = [_Sums.of(evaluation.patches, averaged) for evaluation in (first, second)]
         once = [sums.scores(sums.blocks.sum(axis=0)) for sums in pair]
-        # The same seed draws the same blocks for both, so what a block does to both cancels.
+        # The same seed draws the same blocks for both maps, so effects common to both cancel.
         drawn = [sums.scores(resample_sums(sums.blocks)) for sums in pair]
         differences = []
         for metric in once[0]:
@@ -69,7 +69,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Sums:
-    """What is added up over blocks, as one row of numbers for each."""
+    """The sums over blocks, one row of numbers per block."""
 
     blocks: Floats
     """(blocks, k)."""
@@ -83,7 +83,7 @@ class _Sums:
         if table.structure is not None:
             parts.append(table.structure.boundary.reshape(count, -1).astype(float))
             errors = table.structure.betti_errors
-            # A mean over patches is made of sums, too: of the values and of how many there are.
+            # A mean over patches also consists of sums: of the values and of their number.
             for values in (table.structure.cl_dice, errors[..., 0], errors[..., 1]):
                 means = mean_of_known(values, averaged)
                 parts.append(np.column_stack([np.nan_to_num(means), ~np.isnan(means)]))

@@ -1,6 +1,6 @@
-"""Crosswalk: classes of several legends that mean the same, matched by name.
+"""Crosswalk: matching classes of several legends by name.
 
-Classes of maps and references as channels of the legend that they are compared in.
+It converts the classes of maps and references to indices of the common legend.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Merging = Mapping[str, str | None]
 """New names of classes, None for those to leave out; other classes keep theirs."""
 
 Table = npt.NDArray[np.uint8]
-"""(256,): the channel that each channel of a legend becomes, 255 for none."""
+"""(256,): the new class index of each class index of a legend, 255 for none."""
 
 
 @dataclass(frozen=True)
 class Crosswalk:
-    """How the channels of maps and of their reference become those of one legend."""
+    """How the class indices of maps and of their reference become those of one legend."""
 
     legend: Legend
     """The classes that are compared."""
@@ -119,7 +119,7 @@ def _key(name: str) -> str:
 
 
 def _new_names(legends: Iterable[Legend], merging: Merging) -> dict[str, str | None]:
-    """What every class is called after merging, by the key of its name."""
+    """The name of every class after merging, by the key of its old name."""
     names: dict[str, str | None] = {}
     for legend in legends:
         for name in legend.names:
@@ -145,7 +145,7 @@ def _merged(maps: Sequence[Legend], new_names: Mapping[str, str | None]) -> Lege
         name = new_names[_key(entry.name)]
         if name is None or _key(name) in merged:
             continue
-        # A class that others are merged into lends them its id and colour.
+        # A class that others are merged into gives them its id and colour.
         model = own.get(_key(name), entry)
         class_id = model.id if model.id not in taken else max(taken) + 1
         taken.add(class_id)
@@ -191,12 +191,12 @@ class MapClasses:
 
 @dataclass
 class ReferenceClasses:
-    """The classes of a reference; mutable, as it counts what no map has.
+    """The classes of a reference; mutable, because it counts unmatched pixels.
 
     Args:
         labels: A raster of ids or of colours, or labels that are channels already.
         legend: Of the reference itself.
-        crosswalk: What its classes become.
+        crosswalk: How its classes are converted.
     """
 
     labels: ClassRaster | SceneReader | LabelSource
@@ -232,7 +232,7 @@ class ReferenceClasses:
 
     @property
     def unmatched(self) -> Unmatched:
-        """What was counted so far."""
+        """The unmatched pixels counted so far."""
         return Unmatched(self.pixels, tuple(sorted(self.names)))
 
 

@@ -1,8 +1,6 @@
-"""Evaluation: all that is known of how well one map agrees with its reference.
+"""Evaluation: how well one map agrees with its reference.
 
-What is counted of a map against its reference, patch by patch.
-
-A raster cut into patches, each read with a rim of what lies around it.
+A raster is cut into patches, each read with a rim around it, and counted patch by patch.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Patches of nearly equal size, so that no sliver at an edge counts like a whole one."""
+    """Patches of nearly equal size, so that no sliver at an edge counts like a whole patch."""
 
     rows: tuple[int, ...]
     """First row of each, then the height of the raster."""
@@ -79,7 +77,7 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class PatchCount:
-    """What was counted in one patch."""
+    """The counts of one patch."""
 
     place: tuple[int, int, int, int, int]
     """Number of the scene, first row, first column, height, width."""
@@ -92,7 +90,7 @@ class PatchCount:
 
 @dataclass(frozen=True)
 class PatchTable:
-    """What was counted in all patches that have known pixels, in the order of their places."""
+    """The counts of all patches that have known pixels, ordered by location."""
 
     places: Counts
     """(patches, 5): number of the scene, first row, first column, height, width."""
@@ -116,7 +114,7 @@ def count_patch(
     """Count a patch of a map against its reference.
 
     Args:
-        patch: Which.
+        patch: The patch.
         reference: Class indices of `patch.read`, 255 where unknown.
         mapped: The same of the map.
         classes: How many there are.
@@ -166,7 +164,7 @@ class PatchCounts:
         """All patches, by scene and place.
 
         Raises:
-            ValueError: If nothing was counted, or structure or seams of some patches alone.
+            ValueError: If nothing was counted, or structure or seams only of some patches.
         """
         order = sorted(range(len(self._places)), key=self._places.__getitem__)
         structure, seams = _in_order(self._structure, order), _in_order(self._seams, order)
@@ -195,7 +193,7 @@ class Protocol:
     """How maps are measured."""
 
     patch_px: int
-    """Side, nearly, of the patches that structure is counted in and that a bootstrap draws."""
+    """Approximate side of the patches for counting structure and for the bootstrap."""
     disc: Disc | None = None
     """Width of boundaries; None to leave structure out."""
     excluded: tuple[int, ...] = ()
@@ -204,7 +202,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """Pixels of the reference that have a class of no map; they are not compared."""
+    """Pixels of the reference whose class no map has; they are not compared."""
 
     pixels: int = 0
     names: tuple[str, ...] = ()
@@ -252,7 +250,7 @@ class Evaluation:
         scenes: tuple[str, ...],
         overlap_disagreement: float | None = None,
     ) -> Evaluation:
-        """The scores of what was counted.
+        """The scores of the counts.
 
         Raises:
             HysegError: If no pixel has a class in both.

@@ -53,9 +53,9 @@ def count_pairs(
 
 @dataclass(frozen=True)
 class Margins:
-    """What the scores of a confusion matrix need of it.
+    """The margins of a confusion matrix, from which scores are computed.
 
-    Leading axes stand for several matrices at once, such as the draws of a bootstrap.
+    Leading axes hold several matrices, such as the draws of a bootstrap.
     """
 
     hits: Floats
@@ -113,7 +113,7 @@ class Scores:
     allocation_disagreement: float
     """Share that differs because classes lie elsewhere; with quantity it makes 1 - accuracy."""
     kappa: float
-    """Cohen's kappa; NaN where both rasters are of one and the same class."""
+    """Cohen's kappa; NaN if both rasters have only one and the same class."""
     pixels: int
     """Pixels compared."""
 
@@ -165,7 +165,7 @@ def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
 
 
 def mean_of_known(values: Floats, averaged: npt.NDArray[np.bool_] | None = None) -> Floats:
-    """Mean over the last axis of what is not NaN; NaN if nothing is.
+    """Mean over the last axis, ignoring NaN; NaN if all values are.
 
     Args:
         values: (..., N).

@@ -1,4 +1,4 @@
-"""Do neighbouring tiles of a model agree where they overlap? Before blending hides it."""
+"""Do neighbouring tiles of a model agree where they overlap, before they are blended?"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OverlapProbe:
 
     def _compare(self, tile: ClassIndices, row: int, col: int) -> None:
         grid = self._grid
-        # What lies outside the scene is reflected: no pixel of the map.
+        # Pixels outside the scene are reflections and not part of the map.
         rows, cols = row + np.arange(tile.shape[0]), col + np.arange(tile.shape[1])
         tile[(rows < 0) | (rows >= grid.rows.size)] = NODATA_ID
         tile[:, (cols < 0) | (cols >= grid.cols.size)] = NODATA_ID

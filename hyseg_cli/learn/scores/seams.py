@@ -29,7 +29,7 @@ def describe_tiles(grid: TileGrid, window: Window) -> str:
 def tile_lines_of(scene: Raster) -> TileLines | None:
     """Where tiles meet in a map of hyseg; None for other maps.
 
-    Programs that cut, join or resample maps copy the tag, but it fits only what it was made for.
+    Programs that cut, join or resample maps copy the tag, but it is valid only for the first map.
 
     Raises:
         HysegError: If the tag cannot be read.

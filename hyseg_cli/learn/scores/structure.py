@@ -1,11 +1,11 @@
-"""How like its reference a map is in form: lines, pieces, holes and contours of each class.
+"""How similar a map is to its reference in shape: lines, pieces, holes and contours of each class.
 
-Whether a map has the pieces, holes and lines of its reference: Betti numbers and clDice.
+Betti numbers count pieces and holes, clDice measures lines.
 
 A piece is a set of pixels of one class joined by edges or corners (8-connected), and so a hole is
 joined by edges alone (4-connected): with any other pair a diagonal line would both be whole and
-let the background through. Pixels without class belong to the background of every class, and so
-does all that lies outside the patch.
+let the background through. Pixels without class and pixels outside the patch belong to the
+background of every class.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def betti_numbers(channels: ClassIndices, classes: int) -> Counts:
 
 
 def skeleton_counts(reference: ClassIndices, mapped: ClassIndices, classes: int) -> Counts:
-    """What clDice needs of a patch.
+    """The counts that clDice needs from a patch.
 
     Returns:
         int64 (classes, 4): skeleton pixels of the reference, those that the map covers; skeleton
@@ -113,7 +113,7 @@ def count_pieces(channels: ClassIndices, classes: int) -> Counts:
             own = channels[row, col]
             if own == NODATA_ID:
                 continue
-            # An equal above has met its own neighbours already, which are the three others.
+            # An equal pixel above has already met its own neighbours, which are the other three.
             if row > 0 and channels[row - 1, col] == own:
                 labels[col] = above[col]
                 continue
@@ -179,7 +179,7 @@ def quad_share(pixels: int, faces: bool) -> int:  # noqa: FBT001 - compiled
 
 @dataclass(frozen=True)
 class StructureCounts:
-    """What was counted in patches; the first axis is the patch, the second the class."""
+    """The counts of patches; the first axis is the patch, the second the class."""
 
     boundary: Counts
     """(patches, classes, 7), see `count_boundaries`."""
@@ -231,7 +231,7 @@ class StructureCounts:
 
 @dataclass(frozen=True)
 class PatchMean:
-    """A mean over patches and how sure it is."""
+    """A mean over patches and its standard error."""
 
     mean: Floats
     standard_error: Floats
@@ -239,7 +239,7 @@ class PatchMean:
 
     @classmethod
     def of(cls, values: Floats) -> PatchMean:
-        """Over the first axis of what is not NaN."""
+        """Over the first axis, ignoring NaN."""
         count = (~np.isnan(values)).sum(axis=0)
         mean = ratio(np.nansum(values, axis=0), count)
         squares = np.nansum((values - mean) ** 2, axis=0)
@@ -248,7 +248,7 @@ class PatchMean:
 
 @dataclass(frozen=True)
 class StructureScores:
-    """Scores of form; per class (classes,), NaN where a class occurs in neither raster."""
+    """Scores of shape; per class (classes,), NaN where a class occurs in neither raster."""
 
     cl_dice: PatchMean
     b0_error: PatchMean
@@ -267,7 +267,7 @@ class StructureScores:
     mean_b1_error: PatchMean
     patches: int
     patch_px: float
-    """Side of a square as large as the patches are on average."""
+    """Side of a square with the mean area of the patches."""
     disc: Disc
     """Width of the boundary band and tolerance of contours."""
 

@@ -1,4 +1,4 @@
-"""Batches of chips, prepared in this process or in workers beside it."""
+"""Batches of chips, prepared in this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.training.processes import Processes
 
 Batch = Sample | HysegError
-"""Samples stacked, or why a worker could not prepare them."""
+"""Stacked samples, or the error of the worker that prepared them."""
 
 ALONE = Processes()
 
@@ -19,7 +19,7 @@ ALONE = Processes()
 def training_loader(
     chips: Dataset[Sample], batch_size: int, workers: int, processes: Processes = ALONE
 ) -> DataLoader[Batch]:
-    """Batches of training chips in their order; of each batch the part of this process."""
+    """Batches of training chips in order; of each batch, the part of this process."""
     own = processes.share_of(batch_size)
     reporting = _Reporting(chips)
     first = processes.rank * own
@@ -67,9 +67,9 @@ def require_batch(batch: Batch) -> Sample:
 
 
 class _Reporting(Dataset[Batch]):
-    """Hands errors over as items.
+    """Returns errors as items.
 
-    torch raises the error of a worker again from its type and a traceback, without its hint.
+    torch re-raises the error of a worker from its type and a traceback, without its hint.
     """
 
     def __init__(self, chips: Dataset[Sample]) -> None:

@@ -3,7 +3,7 @@
 The weights are the averaged ones in `on_validation_end` of callbacks that stand before
 `Averaging`; state is saved by callbacks that stand after it.
 
-Signals that ask a run to stop: it ends its step and keeps its state first.
+If a signal asks a run to stop, it first finishes its step and saves its state.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from hyseg_cli.messages import Messages
 
 
 class Interruption:
-    """Notes the first Ctrl-C or SIGTERM; a second one ends the run wherever it is.
+    """Records the first Ctrl-C or SIGTERM; a second one ends the run immediately.
 
-    Works in the main thread alone; elsewhere signals stay with whoever has them.
+    Works only in the main thread; elsewhere signal handlers are not changed.
 
     Args:
-        task: What is going on, for the message.
-        hint: How to go on later.
+        task: The current task, for the message.
+        hint: How to continue later.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -63,13 +63,13 @@ class Interruption:
                 signal.signal(number, before)
 
     def listen(self) -> None:
-        """Take the signals, also from a library that has taken them since."""
+        """Install the signal handlers, replacing those of libraries."""
         if self._is_main:
             for number in self.signals:
                 signal.signal(number, self._note)
 
     def error(self, where: str) -> InterruptedRunError:
-        """What to raise when the state is kept, or cannot be."""
+        """The error to raise once the state is saved, or cannot be saved."""
         received = self.received or signal.SIGTERM
         return InterruptedRunError(
             received, f"Stopped by {received.name} {where} of {self._task}", hint=self._hint
@@ -97,7 +97,7 @@ class Averaging(WeightAveraging):
         super().on_validation_epoch_end(trainer, stage)
 
     def on_fit_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
-        # A run that goes on from its last step never comes to `on_train_end`.
+        # A run that continues from its last step never reaches `on_train_end`.
         super().on_train_end(trainer, stage)
 
     def teardown(self, _trainer: pl.Trainer, _stage: pl.LightningModule, stage: str) -> None:
@@ -127,15 +127,15 @@ class StopAtNonsense(Callback):
 
 
 class Saving(Callback):
-    """Writes the state of the training every so many steps, at the end and when asked to stop.
+    """Saves the state of the training every N steps, at the end and when asked to stop.
 
-    Always before a validation, so that one that is stopped loses nothing but itself.
+    It saves before each validation, so that stopping during a validation loses no training.
 
     Args:
         path: The checkpoint, written over the last one.
         every: Steps between checkpoints.
         val_every: Steps between validations.
-        interruption: Who asks.
+        interruption: Reports requests to stop.
     """
 
     def __init__(self, path: Path, every: int, val_every: int, interruption: Interruption) -> None:
@@ -145,7 +145,7 @@ class Saving(Callback):
         self.interruption = interruption
 
     def on_fit_start(self, _trainer: pl.Trainer, _stage: pl.LightningModule) -> None:
-        # Lightning has just put a handler for SIGTERM in place, which would end with status 0.
+        # Lightning has just installed a handler for SIGTERM, which would exit with status 0.
         self.interruption.listen()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -166,13 +166,13 @@ class Saving(Callback):
 
 
 class Keeping(Callback):
-    """Keeps the weights with the best validation so far, and stops when none gets better.
+    """Keeps the weights with the best validation so far, and stops without improvement.
 
-    The file itself says how good it is: a run that goes on finds it so.
+    The file itself holds its score, so that a continued run finds it.
 
     Args:
         path: Where they are kept.
-        stops_after: Steps without a better validation after which to stop; None for never.
+        stops_after: Steps without improvement after which to stop; None for never.
     """
 
     def __init__(self, path: Path, stops_after: int | None) -> None:
@@ -184,7 +184,7 @@ class Keeping(Callback):
         """All scores of the best step, if it was validated in this run."""
 
     def find(self) -> None:
-        """Look for what an earlier run has kept."""
+        """Look for the best weights of an earlier run."""
         if self.path.is_file():
             kept = SafetensorsIO().load_checkpoint(self.path)
             self.step, self.score = int(kept["step"]), float(kept["score"])
@@ -208,7 +208,7 @@ class Keeping(Callback):
 
 
 class Progress(Callback):
-    """Passes steps and validation scores on to the report."""
+    """Passes steps and validation scores on to the messages."""
 
     def __init__(self, messages: Messages, name: str, keeping: Keeping) -> None:
         self.messages = messages

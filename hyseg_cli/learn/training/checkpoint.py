@@ -1,7 +1,7 @@
 """Checkpoints of a running training: tensors in a safetensors file, the rest as JSON in its header.
 
-Lightning hands over one nested dictionary. Its tensors are stored under numbers, and in the rest
-each stands as a reference; tuples and keys other than strings are marked, so that the dictionary
+Lightning passes one nested dictionary. Its tensors are stored under numbers, and the rest refers to
+them by number; tuples and keys other than strings are marked, so that the dictionary
 comes back as it was. Nothing is ever pickled.
 """
 
@@ -56,10 +56,10 @@ class SafetensorsIO(CheckpointIO):
         map_location: Any = None,  # noqa: ARG002 - the interface has it
         weights_only: bool | None = None,  # noqa: ARG002, FBT001
     ) -> dict[str, Any]:
-        """The checkpoint as it was handed over, on the CPU.
+        """The checkpoint as it was saved, on the CPU.
 
         Raises:
-            HysegError: If the file is damaged or no checkpoint of ours.
+            HysegError: If the file is damaged or not a checkpoint of hyseg.
         """
         try:
             with safe_open(path, framework="pt") as file:

@@ -47,7 +47,7 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a stage is run; what it optimises is its recipe's matter."""
+    """How a stage is run; its recipe defines the optimisation."""
 
     batch_size: int
     """Chips of each step, in all processes together."""
@@ -63,17 +63,17 @@ class FitOptions:
     save_every: int
     """Steps between checkpoints."""
     patience: int | None = None
-    """Validations without a better one after which to stop; None for never."""
+    """Validations without improvement after which to stop; None for never."""
     tensorboard: bool = False
     """Log for TensorBoard too."""
     processes: Processes = ALONE
-    """Those that share each batch."""
+    """The processes that share each batch."""
     resume: bool = False
-    """Go on from the last checkpoint, if there is one."""
+    """Continue from the last checkpoint, if there is one."""
 
     @property
     def stops_after(self) -> int | None:
-        """Steps without a better validation after which to stop."""
+        """Steps without improvement after which to stop."""
         return None if self.patience is None else self.patience * self.val_every
 
 
@@ -142,13 +142,13 @@ def fit(
         if keeping.scores is not None:
             stage.scores = keeping.scores
         else:
-            # The best step was validated by a run that was stopped since.
+            # The best step was validated by an earlier run.
             _trainer(stage, [], [], options).validate(stage, held_out, verbose=False)
         return keeping.step
 
 
 def measure(stage: Stage, validation: Dataset[Sample], options: FitOptions) -> None:
-    """Measure a stage as it stands: its scores are those of its weights then."""
+    """Validate a stage, so that its scores are those of its current weights."""
     held_out = validation_loader(validation, options.batch_size, options.processes)
     with _without_known_warnings():
         _trainer(stage, [], [], options).validate(stage, held_out, verbose=False)
@@ -202,7 +202,7 @@ def _trainer(
         strategy=DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
         if together
         else "auto",
-        # Of batches that are shared; on the CPU torch cannot.
+        # For shared batches; torch does not support it on the CPU.
         sync_batchnorm=together and on_gpu,
         use_distributed_sampler=False,
         precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
@@ -222,7 +222,7 @@ def _trainer(
 
 
 def _loggers(name: str, done: int, options: FitOptions) -> list[Logger]:
-    """Logs of the stage; one that goes on writes to a folder of its own."""
+    """Logs of the stage; a continued run writes to a new folder."""
     version = f"after_{done}" if done else ""
     loggers: list[Logger] = [CSVLogger(options.log_folder, name=name, version=version)]
     if options.tensorboard:
@@ -232,7 +232,7 @@ def _loggers(name: str, done: int, options: FitOptions) -> list[Logger]:
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """Where a batch cannot be computed in parts: in validation, and between several processes."""
+    """Report a lack of memory where a batch cannot be split: validation and several processes."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -247,16 +247,16 @@ KNOWN_WARNINGS = (
     ".*does not have many workers.*",
     # The frozen prior is meant to be in evaluation mode.
     ".*in eval mode at the start of training.*",
-    # The chips know themselves where to go on.
+    # The chips themselves know where to continue.
     ".*your dataloader is not resumable.*",
-    # Not everyone has scenes to spare.
+    # Validation scenes are optional.
     ".*have no `val_dataloader`.*",
     # Augmentations of torchvision with torch 2.15, when they are first used.
     ".*torch.jit.script. is deprecated.*",
     # Lightning 2.6 with the tree utilities of torch 2.15.
     ".*is deprecated, use `isinstance.treespec.*",
 )
-"""Of the libraries, about what is as it should be."""
+"""Warnings of libraries about intended behaviour."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The processes that train together, one for each device: which of them this one is."""
+"""The processes that train together, one for each device, and the number of this one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Processes:
         """Chips of each step for each process.
 
         Raises:
-            UsageProblemError: If they cannot be shared out evenly.
+            UsageProblemError: If they cannot be divided evenly.
         """
         if batch_size % self.count:
             raise UsageProblemError(
@@ -43,10 +43,10 @@ class Processes:
 
 
 def find_processes(devices: int) -> Processes:
-    """As torchrun or SLURM have started them; else `devices` on this machine.
+    """The processes that torchrun or SLURM has started; otherwise `devices` on this machine.
 
     Raises:
-        UsageProblemError: If they were started otherwise than `devices` has it.
+        UsageProblemError: If their number differs from `devices`.
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:

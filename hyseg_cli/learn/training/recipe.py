@@ -19,8 +19,8 @@ class Recipe:
     encoder_rate: float
     """Learning rate of pretrained encoders; equal to `learning_rate` when they start at random."""
     bandwidth_factor: float = 10.0
-    """Learning rate of the bandwidths of P2A over `learning_rate`: at that rate itself they hardly
-    move in a whole training."""
+    """Learning rate of the bandwidths of P2A relative to `learning_rate`: at that rate itself they
+    hardly change in a whole training."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
     warmup: int = 100
@@ -31,13 +31,13 @@ class Recipe:
     clip: float = 1.0
     """Largest norm of the gradient."""
     keeps_statistics: bool = False
-    """Whether batch normalisation goes on with the statistics it has. A few images are darker or
-    brighter than others: their statistics would spoil what a network has learned of many."""
+    """Whether batch normalisation keeps its statistics. A few images may be darker or brighter than
+    others: their statistics would spoil what a network has learned from many."""
     seed: int = 0
-    """Of what its steps draw: noise, times, dropout."""
+    """Seed of the random draws of its steps: noise, times, dropout."""
 
     def rate_factor(self, step: int) -> float:
-        """Learning rate of a step over the base rate: linear warm-up, then half a cosine."""
+        """Learning rate of a step relative to the base rate: linear warm-up, then half a cosine."""
         warmup = min(self.warmup, max(1, self.steps // 10))
         if step < warmup:
             return (step + 1) / warmup
@@ -46,7 +46,7 @@ class Recipe:
         return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def seed_of(self, step: int, rank: int) -> int:
-        """The seed of one step in one process: a run that goes on draws what it would have."""
+        """The seed of one step in one process, so that a continued run draws the same numbers."""
         words = np.random.SeedSequence((self.seed, step, rank)).generate_state(1, np.uint64)
         return int(words[0])
 

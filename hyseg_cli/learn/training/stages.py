@@ -57,7 +57,7 @@ class Stage(pl.LightningModule, ABC):
         self.standardise = standardise
         self.recipe = recipe
         self.parts = 1
-        """Parts that each batch is computed in, more when memory does not suffice for the whole."""
+        """Parts in which each batch is computed; more if the whole does not fit into memory."""
         self.scores: dict[str, Scores] = {}
         """Scores of the last validation, by name."""
 
@@ -76,7 +76,7 @@ class Stage(pl.LightningModule, ABC):
 
     @abstractmethod
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
-        """What the network makes of a batch, by name: channels of classes (B, H, W) each."""
+        """The class maps of a batch, by name: class indices (B, H, W) each."""
 
     @abstractmethod
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:
@@ -85,7 +85,7 @@ class Stage(pl.LightningModule, ABC):
         Args:
             batch: A part of the batch of a step.
             index: Number of the step, from 0.
-            part: Which of how many equal parts of the whole batch that is.
+            part: Its index among how many equal parts of the whole batch.
         """
 
     def total(self, matrix: ConfusionMatrix, excluded: Collection[int] = ()) -> Scores:
@@ -136,12 +136,12 @@ class Stage(pl.LightningModule, ABC):
             super().backward(loss, *args, **kwargs)
 
     def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
-        # Called between the step and `backward`: what the step has computed must stay.
+        # Called between the step and `backward`: the gradients of the step must be kept.
         if self.trainer.world_size > 1:
             super().optimizer_zero_grad(*args, **kwargs)
 
     def _in_parts(self, batch: Sample, index: int) -> Tensor:
-        """Compute loss and gradients, in more parts whenever memory does not suffice.
+        """Compute loss and gradients, in more parts if memory does not suffice.
 
         Raises:
             HysegError: If it does not suffice for one chip.
@@ -153,7 +153,7 @@ class Stage(pl.LightningModule, ABC):
             try:
                 return self._accumulated(batch, index)
             except torch.OutOfMemoryError as error:
-                # The text alone: the error holds on to frames and all that they have computed.
+                # Only the text: the error would keep frames and their tensors alive.
                 problem = str(error)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -187,7 +187,7 @@ class Stage(pl.LightningModule, ABC):
             if not parameter.requires_grad:
                 continue
             rate = rates.get(id(parameter), recipe.learning_rate)
-            # Biases, normalisation scales and bandwidths have no reason to shrink.
+            # Biases, normalisation scales and bandwidths need no weight decay.
             shrinks = parameter.dim() > 1 and id(parameter) not in bandwidths
             decay = recipe.weight_decay if shrinks else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
@@ -241,7 +241,7 @@ class PriorStage(Stage):
             self.network.backbone.requires_grad_(False)
 
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:
-        # The same source for all parts: each takes its own of what is drawn for the whole.
+        # One generator for all parts: each takes its own share of the draws for the whole batch.
         generator = torch.Generator(self.device).manual_seed(self.recipe.seed_of(index, 0))
         terms = self.network.prior_objective(
             *self.inputs(batch),
@@ -332,7 +332,7 @@ class SegmentationStage(Stage):
             "weights", None if weights is None else torch.tensor(weights), persistent=False
         )
         if network.keeps_backbone:
-            # The prior was learned with it; a run that goes on here has not just frozen it.
+            # The prior was learned with it; a run that continues here has not just frozen it.
             network.backbone.requires_grad_(requires_grad=False)
         self.frozen = [] if frozen is None else [frozen]  # a list: no second registration
         for module in self.frozen:
@@ -414,7 +414,7 @@ def pooled_labels(prior: MeanStruct, labels: Tensor) -> Tensor:
 
 
 def enlarged(cells: Tensor, labels: Tensor) -> Tensor:
-    """Cells (B, h, w) as pixels, each as often as it takes to cover labels (B, H, W)."""
+    """Cells (B, h, w) as pixels, repeated to cover labels (B, H, W)."""
     height, width = labels.shape[-2:]
     factor = -(-height // cells.shape[-2])
     pixels = cells.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)

@@ -21,7 +21,7 @@ from hyseg_models import IGNORE_ID
 
 CHIPS = 4
 CONSIDERED = 24
-"""Chips among which those with most classes are chosen; each must be read."""
+"""Candidate chips, of which those with most classes are chosen; each must be read."""
 
 INCHES = 2.4
 DOTS_PER_INCH = 120
@@ -33,7 +33,7 @@ UNKNOWN = (235, 235, 235)
 
 
 class Gallery(Callback):
-    """Draws what the network makes of a few chips after each validation.
+    """Draws the maps of a few chips after each validation.
 
     Args:
         chips: Where to choose from; the same chips every time.
@@ -92,7 +92,7 @@ def telling_chips(chips: Dataset[Sample]) -> list[Sample]:
 def display(image: Tensor, valid: Tensor) -> npt.NDArray[np.float64]:
     """The first three bands of an image (bands, H, W), stretched: (H, W, 3) in [0, 1].
 
-    Pixels that `valid`, bool (H, W), denies are black.
+    Pixels outside `valid`, bool (H, W), are black.
     """
     shown = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
     values = np.moveaxis(shown.double().numpy(), 0, -1)  # (H, W, 3)

@@ -1,7 +1,7 @@
-"""Weights between those that a network went on from and those it was taught.
+"""Mixes of the weights that a network started from and its new ones.
 
-What a few images teach a network costs it some of what it knew. Part of the way back, in a straight
-line through its weights, it keeps most of both.
+When a network learns from a few images, it forgets some of what it knew. A straight-line mix of old
+and new weights keeps most of both.
 
 Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT).
 """
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 
 class Interpolation:
-    """The weights of a network, and those that it went on from.
+    """The weights of a network, and those that it started from.
 
     Args:
-        network: Holds what it was taught.
-        before: Weights by name, shaped as they are in the network; others stay as taught.
+        network: Holds the new weights.
+        before: Weights by name, shaped as they are in the network; others keep the new value.
     """
 
     def __init__(self, network: nn.Module, before: Mapping[str, Tensor]) -> None:
@@ -29,7 +29,7 @@ class Interpolation:
 
     @torch.no_grad()
     def go(self, share: float) -> None:
-        """Set the network's weights: 0 for those from before, 1 for those that it was taught."""
+        """Set the network's weights: 0 for the old ones, 1 for the new ones."""
         own = self._network.state_dict()
         for name, taught in self._taught.items():
             if taught.is_floating_point():

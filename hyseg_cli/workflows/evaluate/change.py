@@ -45,7 +45,7 @@ Floats = npt.NDArray[np.float64]
 
 UNCHANGED = LegendClass(id=0, name="unchanged", color=(225, 225, 225))
 MOST_KINDS = NODATA_ID - 1
-"""Kinds of change that a map of 8 bits can tell apart, beside `unchanged` and nodata."""
+"""Kinds of change that an 8-bit map can hold, besides `unchanged` and nodata."""
 NEW_SHARE = 0.7
 """How much of the colour of a change is that of the new class; the rest is the old one's."""
 M2_PER_HA = 1e4
@@ -225,7 +225,7 @@ class _Counter:
         changes = tuple(_changes(pixels, areas, legend))
         if out is not None and len(changes) > MOST_KINDS:
             raise HysegError(
-                f"{len(changes)} kinds of change occur; a map can tell {MOST_KINDS} apart",
+                f"{len(changes)} kinds of change occur; a map can hold {MOST_KINDS}",
                 hint="Merge classes with --map-classes, or leave out --out.",
             )
         return ChangeResult(legend, pixels, areas, int(self._pixels[-1]), changes, out)

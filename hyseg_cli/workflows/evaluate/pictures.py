@@ -117,7 +117,7 @@ class Gallery:
         """Add a patch to the pictures.
 
         Args:
-            patch: Which.
+            patch: The patch.
             reference: Class indices of `patch.read`, 255 where unknown.
             mapped: The same of each map.
             photo: (height, width, 3) colours of `patch.read`, if the scene has a photo.

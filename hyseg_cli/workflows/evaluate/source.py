@@ -1,4 +1,4 @@
-"""A model held against a source: its map told in what the labels of the source can say."""
+"""A model compared with a source, in the classes that the labels of the source distinguish."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class MappedSource:
         return Crosswalk(legend, (same,), same, np.zeros(NODATA_ID + 1, np.bool_))
 
     def compare(self, labels: Channels, mapped: Channels) -> tuple[Channels, Channels]:
-        """Labels and a map as channels of the classes that the source tells apart.
+        """Labels and a map as indices of the classes that the source distinguishes.
 
         Args:
             labels: Channels of the source's legend, 255 where unknown.

@@ -87,14 +87,16 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def peak_memory() -> int:
-    """Peak memory of the process in bytes."""
+    """Peak memory of the process in bytes; 0 where the system does not say it."""
     status = Path("/proc/self/status")
     if status.exists():
         # On Linux, `ru_maxrss` of a process starts at the value of its parent.
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) * 1024
-    import resource  # not on Windows
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

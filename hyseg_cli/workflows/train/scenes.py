@@ -203,7 +203,7 @@ def _relabelled(named: list[Named], table: npt.NDArray[np.uint8]) -> list[Named]
 
 
 def require_two(legend: Legend) -> Legend:
-    """The legend itself, if it has classes to tell apart.
+    """The legend itself, if it has at least two classes.
 
     Raises:
         UsageProblemError: If it has one class only.

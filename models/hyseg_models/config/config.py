@@ -91,7 +91,7 @@ class HostConfig:
     """The segmentation network that HySeg improves (method 4)."""
 
     name: Literal["unetformer", "dcswin", "lsknet", "d2ls", "probe"] = "unetformer"
-    """`probe` is no decoder but a linear layer on frozen tokens, see `ProbeConfig`."""
+    """`probe` is not a decoder but a linear layer on frozen tokens, see `ProbeConfig`."""
     backbone: str = "resnet18"
     """timm model name with feature maps at strides 4, 8, 16 and 32, or of a plain vision
     transformer, or lsknet_t or lsknet_s."""

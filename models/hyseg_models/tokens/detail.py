@@ -1,4 +1,4 @@
-"""What single pixels look like, for what tokens of 8 or 16 pixels cannot tell."""
+"""The look of single pixels, for detail that tokens of 8 or 16 pixels cannot show."""
 
 from __future__ import annotations
 

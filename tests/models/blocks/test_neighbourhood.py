@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyseg_models.blocks.neighbourhood import aggregate, neighbour_distances, neighbour_validity
+from hyseg_models.blocks.neighbourhood import (
+    aggregate,
+    aggregate_unfolded,
+    distances_unfolded,
+    neighbour_distances,
+    neighbour_validity,
+)
 from models import oracles
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -118,3 +124,17 @@ def test_the_triton_kernels_equal_the_unfolded_sum_on_the_gpu(kernel, dilation):
         strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (7, 1), (5, 2)])
+def test_what_is_exported_is_what_runs(kernel, dilation):
+    torch.manual_seed(0)
+    values = torch.randn(2, 6, 13, 17)
+    weights = torch.rand(2, kernel**2, 13, 17)
+    torch.testing.assert_close(
+        aggregate_unfolded(values, weights, kernel, dilation),
+        aggregate(values, weights, kernel, dilation),
+    )
+    torch.testing.assert_close(
+        distances_unfolded(values, kernel, dilation), neighbour_distances(values, kernel, dilation)
+    )

@@ -1,0 +1,1 @@
+"""`hyseg export`."""
