@@ -19,14 +19,17 @@ HOST = "+ablation-host"
 """Laid over a preset, it leaves the host alone."""
 
 
-def measure(preset, device):
-    printed = subprocess.run(
-        [sys.executable, "-W", "ignore", HERE / "cost_of_network.py", preset, device],
-        check=True,
+def measure(name, device, number_format):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", HERE / "cost_of_network.py", name, device, number_format],
+        check=False,
         capture_output=True,
         text=True,
-    ).stdout
-    return tuple(map(float, printed.split()[-2:]))
+    )
+    if "ModuleNotFoundError" in done.stderr:
+        return float("nan"), float("nan")
+    assert done.returncode == 0, done.stderr
+    return tuple(map(float, done.stdout.split()[-2:]))
 
 
 @pytest.mark.bench
@@ -36,15 +39,32 @@ def test_what_a_network_costs_beside_its_host(device, capsys):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     where = torch.cuda.get_device_name() if device == "cuda" else "one thread"
+    usual = "bfloat16" if device == "cuda" else "float32"
     with capsys.disabled():
         print(
             f"\nPython {platform.python_version()}, torch {torch.__version__}, {where}; 512 x 512"
         )
         print("preset             s per Mpx    host alone   ratio   MiB above weights   host alone")
         for preset in PRESETS:
-            whole, host = measure(preset, device), measure(preset + HOST, device)
+            whole, host = (measure(name, device, usual) for name in (preset, preset + HOST))
             print(
                 f"{preset:16} {whole[0]:11.3f}  {host[0]:11.3f}   {whole[0] / host[0]:5.2f}"
                 f"   {whole[1]:17.0f}   {host[1]:10.0f}",
+                flush=True,
+            )
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+def test_what_the_presets_cost_beside_what_people_would_pick_instead(capsys):
+    names = ["default", "vit", "vit" + HOST, "fast", "fast" + HOST, "smp-unet-resnet18",
+             "segformer-b0"]  # fmt: skip
+    with capsys.disabled():
+        print(f"\nPython {platform.python_version()}, torch {torch.__version__}, one thread")
+        print("network                  s per Mpx: float32   bfloat16    MiB: float32   bfloat16")
+        for name in names:
+            single, half = (measure(name, "cpu", kind) for kind in ("float32", "bfloat16"))
+            print(
+                f"{name:24} {single[0]:18.3f} {half[0]:10.3f} {single[1]:15.0f} {half[1]:10.0f}",
                 flush=True,
             )

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from conftest import tiny_config
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyseg_models import build
@@ -16,6 +16,7 @@ from hyseg_models.influence import listening, read_level
 from hyseg_models.prior.diagnostics import effective_neighbours, noise_variance
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 49))
 def test_neighbours_of_equal_weight_count_as_many_as_they_are(count):
     affinity = torch.zeros(1, 49, 2, 2)
@@ -23,6 +24,7 @@ def test_neighbours_of_equal_weight_count_as_many_as_they_are(count):
     torch.testing.assert_close(effective_neighbours(affinity), torch.full((1, 2, 2), float(count)))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 100))
 def test_no_affinity_listens_to_more_than_all_neighbours_or_less_than_one(seed):
     torch.manual_seed(seed)
