@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from learn.test_processes import PLACES, PROGRAM
+from learn.training.test_processes import PLACES, PROGRAM
 from learn.training_of_ranks import STEPS, train
 
 

@@ -19,9 +19,6 @@ from hyseg_models.blocks.layers import conv_norm_act, separable_conv, size_of
 from hyseg_models.config.config import HostConfig
 from hyseg_models.config.records import ConfigError
 
-FULL_ATTENTION = 2048
-"""Tokens up to which scores are kept whole where matrix products in bfloat16 are what is fast."""
-
 
 class PlainViT(Backbone):
     """Tokens of some depths of a plain ViT, as one map at their stride.
@@ -68,8 +65,8 @@ class PlainViT(Backbone):
         self.register_buffer("seen", torch.tensor(config.seen), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        # Half-precision tokens would change a class in every hundred pixels of a map.
-        with torch.autocast(image.device.type, enabled=image.device.type == "cuda"):
+        # On a CPU, half-precision tokens change a class in every hundred pixels of a map.
+        with torch.autocast("cpu", enabled=False):
             return self._tokens(image)
 
     def _tokens(self, image: Tensor) -> list[Tensor]:
@@ -80,20 +77,10 @@ class PlainViT(Backbone):
             pixels = F.interpolate(
                 pixels, size=size, mode="bilinear", align_corners=False, antialias=True
             )
-        self._choose_attention(pixels.device, rows * columns)
         depths = self.body.forward_intermediates(  # type: ignore[operator]
             pixels, indices=self.taken, intermediates_only=True, output_fmt="NCHW"
         )
         return [torch.cat(depths, dim=1)]
-
-    def _choose_attention(self, device: torch.device, tokens: int) -> None:
-        """Plain products of matrices where they are faster than torch's fused attention.
-
-        That is in bfloat16 on a CPU: torch multiplies on its own there, not by oneDNN.
-        """
-        is_half = device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        for block in self.body.blocks:  # type: ignore[union-attr]
-            block.attn.fused_attn = not (is_half and tokens <= FULL_ATTENTION)
 
 
 class TokenPyramid(nn.Module):
