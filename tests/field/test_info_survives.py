@@ -76,6 +76,21 @@ def test_a_compression_that_a_driver_gives_as_text_is_shown(tmp_path, tiny_model
     assert "lerc" in result.stdout
 
 
+IN_LITTLE_MEMORY = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (3_000_000_000, 3_000_000_000))
+from hyseg_cli.cli.group import cli
+cli(sys.argv[1:])
+"""
+
+
+def in_little_memory(folder, *words):
+    return subprocess.run(
+        [sys.executable, "-c", IN_LITTLE_MEMORY, *map(str, words)],
+        check=False, capture_output=True, text=True, timeout=250, cwd=folder,
+    )  # fmt: skip
+
+
 HALF = 20_037_508.342789244
 
 
@@ -99,20 +114,32 @@ def test_a_tile_service_of_the_whole_earth_takes_little_memory(tmp_path, tiny_mo
     side = 2 * HALF / 2**zoom
     left, top = -HALF + col * side, HALF - row * side
     bounds = f"{left + 1},{top - side + 1},{left + side - 1},{top - 1}"
-    program = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_DATA, (3_000_000_000, 3_000_000_000))
-from hyseg_cli.cli.group import cli
-cli(sys.argv[1:])
-"""
     for words in (
         ("info", service, "-m", tiny_model),
         ("predict", service, "-o", tmp_path / "map.tif", "-m", tiny_model, f"--bounds={bounds}",
          "--max-memory", "2GB"),
     ):  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, words)],
-            check=False, capture_output=True, text=True, timeout=250, cwd=tmp_path,
-        )  # fmt: skip
+        done = in_little_memory(tmp_path, *words)
         assert done.returncode in (0, 4), done.stderr
     assert (tmp_path / "map.tif").exists()
+
+
+def sparse_map(path, height, width, block):
+    """A class raster without a block on the disk."""
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint8", nodata=255,
+        crs="EPSG:32632", transform=from_origin(500_000, 5_400_000, 0.5, 0.5), tiled=True,
+        blockxsize=block, blockysize=block, SPARSE_OK=True, BIGTIFF="YES", compress="deflate",
+    ) as file:  # fmt: skip
+        file.write_colormap(1, {1: (9, 9, 9), 2: (80, 80, 80)})
+    return path
+
+
+def test_a_class_raster_of_any_size_is_described_in_little_memory_and_time(tmp_path):
+    path = sparse_map(tmp_path / "map.tif", 3_000_000, 3_000_000, 16_384)
+    done = in_little_memory(tmp_path, "info", path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["kind"] == "map"
+    assert 0 < found["pixels_read"] <= 2**28
+    assert found["empty_pixels"] == 3_000_000**2

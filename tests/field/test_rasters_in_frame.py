@@ -59,7 +59,10 @@ def test_maps_layers_and_catalogues_keep_the_crs_of_the_scene(tmp_path, tiny_mod
     epsg = crs.to_epsg()
     assert item["properties"]["proj:code"] == (None if epsg is None else f"EPSG:{epsg}")
     classes = write_geotiff(tmp_path / "c.tif", CLASSES, crs=crs, transform=place, nodata=255)
-    run("vectorize", classes, "-o", tmp_path / "layer.gpkg", "-q")
+    sieved = tmp_path / "sieved.tif"
+    run("vectorize", classes, "-o", tmp_path / "layer.gpkg", "--sieve-out", sieved, "--mmu", "2px")
+    with rasterio.open(sieved) as file:
+        assert file.crs == crs
     layer = gpd.read_file(tmp_path / "layer.gpkg", layer="landcover")
     assert layer.crs.to_epsg() == epsg
 
@@ -101,6 +104,19 @@ def test_polygons_of_a_map_beyond_180_degrees_are_written_where_they_lie(tmp_pat
     run("vectorize", classes, "-o", tmp_path / "o.geojson")
     bounds = gpd.read_file(tmp_path / "o.geojson").total_bounds
     assert bounds == pytest.approx([-5, 48 - 64e-5, -5 + 64e-5, 48])
+
+
+def test_a_sieved_raster_does_not_take_over_the_side_car_of_the_one_that_it_replaces(tmp_path):
+    crs = CRS.from_user_input("EPSG:32651+4979")
+    classes = write_geotiff(tmp_path / "c.tif", CLASSES, crs=crs, nodata=255)
+    plain = write_geotiff(tmp_path / "p.tif", CLASSES, crs=32632, nodata=255)
+    sieved = tmp_path / "sieved.tif"
+    for raster in (classes, plain):
+        run("vectorize", raster, "-o", tmp_path / "l.gpkg", "--sieve-out", sieved, "--mmu", "2px",
+            "--overwrite")  # fmt: skip
+        with rasterio.open(raster) as before, rasterio.open(sieved) as after:
+            assert after.crs == before.crs
+    assert not (tmp_path / "sieved.tif.aux.xml").exists()
 
 
 @pytest.mark.parametrize("apart", [True, False])

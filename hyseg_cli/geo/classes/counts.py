@@ -1,4 +1,4 @@
-"""Pixels and areas of the classes of a map, counted in strips.
+"""Pixels and areas of the classes of a map, counted in strips, or estimated from a few blocks.
 
 Compiled loops replace values in rasters of 8-bit numbers and count them.
 
@@ -7,7 +7,8 @@ Compiled loops replace values in rasters of 8-bit numbers and count them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,13 @@ from hyseg_cli.geo.window import Window
 from hyseg_cli.legend import NODATA_ID
 
 STRIP_PIXELS = 2**23
-"""Pixels read at once at most, unless a row has more."""
+"""Pixels read at once at most."""
+ESTIMATE_WINDOWS = 256
+"""Windows of a raster from which its classes are estimated, at most."""
+ESTIMATE_SIDE = 512
+"""Largest side of such a window."""
+ESTIMATE_PIXELS = 2**28
+"""Pixels that may be unpacked for them; GDAL unpacks whole blocks."""
 
 
 def count_classes(
@@ -30,7 +37,7 @@ def count_classes(
 ) -> tuple[dict[int, tuple[int, float]], int]:
     """Pixels and square metres of each class, and pixels without one.
 
-    The memory does not grow with the rows of the map. Without a CRS a pixel is one square metre.
+    The memory does not grow with the map. Without a CRS a pixel is one square metre.
 
     Args:
         scene: A class raster.
@@ -41,14 +48,12 @@ def count_classes(
         ModelMismatchError: If it is not a class raster.
         UnusableFileError: If a block cannot be read.
     """
-    areas = GroundMeasure(scene).row_areas_m2()
-    rows = max(1, STRIP_PIXELS // scene.width)
-    rows -= rows % scene.block[0] if rows > scene.block[0] else 0
+    measure = GroundMeasure(scene)
     found: dict[int, tuple[int, float]] = {}
     empty = 0
     with ClassRaster(scene, named=named) as raster:
-        for row in range(0, scene.height, rows):
-            window = Window(row, 0, min(rows, scene.height - row), scene.width)
+        for window in _strips(scene):
+            areas = measure.row_areas_m2(range(window.row, window.row_stop))
             classes = raster.read(window)
             empty += int((~classes.valid).sum())
             values, places = _numbered(classes.ids)
@@ -57,13 +62,77 @@ def count_classes(
             flat = (places + lines)[classes.valid]
             table = np.bincount(flat, minlength=len(values) * window.height)
             table = table.reshape(window.height, len(values))
-            ground = areas[row : window.row_stop] @ table
+            ground = areas @ table
             for value, count, area in zip(values, table.sum(axis=0), ground, strict=True):
                 if count:
                     before = found.get(int(value), (0, 0.0))
                     found[int(value)] = (before[0] + int(count), before[1] + float(area))
             advance(window.row_stop)
     return dict(sorted(found.items())), empty
+
+
+def _strips(scene: Raster) -> Iterator[Window]:
+    """Whole rows, of which there are as many as may be read at once; parts of very long ones."""
+    rows = max(1, STRIP_PIXELS // scene.width)
+    rows -= rows % scene.block[0] if rows > scene.block[0] else 0
+    for row in range(0, scene.height, rows):
+        for col in range(0, scene.width, STRIP_PIXELS):
+            height, width = min(rows, scene.height - row), min(STRIP_PIXELS, scene.width - col)
+            yield Window(row, col, height, width)
+
+
+def estimate_classes(
+    scene: Raster, *, named: frozenset[int] = frozenset()
+) -> tuple[dict[int, tuple[int, float]], int, int]:
+    """The numbers of `count_classes`, estimated from windows spread evenly over the raster.
+
+    Memory and time do not grow with the raster.
+
+    Args:
+        scene: A class raster.
+        named: Class ids that its legend names.
+
+    Returns:
+        Pixels and square metres of each class that occurs in the windows, pixels without one, and
+        the number of pixels that were read.
+
+    Raises:
+        ModelMismatchError: If it is not a class raster.
+        UnusableFileError: If a block cannot be read.
+    """
+    measure = GroundMeasure(scene)
+    found: dict[int, tuple[float, float]] = {}
+    empty = seen = 0
+    with ClassRaster(scene, named=named) as raster:
+        for window in _spread(scene):
+            classes = raster.read(window)
+            seen += window.height * window.width
+            empty += int((~classes.valid).sum())
+            areas = measure.row_areas_m2(range(window.row, window.row_stop))
+            for value in np.unique(classes.ids[classes.valid]):
+                lines = ((classes.ids == value) & classes.valid).sum(axis=1)
+                count, area = found.get(int(value), (0.0, 0.0))
+                found[int(value)] = (count + float(lines.sum()), area + float(areas @ lines))
+    factor = scene.height * scene.width / max(1, seen)
+    classes_found = {v: (round(n * factor), a * factor) for v, (n, a) in sorted(found.items())}
+    return classes_found, round(empty * factor), seen
+
+
+def _spread(scene: Raster) -> Iterator[Window]:
+    """Windows of equal size, each within a block, in the middles of the cells of a grid."""
+    height = min(scene.block[0], scene.height, ESTIMATE_SIDE)
+    width = min(scene.block[1], scene.width, ESTIMATE_SIDE)
+    windows = min(ESTIMATE_WINDOWS, max(1, ESTIMATE_PIXELS // (scene.block[0] * scene.block[1])))
+    side = max(1, math.isqrt(windows))
+    for row in _starts(scene.height, height, scene.block[0], side):
+        for col in _starts(scene.width, width, scene.block[1], windows // side):
+            yield Window(row, col, height, width)
+
+
+def _starts(length: int, window: int, block: int, count: int) -> list[int]:
+    """Where windows along an axis start: with a block, and inside the raster."""
+    middles = [length * (2 * cell + 1) // (2 * count) for cell in range(count)]
+    return sorted({min(middle // block * block, length - window) for middle in middles})
 
 
 def _numbered(band: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:

@@ -111,7 +111,7 @@ def write_cog(
         if not _is_whole(path):
             raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")
     if spec.crs is not None:
-        _keep_crs(work.path / name, spec.crs)
+        keep_crs(work.path / name, spec.crs)
     return work.path / name
 
 
@@ -168,8 +168,10 @@ def put_in_place(
         raise unwritable(out, error) from error
 
 
-def _keep_crs(cog: Path, crs: CRS) -> None:
+def keep_crs(cog: Path, crs: CRS) -> None:
     """Put into a side-car of a raster the CRS that the keys of a GeoTIFF cannot hold, if so.
+
+    `put_in_place` gives the side-car its name, too.
 
     Raises:
         HysegError: If not even the side-car can.

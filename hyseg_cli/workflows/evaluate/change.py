@@ -27,7 +27,6 @@ from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, write_cog
 from hyseg_cli.geo.output.shards import shard_path, writing_shard
 from hyseg_cli.geo.output.sidecar import sidecar_of_classes
 from hyseg_cli.geo.output.work_folder import WorkFolder
-from hyseg_cli.geo.raster.facts import fingerprint
 from hyseg_cli.geo.raster.ground import GroundMeasure
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX
@@ -295,13 +294,7 @@ def _write_map(
         },
     )
     work = WorkFolder(out)
-    settled = {
-        "version": __version__,
-        "maps": [fingerprint(str(path)) for path in (settings.old, settings.new)],
-        "legend": legend.names,
-    }
-    with work.locked():
-        work.settle(settled, resume=False)
+    with work.scratch():
         pixels, shards = np.zeros(NODATA_ID + 1, np.int64), []
         for window in _strips(scene):
             block = Block(range(1), range(1), window)
@@ -315,7 +308,6 @@ def _write_map(
         cog = write_cog(work, "change.tif", spec, shards)
         sidecar = out.with_name(out.name + SIDECAR_SUFFIX)
         put_in_place(cog, out, {sidecar: sidecar_of_classes(legend, pixels, None)})
-        work.finish()
     if settings.style:
         styles = styles_of(legend)
         write_bytes(out.with_suffix(".qml"), to_raster_qml(styles).encode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hyseg_cli.geo.classes.counts import count_classes
+from hyseg_cli.geo.classes.counts import count_classes, estimate_classes
 from hyseg_cli.geo.classes.raster import holds_whole_numbers
 from hyseg_cli.geo.classes.styles import GRAY, LEGEND_TAG, ClassStyle, class_styles, named_ids
 from hyseg_cli.geo.raster.facts import RasterFacts
@@ -28,6 +28,8 @@ def legend_line(class_id: int, name: str, color: Color) -> str:
     return f"{class_id:>5}  {swatch(color)} {format_color(color)}  {name}"
 
 
+COUNTED_PIXELS = 2**31
+"""Larger maps are not read as a whole only to describe them."""
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",
     "HYSEG_MODEL": "model",
@@ -61,7 +63,14 @@ class MapInfo:
     classes: tuple[ClassArea, ...]
     empty: int
     """Pixels without a class."""
+    pixels_read: int
+    """All pixels, or those of the windows that the numbers are estimated from."""
     kind: str = "map"
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether not all pixels were counted."""
+        return self.pixels_read < self.facts.scene.height * self.facts.scene.width
 
     @property
     def origin(self) -> dict[str, str]:
@@ -76,6 +85,7 @@ class MapInfo:
             **self.facts.to_dict(),
             "classes": [asdict(entry) for entry in self.classes],
             "empty_pixels": self.empty,
+            "pixels_read": self.pixels_read,
             "origin": self.origin,
         }
 
@@ -92,6 +102,8 @@ class MapInfo:
             share = f"{100 * entry.pixels / known:6.2f} %"
             lines.append(f"{named} {entry.pixels:>13} px {share}{ground}")
         lines.append(row("no class", f"{self.empty} px"))
+        if self.is_estimated:
+            lines.append(row("estimated", f"from {self.pixels_read} px, spread over the map"))
         return "\n".join(lines)
 
 
@@ -109,7 +121,7 @@ def is_shares(facts: RasterFacts) -> bool:
 
 
 def describe_map(facts: RasterFacts, messages: Messages) -> MapInfo:
-    """Count the classes of a map; all of it is read.
+    """Count the classes of a map; those of a very large one are estimated from a part of it.
 
     Classes of a legend that hyseg wrote are listed even if they do not occur.
 
@@ -118,11 +130,15 @@ def describe_map(facts: RasterFacts, messages: Messages) -> MapInfo:
     """
     scene = facts.scene
     styles = class_styles(scene)
-    counted, empty = count_classes(
-        scene,
-        lambda rows: messages.advance("counting classes", rows, scene.height),
-        named=named_ids(styles),
-    )
+    named, seen = named_ids(styles), scene.height * scene.width
+    if seen > COUNTED_PIXELS:
+        counted, empty, seen = estimate_classes(scene, named=named)
+    else:
+        counted, empty = count_classes(
+            scene,
+            lambda rows: messages.advance("counting classes", rows, scene.height),
+            named=named,
+        )
     own = styles if LEGEND_TAG in scene.tags else {}
     listed = {
         value: styles.get(value, ClassStyle(str(value), GRAY)) for value in sorted({*own, *counted})
@@ -138,4 +154,4 @@ def describe_map(facts: RasterFacts, messages: Messages) -> MapInfo:
         )
         for value, style in listed.items()
     )
-    return MapInfo(facts, listed, classes, empty)
+    return MapInfo(facts, listed, classes, empty, seen)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.classes.styles import ClassStyle, class_styles, name_of, named_ids
 from hyseg_cli.geo.coverage.proof import Proof
 from hyseg_cli.geo.coverage.raster import RasterRows, write_rows
 from hyseg_cli.geo.crs import crs_text
+from hyseg_cli.geo.output.cog import keep_crs, put_in_place
 from hyseg_cli.geo.output.stac import (
     FILE,
     PROJECTION,
@@ -100,9 +100,12 @@ def vectorize_map(
             raise HysegError(f"{scene.path} holds no class", hint="All of its pixels are nodata.")
         if settings.sieve_out is not None and sieved is not None:
             write_rows(source, raster, sieved / settings.sieve_out.name)
+            if scene.crs is not None:
+                keep_crs(sieved / settings.sieve_out.name, scene.crs)
         files, summary, proof = job.write(source, regions)
         if settings.sieve_out is not None and sieved is not None:
-            move(sieved / settings.sieve_out.name, settings.sieve_out)
+            kept = [str(file.resolve()) for file in files]
+            put_in_place(sieved / settings.sieve_out.name, settings.sieve_out, kept=kept)
         result = VectorizeResult(files, summary, styles, merged, proof)
         if settings.stac:
             files.append(write_polygon_item(scene, settings, result))
