@@ -50,6 +50,16 @@ class Outcome:
         return None
 
 
+def warm_up(*commands: tuple[object, ...]) -> None:
+    """Run sound commands in this process, whose children then have all modules and loops loaded.
+
+    None that starts threads of GDAL, which a child would wait for in vain.
+    """
+    for words in commands:
+        result = CliRunner().invoke(cli, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+
+
 def run(*words: object) -> Outcome:
     """Run a command in a forked child."""
     read, write = os.pipe()
@@ -98,6 +108,14 @@ def require_sound(folder: Path, before: set[Path], outcome: Outcome, *outs: Path
         stems = {out.name.partition(".")[0] for out in outs}
         made = {path for path in made if path.name.partition(".")[0] not in stems}
     assert not made, f"left behind: {made}"
+
+
+def write_legend(folder: Path) -> Path:
+    """A legend of classes that are called 0 to 3 and have these ids."""
+    classes = [{"id": i, "name": str(i), "color": f"#{i}{i}{i}{i}{i}{i}"} for i in range(4)]
+    path = folder / "legend.json"
+    path.write_text(json.dumps({"classes": classes}), encoding="utf-8")
+    return path
 
 
 @contextmanager

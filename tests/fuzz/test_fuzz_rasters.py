@@ -7,11 +7,12 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
-from fuzz.running import counted, require_sound, run
+from fuzz.running import counted, require_sound, run, warm_up, write_legend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
+from rasters import write_geotiff
 
 pytestmark = pytest.mark.fuzz
 
@@ -80,7 +81,7 @@ def expected_counts(values, valid):
 
 
 def test_class_rasters_of_every_build_are_counted_as_numpy_counts_them(tmp_path):
-    folder = tmp_path / "tried"
+    folder, legend = tmp_path / "tried", write_legend(tmp_path)
 
     @settings(
         max_examples=20, deadline=None, database=None,
@@ -106,7 +107,7 @@ def test_class_rasters_of_every_build_are_counted_as_numpy_counts_them(tmp_path)
         else:
             assert not counts or build["dtype"] in ("float32", "float64", "int64", "uint32")
         for words in (
-            ("evaluate", path, "--reference", path, "--json", "-q"),
+            ("evaluate", path, "--reference", path, "--legend", legend, "--json", "-q"),
             ("info", path, "--json"),
             ("sample", path, "-o", folder / "out.fgb", "--count", 200),
         ):
@@ -118,6 +119,13 @@ def test_class_rasters_of_every_build_are_counted_as_numpy_counts_them(tmp_path)
                 assert result["pixels"] == sum(counts.values())
                 assert result["overall_accuracy"] == 1.0
 
+    sound = write_geotiff(tmp_path / "sound.tif", np.eye(40, dtype=np.uint8))
+    warm_up(
+        ("vectorize", sound, "-o", tmp_path / "sound.gpkg", "--json"),
+        ("evaluate", sound, "--reference", sound, "--legend", legend, "--json", "-q"),
+        ("info", sound, "--json"),
+        ("sample", sound, "-o", tmp_path / "sound.fgb", "--count", 200),
+    )
     with counted("rasters") as go_on:
         while go_on():
             tried()

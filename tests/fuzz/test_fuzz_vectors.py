@@ -8,7 +8,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from fuzz.running import counted, require_sound, run
+from fuzz.running import counted, require_sound, run, warm_up, write_legend
 from rasterio.features import geometry_mask
 from rasterio.transform import from_origin
 from rasters import write_geotiff
@@ -47,7 +47,14 @@ def test_vectors_of_every_kind_end_well_or_in_one_line(tmp_path, tiny_model):
     raster = write_geotiff(tmp_path / "map.tif", np.zeros((SIDE, SIDE), np.uint8), transform=place)
     image = np.full((3, SIDE, SIDE), 90, np.uint8)
     scene = write_geotiff(tmp_path / "scene.tif", image, transform=place, photometric="RGB")
-    folder = tmp_path / "tried"
+    folder, legend = tmp_path / "tried", write_legend(tmp_path)
+    sound = tmp_path / "sound.gpkg"
+    whole = shapely.box(X, Y - SIDE, X + SIDE, Y)
+    gpd.GeoDataFrame({"class": ["0"]}, geometry=[whole], crs=32632).to_file(sound)
+    warm_up(
+        ("evaluate", raster, "--reference", sound, "--legend", legend, "--json", "-q"),
+        ("predict", scene, "-o", tmp_path / "o.tif", "-m", tiny_model, "--aoi", sound, "-n"),
+    )
     with counted("vectors") as go_on:
         while go_on():
             shutil.rmtree(folder, ignore_errors=True)
@@ -64,7 +71,8 @@ def test_vectors_of_every_kind_end_well_or_in_one_line(tmp_path, tiny_model):
             except Exception:  # noqa: BLE001, S112 - no file that anybody could have
                 continue
             before = set(folder.iterdir())
-            outcome = run("evaluate", raster, "--reference", path, "--json", "-q")
+            words = ("--reference", path, "--legend", legend, "--json", "-q")
+            outcome = run("evaluate", raster, *words)
             require_sound(folder, before, outcome)
             if outcome.code == 0 and crs == 32632:
                 polygons = [s for s in map(_polygons_in, shapes) if s is not None]
