@@ -20,7 +20,9 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QIcon
 
+from .form import Form
 from .program import ProgramMissingError, clean_environment, find_program
+from .results import dress
 from .running import Listener, RunCancelledError, RunFailedError, run
 
 PROGRAM_SETTING = "HYSEG_PROGRAM"
@@ -32,7 +34,7 @@ _models: dict[tuple[str, ...], tuple[float, list[str]]] = {}
 
 
 class FeedbackListener(Listener):
-    """Tells QGIS of a run.
+    """Reports a run to QGIS.
 
     Args:
         feedback: QGIS's own.
@@ -69,6 +71,10 @@ class HysegAlgorithm(QgsProcessingAlgorithm):
     COMMAND = ""
     ACCEPTED: tuple[int, ...] = (0,)
     """Exit codes that come with a result."""
+    NAMED_AFTER = ""
+    """Parameter with the raster that the layer which is made is named after."""
+    LAYER = "{}"
+    """Name of that layer, with a place for the name of the raster."""
 
     def __init__(self, *, is_opened: bool = False) -> None:
         super().__init__()
@@ -117,30 +123,36 @@ class HysegAlgorithm(QgsProcessingAlgorithm):
     def processAlgorithm(
         self, parameters: dict[str, Any], context: Any, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
-        words = self.arguments(parameters, context)
-        extra = self.parameterAsString(parameters, "EXTRA", context) or ""
-        told = self.run_hyseg([self.COMMAND, *words, *_split(extra)], feedback)
-        return {} if told is None else self.results(told, parameters, context, feedback)
+        form = Form(self, parameters, context)
+        words = [self.COMMAND, *self.arguments(form), *_split(form.text("EXTRA"))]
+        said = self.run_hyseg(words, feedback)
+        return {} if said is None else self.results(form, said, feedback)
 
-    # ---- what a class says ---------------------------------------------------------------------
+    # ---- what a class says: sip's classes leave no room for abc's --------------------------------
 
     def add_parameters(self) -> None:
         """Add the parameters of the form."""
         raise NotImplementedError
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
+    def arguments(self, form: Form) -> list[str]:
         """The arguments of the command."""
         raise NotImplementedError
 
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        """Values of the outputs, from what the command wrote to stdout."""
-        raise NotImplementedError
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        """Values of the outputs: the layer that was made, under its name.
+
+        Args:
+            form: The values of the run.
+            said: What the command wrote to stdout.
+            feedback: QGIS's own.
+        """
+        feedback.pushInfo(said)
+        dress(form.context, form.out(), self.layer_name(form))
+        return {"OUTPUT": form.out()}
+
+    def layer_name(self, form: Form) -> str:
+        """What the layer that was made is called."""
+        return self.LAYER.format(form.layer(self.NAMED_AFTER).name())
 
     # ---- for classes ---------------------------------------------------------------------------
 
@@ -190,15 +202,6 @@ class HysegAlgorithm(QgsProcessingAlgorithm):
             ),
             "A model that was trained here or that somebody sent; it counts before the name.",
         )
-
-    def model(self, parameters: dict[str, Any], context: Any) -> str:
-        """The chosen model, a name or a path; empty for none."""
-        path = self.parameterAsFile(parameters, "MODEL_FILE", context)
-        return str(path or self.parameterAsString(parameters, "MODEL", context) or "")
-
-    def has(self, parameters: dict[str, Any], name: str) -> bool:
-        """Whether an optional parameter was given."""
-        return parameters.get(name) not in (None, "")
 
 
 def program() -> list[str]:

@@ -18,7 +18,7 @@ from qgis.core import (
 )
 
 
-def raster_path(layer: QgsRasterLayer | None, what: str) -> str:
+def raster_path(layer: QgsRasterLayer, what: str) -> str:
     """What GDAL opens the raster of a layer by.
 
     Args:
@@ -28,8 +28,6 @@ def raster_path(layer: QgsRasterLayer | None, what: str) -> str:
     Raises:
         QgsProcessingException: If it is not a raster of GDAL's, such as a map service.
     """
-    if layer is None:
-        raise QgsProcessingException(f"{what}: this raster cannot be opened.")
     kind = layer.providerType()
     if kind != "gdal":
         raise QgsProcessingException(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from qgis.core import (
     QgsProcessing,
-    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDistance,
@@ -19,11 +17,10 @@ from qgis.core import (
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterVectorDestination,
-    QgsProcessingUtils,
 )
 
 from .algorithm import HysegAlgorithm, advanced
-from .layers import raster_path, write_features
+from .form import Form
 from .results import dress
 
 VIEWS = ("none", "flip", "d4", "multiscale")
@@ -37,6 +34,8 @@ class MapScene(HysegAlgorithm):
     TITLE = "Map scene"
     GROUP = "Map"
     COMMAND = "predict"
+    NAMED_AFTER = "SCENE"
+    LAYER = "Land cover of {}"
     HELP = (
         "Maps the land cover of a scene of any size with a model. Cancel whenever you like: with "
         "the same output file, the next run goes on where this one stopped.\n\n"
@@ -75,46 +74,27 @@ class MapScene(HysegAlgorithm):
             "How sure the model is of each pixel, 0 to 1.",
         )
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        scene = self.parameterAsRasterLayer(parameters, "SCENE", context)
-        words = [raster_path(scene, "Scene"), "--out", self._output(parameters, "OUTPUT", context)]
-        words += ["--style", "--overwrite"]
-        model = self.model(parameters, context)
-        if model:
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("SCENE"), "--out", form.out(), "--style", "--overwrite"]
+        for model in form.model():
             words += ["--model", model]
-        if self.has(parameters, "EXTENT"):
-            box = self.parameterAsExtent(parameters, "EXTENT", context, scene.crs())
-            sides = (box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum())
+        if form.has("EXTENT"):
             # A first number below zero must not look like an option.
-            words.append("--bounds=" + ",".join(repr(side) for side in sides))
-        area = self.parameterAsSource(parameters, "AREA", context)
-        if area is not None:
-            words += ["--aoi", _polygons(area, context, "Area to map")]
-        views = self.parameterAsEnum(parameters, "VIEWS", context)
-        if views:
-            words += ["--tta", VIEWS[views]]
-        if self.has(parameters, "CONFIDENCE"):
-            words += ["--confidence", self._output(parameters, "CONFIDENCE", context)]
+            words.append("--bounds=" + ",".join(map(repr, form.box("EXTENT", "SCENE"))))
+        if form.has("AREA"):
+            words += ["--aoi", form.vector("AREA")]
+        if form.choice("VIEWS"):
+            words += ["--tta", VIEWS[form.choice("VIEWS")]]
+        if form.has("CONFIDENCE"):
+            words += ["--confidence", form.out("CONFIDENCE")]
         return words
 
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        feedback.pushInfo(told)
-        scene = self.parameterAsRasterLayer(parameters, "SCENE", context).name()
-        found = {"OUTPUT": self._output(parameters, "OUTPUT", context)}
-        dress(context, found["OUTPUT"], f"Land cover of {scene}")
-        if self.has(parameters, "CONFIDENCE"):
-            found["CONFIDENCE"] = self._output(parameters, "CONFIDENCE", context)
-            dress(context, found["CONFIDENCE"], f"Confidence of {scene}")
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        found = super().results(form, said, feedback)
+        if form.has("CONFIDENCE"):
+            found["CONFIDENCE"] = form.out("CONFIDENCE")
+            dress(form.context, found["CONFIDENCE"], f"Confidence of {form.layer('SCENE').name()}")
         return found
-
-    def _output(self, parameters: dict[str, Any], name: str, context: Any) -> str:
-        return str(self.parameterAsOutputLayer(parameters, name, context))
 
 
 class MapToPolygons(HysegAlgorithm):
@@ -124,6 +104,8 @@ class MapToPolygons(HysegAlgorithm):
     TITLE = "Map to polygons"
     GROUP = "Map"
     COMMAND = "vectorize"
+    NAMED_AFTER = "MAP"
+    LAYER = "{} (polygons)"
     HELP = (
         "Turns a map of classes into polygons that fit together: neighbours share their borders "
         "exactly, also after smoothing and simplifying. This is checked before the file is saved."
@@ -164,40 +146,22 @@ class MapToPolygons(HysegAlgorithm):
             )
         )
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        layer = self.parameterAsRasterLayer(parameters, "MAP", context)
-        out = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        words = [raster_path(layer, "Map"), "--out", str(out), "--overwrite"]
-        unit = self.parameterAsDouble(parameters, "MMU", context)
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("MAP"), "--out", form.out(), "--overwrite"]
+        unit, tolerance = form.number("MMU"), form.number("SIMPLIFY")
         if unit > 0:
             words += ["--mmu", f"{_plain(unit)}m2"]
-        words.append(
-            "--smooth" if self.parameterAsBool(parameters, "SMOOTH", context) else "--no-smooth"
-        )
-        tolerance = self.parameterAsDouble(parameters, "SIMPLIFY", context)
+        words.append("--smooth" if form.is_ticked("SMOOTH") else "--no-smooth")
         if tolerance > 0:
             # In pixels there is no question of units: maps may be in degrees or in feet.
+            layer = form.layer("MAP")
             side = math.sqrt(layer.rasterUnitsPerPixelX() * layer.rasterUnitsPerPixelY())
             words += ["--simplify", f"{_plain(tolerance / side)}px"]
-        if self.has(parameters, "CONFIDENCE"):
-            sure = self.parameterAsRasterLayer(parameters, "CONFIDENCE", context)
-            words += ["--confidence", raster_path(sure, "Confidence of the map")]
-        if self.parameterAsBool(parameters, "DISSOLVE", context):
+        if form.has("CONFIDENCE"):
+            words += ["--confidence", form.raster("CONFIDENCE")]
+        if form.is_ticked("DISSOLVE"):
             words.append("--dissolve")
         return words
-
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        feedback.pushInfo(told)
-        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
-        name = self.parameterAsRasterLayer(parameters, "MAP", context).name()
-        dress(context, out, f"{name} (polygons)")
-        return {"OUTPUT": out}
 
 
 class Changes(HysegAlgorithm):
@@ -207,6 +171,8 @@ class Changes(HysegAlgorithm):
     TITLE = "Changes between two maps"
     GROUP = "Map"
     COMMAND = "change"
+    NAMED_AFTER = "NEW"
+    LAYER = "{} (changes)"
     HELP = (
         "Shows what became of what between two maps of one place: a map with a class for each kind "
         "of change, and the areas in the log. Counted areas hold the errors of both maps: for "
@@ -218,32 +184,9 @@ class Changes(HysegAlgorithm):
         self.add(QgsProcessingParameterRasterLayer("NEW", "Newer map"))
         self.add(QgsProcessingParameterRasterDestination("OUTPUT", "Map of changes"))
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        old = self.parameterAsRasterLayer(parameters, "OLD", context)
-        new = self.parameterAsRasterLayer(parameters, "NEW", context)
-        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
-        words = [raster_path(old, "Older map"), raster_path(new, "Newer map")]
-        return [*words, "--out", out, "--style", "--overwrite"]
-
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        feedback.pushInfo(told)
-        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
-        name = self.parameterAsRasterLayer(parameters, "NEW", context).name()
-        dress(context, out, f"{name} (changes)")
-        return {"OUTPUT": out}
-
-
-def _polygons(source: Any, context: Any, what: str) -> str:
-    path = QgsProcessingUtils.generateTempFilename("area.gpkg")
-    if write_features(source, Path(path), context) == 0:
-        raise QgsProcessingException(f"{what}: the layer has no polygons.")
-    return str(path)
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("OLD"), form.raster("NEW"), "--out", form.out()]
+        return [*words, "--style", "--overwrite"]
 
 
 def _plain(number: float) -> str:

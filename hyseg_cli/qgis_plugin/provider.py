@@ -8,9 +8,8 @@ from processing.core.ProcessingConfig import ProcessingConfig, Setting
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
-from .accuracy import AccuracyFromPoints, CompareWithReference, SampleForAccuracy
 from .algorithm import PROGRAM_SETTING
-from .facts import Facts
+from .checking import AccuracyFromPoints, CompareWithReference, Facts, SampleForAccuracy
 from .mapping import Changes, MapScene, MapToPolygons
 from .training import SuggestWhereToDraw, TrainOnPolygons
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from qgis.core import (
     QgsProcessing,
-    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
@@ -20,16 +19,17 @@ from qgis.core import (
 )
 
 from .algorithm import HysegAlgorithm, advanced, forget_models
-from .layers import content_mark, raster_path, write_features
-from .results import dress
+from .form import Form
+from .layers import content_mark
 from .running import RunFailedError
 
 EFFORTS = (
-    ("Quick: 100 steps, minutes", ("--prior-steps", "0", "--steps", "100")),
-    ("Normal: hyseg's own choice, hours without a GPU", ()),
+    ("Quick: a new head on the model, seconds to minutes", ("--preset", "probe")),
+    ("The whole network, 100 steps", ("--prior-steps", "0", "--steps", "100")),
+    ("The whole network, as long as hyseg would: hours without a GPU", ("--thorough",)),
 )
-"""What is chosen, and the options it stands for. On polygons of few places, 100 steps without the
-first stage were measured to do what there is to do: docs/how-to/train.md."""
+"""What is chosen, and the options it stands for; docs/how-to/train.md compares them."""
+QUICK = 0
 STATE_IS_ANOTHER = 3
 """Exit code of hyseg if what an earlier run left does not go with this one."""
 
@@ -59,20 +59,24 @@ class TrainOnPolygons(HysegAlgorithm):
             QgsProcessingParameterField("FIELD", "Column with the class", "class", "POLYGONS"),
             "Names of classes, or numbers.",
         )
-        self.add_model("Model to start from", none="Empty: a new network, which needs much data.")
+        self.add_model("Model to start from", none="Empty: the built-in model.")
         self.add(
             QgsProcessingParameterEnum(
-                "EFFORT", "Effort", [title for title, _ in EFFORTS], defaultValue=0
-            )
+                "EFFORT", "Effort", [title for title, _ in EFFORTS], defaultValue=QUICK
+            ),
+            "Quick keeps what the model sees and learns your classes anew. It also measures what "
+            "to expect of each class, on polygons that it leaves out in turn.",
         )
         self.add(
-            QgsProcessingParameterNumber(
-                "HELD_OUT",
-                "Share of the scene to measure on",
-                QgsProcessingParameterNumber.Double,
-                0.0,
-                minValue=0.0,
-                maxValue=0.5,
+            advanced(
+                QgsProcessingParameterNumber(
+                    "HELD_OUT",
+                    "Share of the scene to measure on (whole network)",
+                    QgsProcessingParameterNumber.Double,
+                    0.0,
+                    minValue=0.0,
+                    maxValue=0.5,
+                )
             ),
             "A part of the scene whose polygons are not trained on: 0.2 for a fifth.",
         )
@@ -89,61 +93,46 @@ class TrainOnPolygons(HysegAlgorithm):
             )
         )
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        scene = self.parameterAsRasterLayer(parameters, "SCENE", context)
-        out = self._out(parameters, context)
-        field = self.parameterAsString(parameters, "FIELD", context)
-        words = ["--images", raster_path(scene, "Scene")]
-        words += ["--labels", self._labels(parameters, context, field, out)]
+    def checkParameterValues(self, parameters: dict[str, Any], context: Any) -> tuple[bool, str]:
+        form = Form(self, parameters, context)
+        if form.number("HELD_OUT") > 0 and form.choice("EFFORT") == QUICK:
+            return False, (
+                "A share to measure on is for the whole network. Quick measures on polygons that "
+                "it leaves out in turn, and needs none."
+            )
+        return super().checkParameterValues(parameters, context)
+
+    def arguments(self, form: Form) -> list[str]:
+        out, field = _model_file(form), form.text("FIELD")
+        mark = content_mark(form.features("POLYGONS"), field)
+        # Named for what is in it: the same polygons are the same file, and a run that was
+        # cancelled goes on with them, also after QGIS was closed.
+        labels = out.with_name(f"{out.stem}.polygons-{mark}.gpkg")
+        if not labels.exists():
+            form.vector("POLYGONS", labels, only=field)
+        words = ["--images", form.raster("SCENE"), "--labels", str(labels)]
         words += ["--class-field", field, "--out", str(out), "--overwrite"]
-        is_anew = self.parameterAsBool(parameters, "ANEW", context)
-        words.append("--no-resume" if is_anew or not was_stopped(out) else "--resume")
-        start = self.model(parameters, context)
-        if start:
-            words += ["--from", start]
-        words += EFFORTS[self.parameterAsEnum(parameters, "EFFORT", context)][1]
-        held_out = self.parameterAsDouble(parameters, "HELD_OUT", context)
-        if held_out > 0:
-            words += ["--val-split", repr(held_out)]
+        for model in form.model():
+            words += ["--from", model]
+        words += EFFORTS[form.choice("EFFORT")][1]
+        if form.choice("EFFORT") != QUICK:
+            is_anew = form.is_ticked("ANEW") or not was_stopped(out)
+            words.append("--no-resume" if is_anew else "--resume")
+        if form.number("HELD_OUT") > 0:
+            words += ["--val-split", repr(form.number("HELD_OUT"))]
         return words
 
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
         forget_models()
-        feedback.pushInfo(told)
+        feedback.pushInfo(said)
         feedback.pushInfo('Give this file to "Map scene" as its model file.')
-        return {"OUTPUT": str(self._out(parameters, context))}
+        return {"OUTPUT": str(_model_file(form))}
 
     def explain(self, error: Exception) -> str:
         text = str(error)
         if isinstance(error, RunFailedError) and error.code == STATE_IS_ANOTHER:
             text += '\nIn QGIS: tick "Start anew", or choose another model file.'
         return text
-
-    def _out(self, parameters: dict[str, Any], context: Any) -> Path:
-        out = Path(self.parameterAsFileOutput(parameters, "OUTPUT", context))
-        # QGIS names temporary files after the first suffix that it can make out.
-        return out if out.suffix == ".safetensors" else out.with_suffix(".safetensors")
-
-    def _labels(self, parameters: dict[str, Any], context: Any, field: str, out: Path) -> str:
-        """The polygons as a file beside the model, named for what is in it.
-
-        So the same polygons are the same file, and a run that was cancelled goes on with them,
-        also after QGIS was closed.
-        """
-        source = self.parameterAsSource(parameters, "POLYGONS", context)
-        if source is None:
-            raise QgsProcessingException("Polygons: this layer cannot be opened.")
-        path = out.with_name(f"{out.stem}.polygons-{content_mark(source, field)}.gpkg")
-        if not path.exists() and write_features(source, path, context, only=field) == 0:
-            path.unlink()
-            raise QgsProcessingException("Polygons: there are none; draw some, or select some.")
-        return str(path)
 
 
 class SuggestWhereToDraw(HysegAlgorithm):
@@ -153,40 +142,51 @@ class SuggestWhereToDraw(HysegAlgorithm):
     TITLE = "Suggest where to draw"
     GROUP = "Train"
     COMMAND = "suggest"
+    NAMED_AFTER = "SCENE"
+    LAYER = "Where to draw on {}"
     HELP = (
-        "Finds the places of a scene where a model is least sure of itself: polygons drawn there "
-        "teach it the most."
+        "Finds places of a scene where another polygon would teach a model most: it is unsure of "
+        "them, and they look like much of the scene. Each is a small square without a class. Fill "
+        "the class in, or delete the square, and train on the layer: the polygons that were drawn "
+        "before are copied into it."
     )
 
     def add_parameters(self) -> None:
         self.add(QgsProcessingParameterRasterLayer("SCENE", "Scene"))
         self.add_model()
         self.add(
-            QgsProcessingParameterNumber("COUNT", "How many places", defaultValue=20, minValue=1)
+            QgsProcessingParameterFeatureSource(
+                "POLYGONS",
+                "Polygons drawn so far",
+                [QgsProcessing.TypeVectorPolygon],
+                optional=True,
+            ),
+            "They are copied, and not suggested again.",
+        )
+        self.add(
+            QgsProcessingParameterField(
+                "FIELD", "Column with the class", "class", "POLYGONS", optional=True
+            )
+        )
+        self.add(
+            QgsProcessingParameterNumber("COUNT", "How many places", defaultValue=10, minValue=1)
         )
         self.add(QgsProcessingParameterVectorDestination("OUTPUT", "Places"))
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        scene = self.parameterAsRasterLayer(parameters, "SCENE", context)
-        out = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        words = [raster_path(scene, "Scene"), "--out", str(out), "--overwrite"]
-        model = self.model(parameters, context)
-        if model:
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("SCENE"), "--out", form.out(), "--overwrite"]
+        for model in form.model():
             words += ["--model", model]
-        return [*words, "-n", str(self.parameterAsInt(parameters, "COUNT", context))]
+        if form.has("POLYGONS"):
+            field = form.text("FIELD") or "class"
+            words += ["--labels", form.vector("POLYGONS", only=field), "--class-field", field]
+        return [*words, "--count", str(form.whole("COUNT"))]
 
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        feedback.pushInfo(told)
-        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
-        scene = self.parameterAsRasterLayer(parameters, "SCENE", context).name()
-        dress(context, out, f"Where to draw on {scene}")
-        return {"OUTPUT": out}
+
+def _model_file(form: Form) -> Path:
+    out = Path(form.file())
+    # QGIS names temporary files after the first suffix that it can make out.
+    return out if out.suffix == ".safetensors" else out.with_suffix(".safetensors")
 
 
 def was_stopped(out: Path) -> bool:

@@ -21,7 +21,7 @@ SAID = {
         ]
     },
     "sample": {"points": 3, "strata": [{"name": "water"}, {"name": "land"}]},
-    "evaluate": {"overall_accuracy": 0.75, "mean_iou": 0.5},
+    "evaluate": {"overall_accuracy": 0.75, "miou": 0.5},
 }
 
 

@@ -21,6 +21,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
+    QgsProcessingOutputLayerDefinition,
     QgsProject,
     QgsSettings,
     QgsVectorLayer,
@@ -101,11 +102,9 @@ def run(job, registry):
         "can": can, "why": why, "fits": fits, "misfit": misfit,
         "models": hints.metadata()["widget_wrapper"]["value_hints"] if hints else None,
     }  # fmt: skip
-    if job.get("load"):
-        for name in job["load"]:
-            context.addLayerToLoadOnCompletion(
-                parameters[name], QgsProcessingContext.LayerDetails(name, project, name)
-            )
+    for name in job.get("load") or ():
+        # As the form does it that has "Open output file after running algorithm" ticked.
+        parameters[name] = QgsProcessingOutputLayerDefinition(parameters[name], project)
     if "cancel_after" in job:
         threading.Timer(job["cancel_after"], hearing.cancel).start()
     try:

@@ -27,6 +27,7 @@ SQUARES = [
     ["POLYGON ((500005 5399995, 500010 5399995, 500010 5399990, 500005 5399995))", "water"],
     ["POLYGON ((500015 5399995, 500020 5399995, 500020 5399990, 500015 5399995))", "land"],
 ]
+TEMPORARY = "TEMPORARY_OUTPUT"
 UNSAVED = {"kind": "Polygon", "crs": "EPSG:32632", "field": "kind", "shapes": SQUARES}
 
 
@@ -117,15 +118,16 @@ def jobs_of(place):
         ),
         "trainonpolygons": (
             {"SCENE": scene, "FIELD": "kind", "MODEL": "default", "OUTPUT": model,
-             "HELD_OUT": 0.2},
+             "EFFORT": 1, "HELD_OUT": 0.2},
             ["train", "--images", scene, "--labels", polygons, "--class-field", "kind",
-             "--out", model, "--overwrite", "--no-resume", "--from", "default",
-             "--prior-steps", "0", "--steps", "100", "--val-split", "0.2"],
+             "--out", model, "--overwrite", "--from", "default",
+             "--prior-steps", "0", "--steps", "100", "--no-resume", "--val-split", "0.2"],
         ),
         "suggestwheretodraw": (
-            {"SCENE": scene, "MODEL_FILE": model, "COUNT": 7, "OUTPUT": out["o.gpkg"]},
+            {"SCENE": scene, "MODEL_FILE": model, "COUNT": 7, "FIELD": "kind",
+             "OUTPUT": out["o.gpkg"]},
             ["suggest", scene, "--out", out["o.gpkg"], "--overwrite", "--model", model,
-             "-n", "7"],
+             "--labels", "*.gpkg", "--class-field", "kind", "--count", "7"],
         ),
         "comparewithreference": (
             {"MAP": classes, "REFERENCE": str(place / "truth.tif"), "STRUCTURE": True,
@@ -157,6 +159,7 @@ def jobs_of(place):
 
 LAYERS = {
     "trainonpolygons": {"POLYGONS": UNSAVED},
+    "suggestwheretodraw": {"POLYGONS": UNSAVED},
     "accuracyfrompoints": {
         "POINTS": {
             **UNSAVED, "kind": "Point", "field": "kind",
@@ -261,6 +264,24 @@ def odd(place, plugins, fake, tmp_path_factory):
             "algorithm": "hyseg:trainonpolygons", "parameters": training,
             "layers": {"POLYGONS": {**UNSAVED, "selected": "kind = 'land'"}},
         },
+        "quick": {
+            "algorithm": "hyseg:trainonpolygons",
+            "parameters": {
+                "SCENE": training["SCENE"], "FIELD": "kind", "OUTPUT": training["OUTPUT"],
+            },
+            "layers": {"POLYGONS": UNSAVED},
+        },
+        "quick and held out": {
+            "algorithm": "hyseg:trainonpolygons", "parameters": {**training, "EFFORT": 0},
+            "layers": {"POLYGONS": UNSAVED},
+        },
+        "temporary": {
+            "parameters": {**values, "OUTPUT": TEMPORARY, "CONFIDENCE": TEMPORARY},
+        },
+        "temporary page": {
+            "algorithm": "hyseg:facts",
+            "parameters": {"RASTER": values["SCENE"], "OUTPUT": TEMPORARY},
+        },
         "stopped": {
             "algorithm": "hyseg:trainonpolygons",
             "parameters": {**training, "OUTPUT": str(place / "begun.safetensors")},
@@ -323,8 +344,32 @@ def test_only_selected_polygons_are_trained_on(odd):
     assert list(gpd.read_file(words[words.index("--labels") + 1])["kind"]) == ["land"]
 
 
-def test_a_training_that_was_cancelled_goes_on(odd):
+def test_a_quick_training_asks_for_a_new_head_alone(odd):
+    assert odd[0]["quick"]["done"]
     words = [call["words"] for call in odd[1] if call["words"][0] == "train"][1]
+    assert words[words.index("--preset") + 1] == "probe"
+    assert not {"--resume", "--no-resume", "--val-split", "--steps"} & set(words)
+
+
+def test_a_quick_training_holds_nothing_out_and_says_so(odd):
+    assert not odd[0]["quick and held out"]["fits"]
+    assert "whole network" in odd[0]["quick and held out"]["misfit"]
+
+
+def test_outputs_without_a_name_are_where_hyseg_was_bid_to_write_them(odd):
+    words = next(
+        call["words"] for call in odd[1]
+        if call["words"][0] == "predict" and "processing_" in " ".join(call["words"])
+    )  # fmt: skip
+    assert odd[0]["temporary"]["results"] == {
+        "OUTPUT": words[words.index("--out") + 1],
+        "CONFIDENCE": words[words.index("--confidence") + 1],
+    }
+    assert Path(odd[0]["temporary page"]["results"]["OUTPUT"]).suffix == ".html"
+
+
+def test_a_training_that_was_cancelled_goes_on(odd):
+    words = [call["words"] for call in odd[1] if call["words"][0] == "train"][-1]
     assert "--resume" in words
     assert "--no-resume" not in words
 
@@ -350,11 +395,11 @@ def real(plugins, scene_folder, lively_model, tmp_path_factory):
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hyseg_cli "$@"\n')
     program.chmod(0o755)
     scene, truth = scene_folder / "images" / "east.tif", scene_folder / "labels" / "east.tif"
-    files = {name: str(folder / name) for name in ("map.tif", "sure.tif", "p.gpkg", "s.gpkg")}
+    files = {name: str(folder / name) for name in ("map.tif", "p.gpkg", "s.gpkg")}
     values = {
         "mapscene": {
             "SCENE": str(scene), "MODEL_FILE": str(lively_model), "OUTPUT": files["map.tif"],
-            "CONFIDENCE": files["sure.tif"], "EXTRA": "--tile-size 128 --device cpu",
+            "CONFIDENCE": TEMPORARY, "EXTRA": "--tile-size 128 --device cpu",
         },
         "maptopolygons": {"MAP": files["map.tif"], "MMU": 4, "SIMPLIFY": 0.5,
                           "OUTPUT": files["p.gpkg"]},

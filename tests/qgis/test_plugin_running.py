@@ -179,5 +179,32 @@ def test_the_plugin_speaks_the_python_of_qgis_3_22_and_knows_nothing_of_hyseg(pa
         assert not isinstance(node, ast.Match)
 
 
+def algorithms():
+    """The classes of the plugin that QGIS shows, each with the bodies that it may take over."""
+    classes = {
+        node.name: node
+        for path in PLUGIN.glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }
+    for node in classes.values():
+        names = {base.id for base in node.bases if isinstance(base, ast.Name)}
+        if names & {"HysegAlgorithm", "_WithPage"} and not node.name.startswith("_"):
+            parents = [classes[name] for name in names if name == "_WithPage"]
+            yield node, [item for one in (node, *parents) for item in one.body]
+
+
+def test_every_algorithm_says_what_its_form_and_its_command_are():
+    found = list(algorithms())
+    assert len(found) == 9
+    for node, body in found:
+        methods = {item.name for item in body if isinstance(item, ast.FunctionDef)}
+        values = {item.targets[0].id for item in body if isinstance(item, ast.Assign)}
+        assert {"add_parameters", "arguments"} <= methods, node.name
+        assert {"NAME", "TITLE", "GROUP", "HELP", "COMMAND"} <= values, node.name
+        # The name of a layer comes from a raster of the form, unless there is no layer to name.
+        assert "NAMED_AFTER" in values or "results" in methods, node.name
+
+
 def test_the_plugin_has_no_more_than_twelve_modules():
     assert len(list(PLUGIN.glob("*.py"))) <= 12

@@ -1,16 +1,17 @@
-"""How good a map is: against a reference, and by a sample of points."""
+"""What a raster is, and how good a map is: against a reference, and by a sample of points."""
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
 from qgis.core import (
     QgsProcessing,
-    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDistance,
     QgsProcessingParameterEnum,
@@ -20,11 +21,11 @@ from qgis.core import (
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterVectorDestination,
-    QgsProcessingUtils,
 )
 
 from .algorithm import HysegAlgorithm, advanced
-from .layers import file_beside, raster_path, write_features
+from .form import Form
+from .layers import file_beside
 from .results import choose_from, dress, open_page
 
 PAGE = "HTML files (*.html)"
@@ -33,17 +34,55 @@ REFERENCE_FIELD = "ref_class"
 ALLOCATIONS = ("olofsson", "proportional", "equal", "neyman")
 
 
+class Facts(HysegAlgorithm):
+    """`hyseg info`."""
+
+    NAME = "facts"
+    TITLE = "Facts about a scene or a map"
+    GROUP = "Check"
+    COMMAND = "info"
+    # 4 says that the scene does not fit the model, which is one of the facts.
+    ACCEPTED = (0, 4)
+    HELP = (
+        "Shows what a raster is. Of a scene: place, bands, storage, whether it fits the model, and "
+        "what mapping it takes. Of a map: its classes with their areas."
+    )
+
+    def add_parameters(self) -> None:
+        self.add(QgsProcessingParameterRasterLayer("RASTER", "Scene or map"))
+        self.add_model("Model to map a scene with")
+        self.add(QgsProcessingParameterFileDestination("OUTPUT", "Page", PAGE))
+        self.addOutput(QgsProcessingOutputString("TEXT", "Facts"))
+
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("RASTER")]
+        for model in form.model():
+            words += ["--model", model]
+        return words
+
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        feedback.pushInfo(said)
+        title = html.escape(form.layer("RASTER").name())
+        Path(form.file()).write_text(
+            f'<!doctype html><meta charset="utf-8"><title>{title}</title>'
+            f"<h1>{title}</h1><pre>{html.escape(said)}</pre>",
+            encoding="utf-8",
+        )
+        return {"OUTPUT": form.file(), "TEXT": said}
+
+
 class _WithPage(HysegAlgorithm):
     """An algorithm that makes a page and opens it."""
 
     _page = ""
 
-    def page(self, parameters: dict[str, Any], context: Any) -> str:
-        """The file of the page."""
-        self._page = str(self.parameterAsFileOutput(parameters, "OUTPUT", context))
-        return self._page
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        feedback.pushInfo(said)
+        self._page = form.file()
+        return {"OUTPUT": self._page}
 
     def postProcessAlgorithm(self, context: Any, feedback: Any) -> dict[str, Any]:  # noqa: ARG002
+        # In the main thread, which the browser is opened from.
         if self._page and Path(self._page).is_file():
             open_page(self._page)
         return {}
@@ -86,45 +125,33 @@ class CompareWithReference(_WithPage):
         self.addOutput(QgsProcessingOutputNumber("MEAN_IOU", "Mean IoU"))
 
     def checkParameterValues(self, parameters: dict[str, Any], context: Any) -> tuple[bool, str]:
-        if not self.has(parameters, "REFERENCE") and not self.has(parameters, "POLYGONS"):
+        form = Form(self, parameters, context)
+        if not form.has("REFERENCE") and not form.has("POLYGONS"):
             return False, "Choose a reference, a raster or polygons."
         return super().checkParameterValues(parameters, context)
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        layer = self.parameterAsRasterLayer(parameters, "MAP", context)
-        words = [raster_path(layer, "Map"), *self._reference(parameters, context)]
-        if self.parameterAsBool(parameters, "STRUCTURE", context):
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("MAP"), *self._reference(form)]
+        if form.is_ticked("STRUCTURE"):
             words.append("--structure")
-        return [*words, "--report", self.page(parameters, context), "--overwrite", "--json"]
+        return [*words, "--report", form.file(), "--overwrite", "--json"]
 
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        found = json.loads(told)
-        scores = found.get("overall", found)
-        values = {
-            "ACCURACY": scores.get("overall_accuracy"),
-            "MEAN_IOU": scores.get("mean_iou", scores.get("miou")),
-        }
-        for name, value in values.items():
-            if value is not None:
-                feedback.pushInfo(f"{name.lower().replace('_', ' ')}: {value:.3f}")
-        return {**values, "OUTPUT": self.page(parameters, context)}
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        scores = json.loads(said)
+        # Null where it does not exist, such as for a reference without a known pixel.
+        values = {"ACCURACY": scores["overall_accuracy"], "MEAN_IOU": scores["miou"]}
+        text = ", ".join(
+            f"{name.lower().replace('_', ' ')} {value:.3f}"
+            for name, value in values.items()
+            if value is not None
+        )
+        return {**values, **super().results(form, text, feedback)}
 
-    def _reference(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        if self.has(parameters, "REFERENCE"):
-            layer = self.parameterAsRasterLayer(parameters, "REFERENCE", context)
-            return ["--reference", raster_path(layer, "Reference")]
-        source = self.parameterAsSource(parameters, "POLYGONS", context)
-        field = self.parameterAsString(parameters, "FIELD", context) or "class"
-        path = QgsProcessingUtils.generateTempFilename("reference.gpkg")
-        if write_features(source, Path(path), context, only=field) == 0:
-            raise QgsProcessingException("Reference: the layer has no polygons.")
-        return ["--reference", str(path), "--class-field", field]
+    def _reference(self, form: Form) -> list[str]:
+        if form.has("REFERENCE"):
+            return ["--reference", form.raster("REFERENCE")]
+        field = form.text("FIELD") or "class"
+        return ["--reference", form.vector("POLYGONS", only=field), "--class-field", field]
 
 
 class SampleForAccuracy(HysegAlgorithm):
@@ -134,6 +161,8 @@ class SampleForAccuracy(HysegAlgorithm):
     TITLE = "Sample for accuracy"
     GROUP = "Check"
     COMMAND = "sample"
+    NAMED_AFTER = "MAP"
+    LAYER = "{} (points to label)"
     HELP = (
         "Draws random points of a map, stratified by its classes. Look at the scene at each point "
         f"and choose its class in the form ({REFERENCE_FIELD}); the map's own class is not shown, "
@@ -169,34 +198,24 @@ class SampleForAccuracy(HysegAlgorithm):
             )
         )
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        layer = self.parameterAsRasterLayer(parameters, "MAP", context)
-        out = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        words = [raster_path(layer, "Map"), "--out", str(out), "--overwrite", "--json"]
-        if self.has(parameters, "COUNT"):
-            words += ["--count", str(self.parameterAsInt(parameters, "COUNT", context))]
-        chosen = self.parameterAsEnum(parameters, "ALLOCATION", context)
-        words += ["--allocation", ALLOCATIONS[chosen]]
-        apart = self.parameterAsDouble(parameters, "APART", context)
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("MAP"), "--out", form.out(), "--overwrite", "--json"]
+        if form.has("COUNT"):
+            words += ["--count", str(form.whole("COUNT"))]
+        words += ["--allocation", ALLOCATIONS[form.choice("ALLOCATION")]]
+        apart = form.number("APART")
         if apart > 0:
-            words += ["--min-distance", f"{apart / layer.rasterUnitsPerPixelX():.6f}px"]
-        return [*words, "--seed", str(self.parameterAsInt(parameters, "SEED", context))]
+            side = form.layer("MAP").rasterUnitsPerPixelX()
+            words += ["--min-distance", f"{apart / side:.6f}px"]
+        return [*words, "--seed", str(form.whole("SEED"))]
 
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        found = json.loads(told)
+    def results(self, form: Form, said: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        found = json.loads(said)
         feedback.pushInfo(f"{found['points']} points")
         names = [str(stratum["name"]) for stratum in found["strata"]]
-        out = str(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
-        layer = self.parameterAsRasterLayer(parameters, "MAP", context)
-        form = choose_from(REFERENCE_FIELD, {name: name for name in names})
-        dress(context, out, f"{layer.name()} (points to label)", form)
-        return {"OUTPUT": out}
+        choices = choose_from(REFERENCE_FIELD, {name: name for name in names})
+        dress(form.context, form.out(), self.layer_name(form), choices)
+        return {"OUTPUT": form.out()}
 
 
 class AccuracyFromPoints(_WithPage):
@@ -225,26 +244,10 @@ class AccuracyFromPoints(_WithPage):
         )
         self.add(QgsProcessingParameterFileDestination("OUTPUT", "Page", PAGE))
 
-    def arguments(self, parameters: dict[str, Any], context: Any) -> list[str]:
-        layer = self.parameterAsRasterLayer(parameters, "MAP", context)
-        source = self.parameterAsSource(parameters, "POINTS", context)
-        points = self.parameterAsVectorLayer(parameters, "POINTS", context)
-        path = QgsProcessingUtils.generateTempFilename("points.gpkg")
-        if write_features(source, Path(path), context) == 0:
-            raise QgsProcessingException("Labelled points: the layer has none.")
-        words = [raster_path(layer, "Map"), "--samples", str(path)]
-        words += ["--field", self.parameterAsString(parameters, "FIELD", context)]
-        design = file_beside(points, ".design.json")
+    def arguments(self, form: Form) -> list[str]:
+        words = [form.raster("MAP"), "--samples", form.vector("POINTS")]
+        words += ["--field", form.text("FIELD")]
+        design = file_beside(form.vector_layer("POINTS"), ".design.json")
         if design is not None:
             words += ["--design", str(design)]
-        return [*words, "--report", self.page(parameters, context), "--overwrite"]
-
-    def results(
-        self,
-        told: str,
-        parameters: dict[str, Any],
-        context: Any,
-        feedback: QgsProcessingFeedback,
-    ) -> dict[str, Any]:
-        feedback.pushInfo(told)
-        return {"OUTPUT": self.page(parameters, context)}
+        return [*words, "--report", form.file(), "--overwrite"]
