@@ -183,12 +183,13 @@ def train(
         HysegError: One of its kinds; `resume=True` continues.
         TypeError: If there is no such setting.
     """
+    from hyseg_cli.report.training import Page
     from hyseg_cli.settings.train import TrainSettings
     from hyseg_cli.workflows.train import run as workflow
 
     chosen = _settings(TrainSettings, images=images, labels=labels, out=out, **settings)
     with _messages(progress=progress) as messages:
-        return workflow.run(chosen, messages)
+        return workflow.run(chosen, messages, Page(messages))
 
 
 def info(

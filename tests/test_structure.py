@@ -117,9 +117,9 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.workflows.predict",
     },
     "hyseg_cli.report": {
-        *BASE, *LEGEND, *GEO, "hyseg_cli.learn.model", "hyseg_cli.learn.scores",
+        *BASE, *LEGEND, *TELLING, *GEO, "hyseg_cli.learn.model", "hyseg_cli.learn.scores",
         "hyseg_cli.settings", "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate",
-        "hyseg_cli.workflows.predict",
+        "hyseg_cli.workflows.predict", "hyseg_cli.workflows.train",
     },
     "hyseg_cli.cli": {*BASE, *TELLING, "hyseg_cli.cli.commands", "hyseg_cli.startup"},
     "hyseg_cli.cli.commands": {

@@ -45,7 +45,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "device", "devices", "workers", "precision", "feature_space", "feature_folder",
         ),
         "Card": ("data_name", "licence", "attribution"),
-        COMMON: ("resume", "save_every", "tensorboard", "overwrite"),
+        COMMON: ("resume", "save_every", "loggers", "tensorboard", "overwrite"),
     },
     "evaluate": {
         DAILY: ("reference", "samples", "report", "fail_under", "as_json"),

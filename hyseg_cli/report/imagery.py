@@ -59,7 +59,7 @@ def draw_photo(title: str, colors: npt.NDArray[np.uint8]) -> Layer:
     height, width = colors.shape[:2]
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(colors)).save(file, "JPEG", quality=80)
-    return Layer(title, f"{title} that was mapped", _uri("jpeg", file), height, width)
+    return Layer(title, f"{title} that was mapped", embed("jpeg", file), height, width)
 
 
 def draw_quantised(title: str, quantised: npt.NDArray[np.uint8]) -> Layer:
@@ -80,7 +80,8 @@ def ramp_colors() -> list[Color]:
     return [(int(red), int(green), int(blue)) for red, green, blue in zip(*parts, strict=True)]
 
 
-def _uri(kind: str, file: io.BytesIO) -> str:
+def embed(kind: str, file: io.BytesIO) -> str:
+    """A picture as a data URI; `kind` is `png` or `jpeg`."""
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
@@ -92,7 +93,7 @@ def _png(channels: ClassIndices, colors: Sequence[Color]) -> str:
     picture.putpalette(palette.tobytes())
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=9, transparency=NODATA_ID)
-    return _uri("png", file)
+    return embed("png", file)
 
 
 def _describe(title: str, channels: ClassIndices, palette: Palette) -> str:

@@ -9,6 +9,9 @@ from typing import Literal
 from hyseg_cli.settings.checks import check
 from hyseg_cli.settings.source import SourceSettings
 
+LoggerName = Literal["tensorboard", "mlflow", "wandb"]
+"""Where a training logs beside its table."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
@@ -103,6 +106,8 @@ class TrainSettings:
     """Continue a stopped run with the same settings."""
     tensorboard: bool = False
     """Log for TensorBoard too."""
+    loggers: tuple[LoggerName, ...] = ()
+    """Where else to log; each needs a package that hyseg does not bring along."""
     dry_run: bool = False
     """Print what would be trained, and stop."""
     overwrite: bool = False
@@ -120,6 +125,12 @@ class TrainSettings:
         if self.stage == "segmentation":
             first = 0
         return first, usual[1] if self.steps is None else self.steps
+
+    @property
+    def chosen_loggers(self) -> tuple[LoggerName, ...]:
+        """Where a training logs beside its table, each place once."""
+        first: tuple[LoggerName, ...] = ("tensorboard",) if self.tensorboard else ()
+        return tuple(dict.fromkeys((*first, *self.loggers)))
 
     @property
     def asked_of_whole_training(self) -> str | None:
@@ -141,6 +152,7 @@ class TrainSettings:
             ("--val-images", self.val_images is not None),
             ("--resume", self.resume),
             ("--devices", self.devices > 1),
+            ("--logger", bool(self.chosen_loggers)),
         )
         return next((flag for flag, is_given in asked if is_given), None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -20,7 +20,7 @@ from hyseg_cli.cli.options import (
     print_result,
 )
 from hyseg_cli.settings.source import read_sources
-from hyseg_cli.settings.train import TrainSettings
+from hyseg_cli.settings.train import LoggerName, TrainSettings
 from hyseg_cli.startup import loading
 
 
@@ -256,7 +256,14 @@ from hyseg_cli.startup import loading
     show_default=True,
     help="Continue a stopped run with the same settings, or start over.",
 )
-@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too, beside metrics.csv.")
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    type=click.Choice(list(get_args(LoggerName))),
+    help="Log there too, beside metrics.csv and training.html in the run folder; repeat for more.",
+)
+@click.option("--tensorboard", is_flag=True, help="The same as --logger tensorboard.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be trained, and stop.")
 @overwrite_option
 def train(**options: Any) -> None:
@@ -288,6 +295,7 @@ def _train_probe(settings: TrainSettings, reason: str) -> None:
 
 def _train_network(settings: TrainSettings, reason: str) -> None:
     with loading():
+        from hyseg_cli.report.training import Page
         from hyseg_cli.workflows.train import run as workflow
         from hyseg_cli.workflows.train.dry_run import plan
 
@@ -296,7 +304,7 @@ def _train_network(settings: TrainSettings, reason: str) -> None:
             print_result(f"{'training':<18} the whole network: {reason}")
             print_result(plan(settings, messages).to_text())
             return
-        result = workflow.run(settings, messages)
+        result = workflow.run(settings, messages, Page(messages))
     if result is None:
         return
     if result.scores is not None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -27,6 +29,10 @@ from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 from hyseg_cli.learn.training.features import FeatureChips
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.messages import Messages
+
+Show = Callable[[int, Mapping[str, Scores]], None]
+"""Gets a step, and the scores of the last validation by what was validated."""
+SECONDS_BETWEEN_SHOWS = 60.0
 
 
 class Interruption:
@@ -244,3 +250,37 @@ class Progress(Callback):
         if self.keeping.step not in (None, self.validated_at):
             parts.append(f"best {self.keeping.score:.3f} at step {self.keeping.step}")
         self.messages.note(f"{self.name}, step {self.validated_at}: {', '.join(parts)}")
+
+
+class Showing(Callback):
+    """Passes step and scores on after each validation, and now and then between them.
+
+    Stands behind the callbacks whose tables and pictures are to be shown.
+
+    Args:
+        show: Gets the step and the scores of the last validation.
+        seconds: Between two calls that no validation asks for.
+    """
+
+    def __init__(self, show: Show, seconds: float = SECONDS_BETWEEN_SHOWS) -> None:
+        self.show = show
+        self.seconds = seconds
+        self._shown_at = -math.inf
+
+    def on_train_batch_end(self, trainer: pl.Trainer, stage: pl.LightningModule, *_: Any) -> None:
+        if time.monotonic() - self._shown_at >= self.seconds:
+            self._show(trainer, stage)
+
+    def on_validation_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        self._show(trainer, stage)
+
+    def on_fit_end(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        self._show(trainer, stage)
+
+    def _show(self, trainer: pl.Trainer, stage: pl.LightningModule) -> None:
+        if not isinstance(stage, Stage) or not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            logger.save()  # rows of the table wait in memory otherwise
+        self.show(trainer.global_step, stage.scores)
+        self._shown_at = time.monotonic()

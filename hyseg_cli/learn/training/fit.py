@@ -13,7 +13,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import Dataset
 
@@ -27,10 +27,13 @@ from hyseg_cli.learn.training.callbacks import (
     Keeping,
     Progress,
     Saving,
+    Show,
+    Showing,
     StopAtNonsense,
 )
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
 from hyseg_cli.learn.training.features import FeatureChips
+from hyseg_cli.learn.training.loggers import LoggerName, make_loggers
 from hyseg_cli.learn.training.processes import Processes
 from hyseg_cli.learn.training.stages import Stage
 from hyseg_cli.learn.training.validation_pictures import Gallery
@@ -64,12 +67,14 @@ class FitOptions:
     """Steps between checkpoints."""
     patience: int | None = None
     """Validations without improvement after which to stop; None for never."""
-    tensorboard: bool = False
-    """Log for TensorBoard too."""
+    loggers: tuple[LoggerName, ...] = ()
+    """Where to log beside the table."""
     processes: Processes = ALONE
     """The processes that share each batch."""
     resume: bool = False
     """Continue from the last checkpoint, if there is one."""
+    show: Show | None = None
+    """Shows how far the stage is."""
 
     @property
     def stops_after(self) -> int | None:
@@ -104,6 +109,7 @@ def fit(
         chips.first = done * options.batch_size
         keeping.find()
     progress = Progress(messages, name, keeping)
+    showing = [] if options.show is None else [Showing(options.show)]
     gallery = [] if validation is None else [Gallery(validation, legend, folder / "pictures")]
     loader = training_loader(chips, options.batch_size, options.workers, options.processes)
     held_out = None
@@ -122,10 +128,13 @@ def fit(
                 keeping,
                 *gallery,
                 progress,
+                *showing,
                 Averaging(avg_fn=stage.recipe.average),
                 Saving(folder / LAST, options.save_every, options.val_every, interruption),
             ],
-            _loggers(name, done, options),
+            make_loggers(
+                options.loggers, options.log_folder, name, f"after_{done}" if done else ""
+            ),
             options,
         )
         # Lightning leaves every module in the mode it finds it in.
@@ -219,15 +228,6 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def _loggers(name: str, done: int, options: FitOptions) -> list[Logger]:
-    """Logs of the stage; a continued run writes to a new folder."""
-    version = f"after_{done}" if done else ""
-    loggers: list[Logger] = [CSVLogger(options.log_folder, name=name, version=version)]
-    if options.tensorboard:
-        loggers.append(TensorBoardLogger(options.log_folder, name=name, version=version))
-    return loggers
 
 
 @contextmanager

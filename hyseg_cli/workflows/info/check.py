@@ -20,7 +20,7 @@ PACKAGES = (
     "numpy", "rasterio", "pyogrio", "pyproj", "shapely", "geopandas", "numba", "torch",
     "torchvision", "lightning", "timm", "torchgeo", "safetensors", "click",
 )  # fmt: skip
-EXTRAS = ("ray", "boto3", "tensorboard", "onnx", "onnxruntime")
+EXTRAS = ("ray", "boto3", "tensorboard", "mlflow", "wandb", "onnx", "onnxruntime")
 """Packages of extras; a missing one is not a fault."""
 VARIABLES = ("GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_DATA", "PROJ_LIB", "PYTHONPATH", "PYTHONHOME")
 """Variables that lead libraries to files of another installation."""

@@ -30,8 +30,8 @@ FREE = frozenset(
         "out", "preset", "start", "freeze", "blend", "stage", "prior", "prior_steps", "steps",
         "batch_size", "prior_rate", "rate", "class_weights", "pretrained", "backbone_weights",
         "feature_space", "feature_folder", "val_every", "patience", "workers", "device", "devices",
-        "data_name", "licence", "attribution", "save_every", "resume", "tensorboard", "dry_run",
-        "overwrite", "precision",
+        "data_name", "licence", "attribution", "save_every", "resume", "tensorboard", "loggers",
+        "dry_run", "overwrite", "precision",
     }
 )  # fmt: skip
 """Settings that decide neither what the chips are nor, but by the weights, what is seen in them.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import lightning.pytorch as pl
 
-from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.data.chip import LabelledScene
 from hyseg_cli.learn.data.chips import Augmentation, TrainingChips, ValidationChips
 from hyseg_cli.learn.data.statistics import Survey, class_weights
@@ -19,7 +17,9 @@ from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.learn.scores.metrics import Scores
+from hyseg_cli.learn.training.callbacks import Show as StepShow
 from hyseg_cli.learn.training.fit import FitOptions, fit, measure
+from hyseg_cli.learn.training.loggers import require_loggers
 from hyseg_cli.learn.training.processes import Processes, find_processes
 from hyseg_cli.learn.training.recipe import Recipe
 from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage
@@ -39,6 +39,7 @@ from hyseg_cli.workflows.train.network import (
 from hyseg_cli.workflows.train.prior_trial import PriorTrial
 from hyseg_cli.workflows.train.run_folder import RunFolder
 from hyseg_cli.workflows.train.scenes import TrainingScenes, open_training_scenes
+from hyseg_cli.workflows.train.state import Pace, Show, TrainingState, show_nothing
 from hyseg_models import HySeg
 from hyseg_models.config.config import HeadConfig
 
@@ -70,6 +71,7 @@ class _Run:
     folder: RunFolder
     processes: Processes
     precision: Precision
+    show: Show
 
     @property
     def network(self) -> HySeg:
@@ -82,9 +84,12 @@ class _Run:
         scenes = self.data.validation
         return _validation_chips(scenes, self.settings) if scenes else None
 
-    @property
-    def options(self) -> FitOptions:
-        """How both stages are run."""
+    def options(self, show: StepShow | None = None) -> FitOptions:
+        """How both stages are run.
+
+        Args:
+            show: Shows how far the stage is.
+        """
         settings = self.settings
         return FitOptions(
             batch_size=settings.batch_size,
@@ -95,17 +100,42 @@ class _Run:
             log_folder=self.folder.path,
             save_every=settings.save_every or settings.val_every,
             patience=settings.patience,
-            tensorboard=settings.tensorboard,
+            loggers=settings.chosen_loggers,
             processes=self.processes,
             resume=settings.resume,
+            show=show,
+        )
+
+    def state(
+        self, stage: str, step: int, scores: Mapping[str, Scores], pace: float | None = None
+    ) -> TrainingState:
+        """The training after a step of a stage."""
+        stage_steps = self.settings.stage_steps
+        return TrainingState(
+            settings=self.settings,
+            scenes=self.data,
+            folder=self.folder.path,
+            parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            stage=stage,
+            step=step,
+            steps=stage_steps[0 if stage == "prior" else 1],
+            scores=scores,
+            seconds_per_step=pace,
         )
 
 
-def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
+def run(
+    settings: TrainSettings, messages: Messages, show: Show = show_nothing
+) -> TrainResult | None:
     """Train both stages, or the one that is asked for, and write the model file.
 
     A run folder beside it, `NAME.run`, holds the logs, the model after stage 1, and the state from
     which a stopped run continues exactly.
+
+    Args:
+        settings: The training.
+        messages: Where progress goes.
+        show: Shows how far it is, in the first process; called often, so it has to be quick.
 
     Returns:
         The result; None in all processes but the first, which write and report nothing.
@@ -115,8 +145,7 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     if not processes.is_first:
         messages = Silence()
     require_free(settings.out, overwrite=settings.overwrite)
-    if settings.tensorboard:
-        _require_tensorboard()
+    require_loggers(settings.chosen_loggers)
     pl.seed_everything(settings.seed, verbose=False)
     scenes = open_training_scenes(settings, messages)
     _warn_of_absent_classes(scenes.legend, scenes.survey, messages)
@@ -130,7 +159,9 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     precision = folder.precision(choose_device(settings.device).type)
     radiometry = radiometry_for(settings, scenes, start.provenance)
     standardise = Standardise(radiometry)
-    training = _Run(settings, messages, scenes, start, standardise, folder, processes, precision)
+    training = _Run(
+        settings, messages, scenes, start, standardise, folder, processes, precision, show
+    )
     card = describe(settings, start.network.config, scenes, radiometry)
     if start.provenance is not None:
         card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
@@ -141,6 +172,10 @@ def run(settings: TrainSettings, messages: Messages) -> TrainResult | None:
     if not processes.is_first:
         return None
     save_model(settings.out, start.network, card)
+    found = {} if scores is None else {"segmentation": scores}
+    name = "prior" if settings.stage == "prior" else "segmentation"
+    last = training.state(name, 0, found)
+    show(replace(last, step=int(card.metrics.get("step", last.steps)), is_done=True))
     return TrainResult(settings.out, scores)
 
 
@@ -199,7 +234,7 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
     def go(share: float) -> None:
         weights.go(share)
         if validation is not None and share not in scores:
-            measure(stage, validation, training.options)
+            measure(stage, validation, training.options())
             scores[share], watched[share] = stage.scores, stage.watched
         stage.scores = scores.get(share, {})
 
@@ -207,24 +242,12 @@ def _blend(training: _Run, stage: SegmentationStage) -> float:
         wanted = HALF_WAY if start.is_complete else TAUGHT
     if wanted is None:
         go(HALF_WAY)
-        wanted = max(scores, key=lambda share: scores[share]["segmentation"].mean_iou)
-        text = ", ".join(f"{s:g}: {scores[s]['segmentation'].mean_iou:.3f}" for s in sorted(scores))
-        training.messages.note(f"mean IoU by the share of the new weights: {text}")
         wanted = max(scores, key=lambda share: watched[share])
         text = ", ".join(f"{share:g}: {watched[share]:.3f}" for share in sorted(scores))
         training.messages.note(f"mean IoU by the share of the new weights: {text}")
     go(wanted)
     training.messages.note(f"the weights are {wanted:.0%} of the way to the new ones")
     return wanted
-
-
-def _require_tensorboard() -> None:
-    if find_spec("tensorboard") is None:
-        raise UsageProblemError(
-            "--tensorboard: the package tensorboard is not installed",
-            hint='Install it with `pip install "hyseg[tensorboard]"`, or read metrics.csv in the '
-            "run folder.",
-        )
 
 
 def _warn_of_absent_classes(legend: Legend, found: Survey, messages: Messages) -> None:
@@ -306,6 +329,11 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
         pools=data.pools,
     )
     validation, messages = training.validation, training.messages
+    pace = Pace()
+
+    def show(step: int, scores: Mapping[str, Scores]) -> None:
+        training.show(training.state(name, step, scores, pace.at(step)))
+
     with kept_features(
         settings,
         data,
@@ -322,7 +350,7 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
             held_out,
             data.legend,
             name=name,
-            options=training.options,
+            options=training.options(show),
             messages=messages,
         )
     if validation is not None:

@@ -25,6 +25,7 @@ FREE = frozenset(
         "workers",
         "save_every",
         "tensorboard",
+        "loggers",
         "feature_folder",
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -355,12 +356,39 @@ def test_two_minutes_of_training_map_an_unseen_scene(tmp_path):
     assert load_model(out).card.metrics["miou"] > 0.7
 
 
-@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
-def test_without_tensorboard_its_log_is_refused_with_what_to_install(tmp_path, scene_folder):
-    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"), "--tensorboard")
+@pytest.mark.parametrize(
+    ("options", "install"),
+    [
+        (["--tensorboard"], 'pip install "hyseg[tensorboard]"'),
+        (["--logger", "mlflow"], "pip install mlflow"),
+        (["--logger", "wandb"], "pip install wandb"),
+    ],
+)
+def test_without_its_package_a_logger_is_refused_with_what_to_install(
+    tmp_path, scene_folder, monkeypatch, options, install
+):
+    monkeypatch.setattr("hyseg_cli.learn.training.loggers.find_spec", lambda _: None)
+    result = run(*train_arguments(scene_folder, tmp_path / "m.safetensors"), *options)
     assert result.exit_code == 2
-    assert 'pip install "hyseg[tensorboard]"' in result.stderr
+    assert install in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_loggers_are_those_of_lightning_by_their_names(tmp_path, monkeypatch):
+    from hyseg_cli.learn.training import loggers
+
+    made = []
+    for kind in ("TensorBoardLogger", "MLFlowLogger", "WandbLogger"):
+        monkeypatch.setattr(
+            loggers, kind, lambda *args, kind=kind, **named: made.append((kind, args, named))
+        )
+    loggers.make_loggers(("wandb", "mlflow"), tmp_path / "my.run", "prior", "after_3")
+    (wandb, _, of_wandb), (mlflow, _, of_mlflow) = made
+    assert (wandb, mlflow) == ("WandbLogger", "MLFlowLogger")
+    assert of_wandb["name"] == of_mlflow["run_name"] == "my prior after_3"
+    # Nothing is written beside the run folder.
+    for place in (of_wandb["save_dir"], of_mlflow["save_dir"]):
+        assert Path(place).is_relative_to(tmp_path / "my.run")
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
