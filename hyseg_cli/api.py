@@ -251,7 +251,7 @@ class ArrayModel:
         image: npt.NDArray[Any],
         valid: npt.NDArray[np.bool_] | None = None,
         *,
-        tile_size: int = 512,
+        tile_size: int | None = None,
         overlap: int | None = None,
     ) -> npt.NDArray[np.float32]:
         """Class probabilities of an image.
@@ -261,8 +261,9 @@ class ArrayModel:
                 order of `card.bands`.
             valid: (height, width), False where the image holds no data; None for valid
                 everywhere.
-            tile_size: Side of a tile in pixels, a multiple of 32.
-            overlap: Pixels that neighbouring tiles share; None for a quarter of the tile.
+            tile_size: Side of a tile in pixels, a multiple of 32; None for what suits the model.
+            overlap: Pixels that neighbouring tiles share; None for a quarter of the tile, at most
+                128.
 
         Returns:
             float32 (N, height, width), summing to one over N; zero where nothing is valid.
@@ -274,13 +275,14 @@ class ArrayModel:
         """
         from hyseg_cli.learn.inference.in_memory import map_array
 
+        side, shared = self.card.tiling(tile_size, overlap)
         return map_array(
             image,
             valid,
             self.predictor,
             bands=len(self.card.bands),
-            tile_size=tile_size,
-            overlap=overlap,
+            tile_size=side,
+            overlap=shared,
         )
 
 

@@ -1,7 +1,5 @@
 """How settings report what is wrong with them.
 
-Tiles that a model sees, for all workflows that run one over scenes.
-
 Amounts with their unit, as they are typed: 1.5px, 2m, 100m2, 0.5ha, 4GB.
 """
 
@@ -33,11 +31,6 @@ def check_report(path: Path | None) -> None:
     """Raise a UsageProblemError if the name of a report does not end like a page."""
     if path is not None:
         check_suffix(path, (".html", ".htm"), "Reports end in .html.", "--report")
-
-
-def overlap_of(tile_size: int, asked: int | None) -> int:
-    """Overlap in pixels: as requested, or a quarter of the tile in whole multiples of 32."""
-    return tile_size // 4 // 32 * 32 if asked is None else asked
 
 
 _PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m|MB|GB)?")

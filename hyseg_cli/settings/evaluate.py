@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix, overlap_of
+from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
 from hyseg_cli.settings.source import SourceSettings
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
@@ -104,9 +104,10 @@ class EvaluateSettings:
     """Part of the benchmark."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
-    tile_size: int = 512
+    tile_size: int | None = None
+    """Side of a tile in pixels of the network; None for what suits the model."""
     overlap: int | None = None
-    """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
+    """Pixels shared by neighbouring tiles; None for a quarter of the tile, at most 128."""
     batch_size: int = 4
     device: str = "auto"
     seed: int = 0
@@ -123,11 +124,6 @@ class EvaluateSettings:
     def thresholds(self) -> tuple[Threshold, ...]:
         """What `fail_under` says."""
         return tuple(Threshold.parse(text) for text in self.fail_under)
-
-    @property
-    def overlap_px(self) -> int:
-        """Overlap in pixels: as asked for, or that of `hyseg predict`."""
-        return overlap_of(self.tile_size, self.overlap)
 
     @property
     def boundary_width(self) -> Quantity:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyseg_cli.settings.checks import Quantity, check, check_suffix, overlap_of
+from hyseg_cli.settings.checks import Quantity, check, check_suffix
 
 Bounds = tuple[float, float, float, float]
 
@@ -37,10 +37,10 @@ class PredictSettings:
     """Whether undeclared black or white borders are left empty."""
     gsd: str = "auto"
     """Ground size of the pixels that the network sees: auto, native, or metres such as 0.5m."""
-    tile_size: int = 512
-    """Side of a tile in pixels of the network."""
+    tile_size: int | None = None
+    """Side of a tile in pixels of the network; None for what suits the model."""
     overlap: int | None = None
-    """Pixels shared by neighbouring tiles; None for a quarter of the tile."""
+    """Pixels shared by neighbouring tiles; None for a quarter of the tile, at most 128."""
     batch_size: int = 4
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -217,11 +217,6 @@ class PredictSettings:
         if self.gsd == "native":
             return "native"
         return Quantity.parse(self.gsd, ("m",), "--gsd").value
-
-    @property
-    def overlap_px(self) -> int:
-        """Overlap in pixels: as requested, or a quarter of the tile in whole multiples of 32."""
-        return overlap_of(self.tile_size, self.overlap)
 
     @property
     def max_memory_bytes(self) -> int:

@@ -189,14 +189,15 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
 @bands_option
 @click.option(
     "--tile-size",
-    default=default_of(EvaluateSettings, "tile_size"),
-    show_default=True,
-    help="Side of a tile in pixels of the network, a multiple of 32.",
+    type=int,
+    help="Side of a tile in pixels of the network, a multiple of 32.  "
+    "[default: 512, or that of the training chips if larger]",
 )
 @click.option(
     "--overlap",
     type=int,
-    help="Pixels that neighbouring tiles share, a multiple of 32.  [default: a quarter]",
+    help="Pixels that neighbouring tiles share, a multiple of 32.  "
+    "[default: a quarter, at most 128]",
 )
 @click.option(
     "--batch-size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -77,19 +78,14 @@ def fit_probe(samples: Samples, classes: int, *, seed: int) -> Fit:
     x = samples.features @ basis
     y, weights = torch.from_numpy(samples.channel), samples.weights
     folds = deal(samples, seed)
-    best, chosen, likelihood = None, PENALTIES[len(PENALTIES) // 2], -np.inf
+    best, chosen = None, PENALTIES[len(PENALTIES) // 2]
     if folds is not None:
-        for penalty in PENALTIES:
-            scores = _left_out(x, y, weights, folds, classes, penalty)
-            found = _likelihood(scores, y, weights)
-            if found <= likelihood:
-                break  # weaker penalties only fit what is accidental
-            best, chosen, likelihood = scores, penalty, found
-    weight, bias = _solve(x, y, weights, classes, chosen)
+        best, chosen = _leave_out(x, y, weights, folds, classes)
+    weight, bias = _solve(x, y, weights[None], classes, chosen)
     temperature = 1.0 if best is None else _temperature(best, y, weights)
     return Fit(
-        (basis @ weight).T,
-        bias,
+        (basis @ weight[:, 0]).T,
+        bias[0],
         chosen,
         None if best is None else (best / temperature).softmax(dim=1).numpy(),
         temperature,
@@ -128,31 +124,57 @@ def _basis(features: Tensor) -> Tensor:
     return basis
 
 
-def _left_out(
-    x: Tensor, y: Tensor, weights: Tensor, folds: Ints, classes: int, penalty: float
-) -> Tensor:
-    """Scores (n, classes) of each sample by a head that had not seen its fold; NaN without one."""
-    scores = torch.full((len(x), classes), torch.nan)
-    for fold in range(folds.max() + 1):
-        out = torch.from_numpy(folds == fold)
-        weight, bias = _solve(x[~out], y[~out], weights[~out], classes, penalty)
-        scores[out] = x[out] @ weight + bias
-    return scores
+def _leave_out(
+    x: Tensor, y: Tensor, weights: Tensor, folds: Ints, classes: int
+) -> tuple[Tensor, float]:
+    """The penalty with the best likelihood of samples left out, and their scores (n, classes).
+
+    Scores are those by a head that had not seen the fold of a sample; NaN without one.
+    """
+    out = torch.from_numpy(folds)
+    kept = torch.stack([torch.where(out == fold, 0.0, weights) for fold in range(out.max() + 1)])
+    best, chosen, likelihood, start = None, PENALTIES[0], -np.inf, None
+    for penalty in PENALTIES:
+        start = _solve(x, y, kept, classes, penalty, start)
+        scores = torch.full((len(x), classes), torch.nan)
+        for fold, (weight, bias) in enumerate(zip(start[0].unbind(1), start[1], strict=True)):
+            scores[out == fold] = x[out == fold] @ weight + bias
+        found = _likelihood(scores, y, weights)
+        if best is not None and found <= likelihood:
+            break  # weaker penalties only fit what is accidental
+        best, chosen, likelihood = scores, penalty, found
+    return cast("Tensor", best), chosen
 
 
 def _solve(
-    x: Tensor, y: Tensor, weights: Tensor, classes: int, penalty: float
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    classes: int,
+    penalty: float,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    weight = torch.zeros(x.shape[1], classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    """Heads (C, F, classes) and their offsets (F, classes), one for each row of weights (F, n).
+
+    All of them are found in one search, from those of another penalty if they are given: one
+    large product is faster than many small ones.
+    """
+    heads = len(weights)
+    weight = torch.zeros(x.shape[1], heads, classes) if start is None else start[0].clone()
+    bias = torch.zeros(heads, classes) if start is None else start[1].clone()
     search = torch.optim.LBFGS(
-        [weight, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
+        [weight.requires_grad_(), bias.requires_grad_()],
+        max_iter=STEPS,
+        history_size=10,
+        line_search_fn="strong_wolfe",
     )
-    share = weights / weights.sum()
+    shares = (weights / weights.sum(dim=1, keepdim=True)).T.flatten()  # (n * F,)
+    targets = y.repeat_interleave(heads)
 
     def loss() -> Tensor:
         search.zero_grad()
-        fitted = F.cross_entropy(x @ weight + bias, y, reduction="none") @ share
+        scores = (x @ weight.flatten(1)).view(len(x), heads, classes) + bias
+        fitted = F.cross_entropy(scores.flatten(0, 1), targets, reduction="none") @ shares
         total = fitted + 0.5 * penalty * weight.square().sum()
         torch.autograd.backward(total)
         return total

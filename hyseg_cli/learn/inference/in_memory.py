@@ -11,7 +11,7 @@ import torch
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.tiling.blend import weights_of_tile
-from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.stitch import Classify
 
@@ -26,8 +26,8 @@ def map_array(
     classify: Classify,
     *,
     bands: int,
-    tile_size: int = 512,
-    overlap: int | None = None,
+    tile_size: int,
+    overlap: int,
 ) -> Probabilities:
     """Class probabilities of an image, blended over the tiles that cover it.
 
@@ -37,7 +37,7 @@ def map_array(
         classify: The network.
         bands: Bands that it takes.
         tile_size: Side of a tile in pixels, a multiple of 32.
-        overlap: Pixels that neighbouring tiles share, likewise; None for a quarter of the tile.
+        overlap: Pixels that neighbouring tiles share, likewise.
 
     Returns:
         float32 (N, height, width), summing to one over N; zero where nothing is valid.
@@ -48,8 +48,7 @@ def map_array(
     """
     mask = _checked(image, valid, bands)
     height, width = mask.shape
-    shared = tile_size // 4 // ALIGNMENT * ALIGNMENT if overlap is None else overlap
-    grid = TileGrid.cover(height, width, tile=tile_size, overlap=shared)
+    grid = TileGrid.cover(height, width, tile=tile_size, overlap=overlap)
     sums = np.zeros((classify.classes, height, width), np.float32)
     for i, row in enumerate(grid.rows.starts):
         for j, col in enumerate(grid.cols.starts):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from hyseg_cli.errors import HysegError, ModelMismatchError
+from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.locate import SUFFIX, find_model, require_file
 from hyseg_cli.legend import Legend
 from hyseg_models import ConfigError, HySegConfig
@@ -58,6 +59,11 @@ MODEL_TAG = "HYSEG_MODEL"
 """TIFF tag of a raster with the digest of the model that made it."""
 CARD_KEY = "hyseg_card"
 """Of the metadata of a safetensors file."""
+TILE, LARGEST_TILE = 512, 2048
+"""Sides of the smallest and the largest tile that maps are made of unless one is asked for."""
+LARGEST_OVERLAP = 128
+"""Pixels that tiles share at most, likewise: what a network sees around a pixel has a size, not
+a share of the tile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +122,7 @@ class ModelCard:
     quantiles: tuple[tuple[float, ...], ...] = ()
     """Of each band over the training pixels, at `quantiles.LEVELS`; empty in older models."""
     tile_size: int
-    """Side of the training chips in pixels."""
+    """Side of the training chips in pixels; of a probe, of the tiles that it maps fastest."""
     has_segmentation: bool = True
     """Whether stage 2 was trained; without, the model serves as the prior of another only."""
     temperature: float = 1.0
@@ -139,6 +145,8 @@ class ModelCard:
             raise unusable(f"its temperature is {self.temperature}, not above 0")
         if self.quantiles and len(self.quantiles) != len(self.bands):
             raise unusable(f"quantiles of {len(self.quantiles)} bands, not {len(self.bands)}")
+        if not (isinstance(self.tile_size, int) and self.tile_size > 0):
+            raise unusable(f"its tile_size is {self.tile_size}, not a number of pixels")
         self.legend.require_for_maps()
         if len(self.legend) != self.config.classes:
             raise unusable(
@@ -155,6 +163,19 @@ class ModelCard:
         """The bands as people read them."""
         optional = (f"{name} (optional)" for name in self.optional_bands)
         return ", ".join((*self.required_bands, *optional))
+
+    def tiling(self, tile: int | None, overlap: int | None) -> tuple[int, int]:
+        """Side and overlap of the tiles of a map, in pixels of the network.
+
+        Args:
+            tile: What was asked for; None for 512, or the side of the training chips (at most
+                2048) if that is larger.
+            overlap: Likewise; None for a quarter of the tile, at most 128.
+        """
+        suits = min(max(TILE, self.tile_size), LARGEST_TILE) // ALIGNMENT * ALIGNMENT
+        side = suits if tile is None else tile
+        shared = min(side // 4, LARGEST_OVERLAP) // ALIGNMENT * ALIGNMENT
+        return side, shared if overlap is None else overlap
 
     @property
     def radiometry(self) -> Radiometry:

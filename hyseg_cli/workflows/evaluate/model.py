@@ -80,11 +80,12 @@ def evaluate_model(
     protocol = protocol_of(settings, crosswalk.legend, None, labelled.unscored)
     counts, seen = PatchCounts(len(crosswalk.legend)), _Overlaps()
     unmatched, names = Unmatched(), []
+    tiling = model.card.tiling(settings.tile_size, settings.overlap)
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
         origin = (0, 0) if place is None else place.noise_origin
         alignment = _alignment_of(scene, place, labelled, model.card)
-        drawn = labelled.comparable(_draw(scene, origin, classify, settings, alignment))
+        drawn = labelled.comparable(_draw(scene, origin, classify, settings, alignment, tiling))
         reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
         if gallery is not None:
@@ -328,6 +329,7 @@ def _draw(
     classify: Classify,
     settings: EvaluateSettings,
     alignment: int,
+    tiling: tuple[int, int],
 ) -> _Drawn:
     """Map a scene as `hyseg predict` does, and keep the labels that are read on the way."""
     if alignment != ALIGNMENT:
@@ -335,8 +337,8 @@ def _draw(
     grid = TileGrid.cover(
         scene.height,
         scene.width,
-        tile=settings.tile_size,
-        overlap=settings.overlap_px,
+        tile=tiling[0],
+        overlap=tiling[1],
         phase=noise_origin,
         alignment=alignment,
     )

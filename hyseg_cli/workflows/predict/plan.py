@@ -267,7 +267,7 @@ class Plan:
         needed = self.disk_bytes(missing, is_part=is_part)
         if free < needed:
             raise HysegError(
-                f"{self.out}: about {_gigabytes(needed)} are needed, {_gigabytes(free)} are free",
+                f"{self.out}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
                 hint="Make space, choose another --out, or map parts of it with --bounds.",
             )
 
@@ -284,6 +284,11 @@ class MappingRequest:
     """Floating-point format of the network."""
     settings: PredictSettings
 
+    @property
+    def tiling(self) -> tuple[int, int]:
+        """Side and overlap of the tiles, in pixels of the network."""
+        return self.model.card.tiling(self.settings.tile_size, self.settings.overlap)
+
     def plan(self) -> Plan:
         """Decide how the scene is mapped.
 
@@ -295,8 +300,8 @@ class MappingRequest:
         grid = TileGrid.cover(
             scene.height,
             scene.width,
-            tile=settings.tile_size,
-            overlap=settings.overlap_px,
+            tile=self.tiling[0],
+            overlap=self.tiling[1],
             phase=scene.noise_origin,
             alignment=contract.alignment,
         )
@@ -352,8 +357,8 @@ class MappingRequest:
             "pixels per 32 of the network (--gsd)": contract.alignment,
             "src-nodata": [repr(value) for value in settings.src_nodata],
             "collar": settings.collar,
-            "tile-size": settings.tile_size,
-            "overlap": settings.overlap_px,
+            "tile-size": self.tiling[0],
+            "overlap": self.tiling[1],
             "seed": settings.seed,
             "noise": settings.noise,
             "tta": settings.tta,
@@ -373,8 +378,8 @@ class MappingRequest:
         settings, data = self.settings, self.model.card.data
         used = {
             "bands": self.inspection.contract.bands,
-            "tile_size": settings.tile_size,
-            "overlap": settings.overlap_px,
+            "tile_size": self.tiling[0],
+            "overlap": self.tiling[1],
             "seed": settings.seed,
             "noise": settings.noise,
             "tta": settings.tta,
@@ -491,7 +496,3 @@ def precision_on(device_type: str, settings: PredictSettings) -> str:
     kind = format_on(device_type, settings)
     # A compiled network rounds in other places: it must not go on with the parts of another.
     return f"{kind}, compiled" if settings.compiled else kind
-
-
-def _gigabytes(amount: float) -> str:
-    return f"{amount / 1e9:.2f} GB"

@@ -20,7 +20,7 @@ class ProbeConfig:
     """Sides of a token in image pixels, finest first: the image is resampled for each."""
     window: int = 40
     """Largest side, in tokens, of what the transformer sees at once."""
-    overlap: int = 8
+    overlap: int = 4
     """Least tokens that neighbouring windows share; their features are blended there."""
     seen: tuple[int, ...] = (0, 1, 2)
     """Bands, counted from 0, that the transformer sees as red, green and blue."""

@@ -82,13 +82,17 @@ class ScaledTokens(Backbone):
 
 
 def cut_windows(length: int, window: int, overlap: int) -> list[range]:
-    """The fewest equally long ranges that cover `length` tokens and share at least `overlap`."""
+    """The fewest, equally long and as short ranges that cover `length` tokens.
+
+    None is longer than `window`, and neighbours share at least `overlap`.
+    """
     if length <= window:
         return [range(length)]
     count = -(-(length - overlap) // (window - overlap))
-    last = length - window
+    side = -(-(length + (count - 1) * overlap) // count)
+    last = length - side
     starts = [round(index * last / (count - 1)) for index in range(count)]
-    return [range(start, start + window) for start in starts]
+    return [range(start, start + side) for start in starts]
 
 
 def _ramp(length: int, overlap: int) -> Tensor:

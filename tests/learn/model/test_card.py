@@ -49,6 +49,31 @@ def test_a_loaded_model_predicts_as_the_saved_one(tmp_path, legend):
     assert not loaded.network.training
 
 
+@pytest.mark.parametrize(
+    ("chips", "asked", "tiling"),
+    [
+        (128, (None, None), (512, 128)),
+        (1024, (None, None), (1024, 128)),
+        (1000, (None, None), (992, 128)),
+        (10**6, (None, None), (2048, 128)),
+        (1024, (256, None), (256, 64)),
+        (1024, (None, 256), (1024, 256)),
+        (1024, (0, 0), (0, 0)),
+    ],
+)
+def test_a_map_has_the_tiles_that_suit_the_model_unless_others_are_asked_for(
+    legend, chips, asked, tiling
+):
+    assert make_card(legend, tile_size=chips).tiling(*asked) == tiling
+
+
+@pytest.mark.parametrize("wrong", [0, -32, "512", None])
+def test_a_card_with_chips_of_no_size_is_refused(legend, wrong):
+    values = json.loads(make_card(legend).to_json()) | {"tile_size": wrong}
+    with pytest.raises(ModelMismatchError, match="tile_size"):
+        ModelCard.from_json(json.dumps(values))
+
+
 def test_a_card_without_temperature_has_one_of_1(legend):
     values = json.loads(make_card(legend).to_json())
     del values["temperature"]

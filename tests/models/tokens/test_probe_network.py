@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from hyseg_models import ConfigError, HySegConfig, build
 from hyseg_models.config.config import HeadConfig, HostConfig
 from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models.tokens.detail import gaussian
 from hyseg_models.tokens.head import guided_filter
 from hyseg_models.tokens.scaled import cut_windows
 
@@ -81,10 +84,27 @@ def test_windows_cover_all_tokens_and_overlap(length, window, data):
     windows = cut_windows(length, window, overlap)
     assert windows[0].start == 0
     assert windows[-1].stop == length
-    assert {len(part) for part in windows} == {min(length, window)}
+    (side,) = {len(part) for part in windows}
+    assert side <= window
+    if len(windows) > 1:
+        # Neither fewer windows nor shorter ones would do.
+        reached = [n * window - (n - 1) * overlap for n in (1, len(windows) - 1)]
+        assert max(reached) < length
+        assert len(windows) * (side - 1) - (len(windows) - 1) * overlap < length
     for one, other in pairwise(windows):
         assert one.stop - other.start >= overlap
         assert other.start > one.start
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 4.0, 8.0])
+@pytest.mark.parametrize("size", [(50, 70), (32, 64), (3, 1)])
+def test_smoothing_is_that_of_scipy(sigma, size):
+    image = np.random.default_rng(0).normal(size=(2, *size)).astype(np.float32)
+    found = gaussian(torch.from_numpy(image)[None], sigma)[0].numpy()
+    radius = int(np.ceil(3 * sigma))
+    for one, other in zip(found, image, strict=True):
+        expected = gaussian_filter(other, sigma, mode="nearest", radius=radius)
+        np.testing.assert_allclose(one, expected, atol=1e-5)
 
 
 def test_the_filter_moves_a_border_to_the_edge_of_the_guide():
