@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,21 @@ class Legend:
         )
 
 
+NATURAL_COLORS: tuple[tuple[frozenset[str], Color], ...] = (
+    (frozenset({"building", "buildings", "house", "houses", "roof", "urban"}), (200, 64, 60)),
+    (frozenset({"road", "roads", "street", "streets", "paved", "pavement"}), (140, 140, 148)),
+    (frozenset({"water", "river", "lake", "sea", "pond"}), (63, 127, 196)),
+    (frozenset({"tree", "trees", "forest", "forests", "wood", "woodland"}), (38, 127, 57)),
+    (frozenset({"grass", "grassland", "meadow", "lawn", "vegetation", "veg"}), (168, 212, 111)),
+    (frozenset({"field", "fields", "crop", "crops", "cropland", "farmland"}), (232, 196, 76)),
+    (frozenset({"bare", "soil", "sand", "ground", "barren", "land"}), (217, 192, 140)),
+    (frozenset({"shrub", "shrubs", "scrub"}), (146, 158, 66)),
+    (frozenset({"wetland", "wetlands", "marsh", "swamp"}), (104, 168, 166)),
+    (frozenset({"snow", "ice"}), (236, 243, 250)),
+)
+"""Words in the names of classes, and the colours that maps are usually drawn in."""
+
+
 def parse_color(text: str) -> Color:
     """`#rrggbb` as red, green and blue.
 
@@ -141,6 +157,18 @@ def distinct_color(index: int) -> Color:
     golden = 0.618034
     red, green, blue = colorsys.hls_to_rgb(index * golden % 1.0, 0.35 + 0.15 * (index % 3), 0.6)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def natural_color(name: str) -> Color | None:
+    """The colour that maps give a class of this name, such as blue for water; None for none.
+
+    The first word of the name that is known counts: `bare ground`, `Tree canopy`, `forest_2`.
+    """
+    for word in re.findall(r"[a-z]+", name.casefold()):
+        for words, color in NATURAL_COLORS:
+            if word in words:
+                return color
+    return None
 
 
 def format_color(color: Color) -> str:

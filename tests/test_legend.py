@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.legend import Legend, LegendClass, distinct_color, format_color, parse_color
+from hyseg_cli.legend import (
+    Legend,
+    LegendClass,
+    distinct_color,
+    format_color,
+    natural_color,
+    parse_color,
+)
 
 colors = st.tuples(*[st.integers(0, 255)] * 3)
 
@@ -54,6 +61,21 @@ def test_what_is_no_legend_is_refused(classes, problem):
 
 def test_classes_without_a_colour_get_different_ones():
     assert len({distinct_color(index) for index in range(255)}) == 255
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("Water", "river"), ("bare ground", "soil"), ("Tree canopy", "forest_2"),
+        ("low vegetation", "grass"), ("farmland, ploughed", "crops"),
+    ],
+)  # fmt: skip
+def test_classes_have_the_colours_that_maps_give_them(name, like):
+    assert natural_color(name) == natural_color(like) is not None
+
+
+def test_names_that_say_nothing_have_no_colour_of_their_own():
+    assert [natural_color(name) for name in ("class 1", "17", "", "waterproof")] == [None] * 4
 
 
 def test_class_rasters_of_others_may_have_any_ids_and_colours():

@@ -10,7 +10,7 @@ from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.learn.data.chip import PointRules
 from hyseg_cli.learn.data.pairs import TABLE_SUFFIXES, ScenePair, find_pairs
 from hyseg_cli.learn.sources.mapping import SourceClasses, match_classes, renamed
-from hyseg_cli.legend import Legend, LegendClass, distinct_color, read_legend
+from hyseg_cli.legend import Legend, LegendClass, distinct_color, natural_color, read_legend
 from hyseg_cli.settings.source import SourceSettings
 
 RGB = ("red", "green", "blue")
@@ -75,7 +75,7 @@ def _legend_of(settings: SourceSettings, pairs: Sequence[ScenePair]) -> Legend:
     if settings.legend is not None:
         return read_legend(settings.legend)
     if settings.point_class:
-        color = distinct_color(0)
+        color = natural_color(settings.point_class) or distinct_color(0)
         return Legend((LegendClass(id=0, name=settings.point_class, color=color),))
     if pairs[0].labels[0].suffix.lower() in TABLE_SUFFIXES:
         raise UsageProblemError(

@@ -17,7 +17,15 @@ from hyseg_cli.geo.suffixes import VECTOR_SUFFIXES
 from hyseg_cli.geo.vector.vector_files import read_column
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import class_texts
-from hyseg_cli.legend import NODATA_ID, Color, Legend, LegendClass, distinct_color, format_color
+from hyseg_cli.legend import (
+    NODATA_ID,
+    Color,
+    Legend,
+    LegendClass,
+    distinct_color,
+    format_color,
+    natural_color,
+)
 
 STRIP_ROWS = 512
 
@@ -104,11 +112,12 @@ def _require_few(classes: int, path: Path) -> None:
 
 
 def _with_different_colors(entries: dict[int, tuple[str, Color | None]]) -> Legend:
-    """Keep colours that are known and used once; other classes get new ones."""
+    """Keep colours that are known and used once; other classes get new ones, by their names."""
     taken: set[Color] = set()
     classes = []
     for index, (class_id, (name, color)) in enumerate(entries.items()):
-        chosen = color if color is not None and color not in taken else distinct_color(index)
+        wanted = (color, natural_color(name), distinct_color(index))
+        chosen = next((one for one in wanted if one and one not in taken), wanted[-1])
         taken.add(chosen)
         classes.append(LegendClass(id=class_id, name=name, color=chosen))
     return Legend(tuple(classes))
