@@ -8,7 +8,7 @@ ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 # Empty for the wheels with CUDA, which are 5 GB larger.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ARG EXTRAS=s3
+ARG EXTRAS=s3,structure
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY hyseg_cli hyseg_cli

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .PHONY: help install demo test test-fast test-slow fuzz test-browser test-qgis qgis-zip \
-    test-packaging bench lint format docs man clean train-default experiments evidence
+    test-packaging bench lint lint-image sbom release format docs man clean train-default experiments evidence
 
 help:
 	@echo "make demo               train, map, evaluate and vectorize two small scenes"
@@ -28,6 +28,9 @@ help:
 	@echo "make experiments DATA=dubai/     train and measure what each part adds; days on a CPU"
 	@echo "make evidence RUNS=runs/         the tables of these experiments"
 	@echo "make lint               ruff, mypy, import directions"
+	@echo "make lint-image         hadolint on the Dockerfile"
+	@echo "make sbom               what is pinned, with licences, as CycloneDX in build/hyseg.cdx.json"
+	@echo "make release            sdist, wheel, QGIS plugin and SBOM in dist/, with checksums"
 
 # The pins are part of the stamp: another constraints file installs again.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -110,6 +113,23 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_structure.py -q
+
+lint-image: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[release]"
+	$(BIN)/hadolint Dockerfile
+
+# Of the environment that the tests ran in, whose versions constraints.txt pins.
+sbom: $(INSTALLED)
+	mkdir -p build
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[release]"
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	    --output-reproducible --of JSON --output-file build/hyseg.cdx.json
+
+release: sbom qgis-zip
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	cp build/hyseg.cdx.json build/hyseg_qgis.zip dist/
+	cd dist && sha256sum * > SHA256SUMS
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

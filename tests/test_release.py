@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -53,6 +56,56 @@ def test_classifiers_name_the_pythons_that_are_tested():
     ]
     assert named == tested
     assert PROJECT["requires-python"] == f">={tested[0]}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name
+)
+def test_actions_are_pinned_by_hash_and_may_only_read(path):
+    steps = [
+        step["uses"]
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        for step in job["steps"]
+        if "uses" in step
+    ]
+    assert steps
+    for step in steps:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step), step
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["permissions"] == {"contents": "read"}
+
+
+def test_targets_and_files_that_ci_names_exist():
+    made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"run: make ([a-z-]+)", text)) <= made
+        for name in re.findall(r"\b(?:tests|examples|docs)/[\w/.-]+", text):
+            assert (ROOT / name).exists(), name
+
+
+def test_every_extra_is_pinned_where_it_is_installed_for_tests_or_a_release():
+    pinned = {
+        line.partition("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    }
+    extras = PROJECT["optional-dependencies"]
+    wanted = {
+        re.match(r"[\w.-]+", line)[0].lower()
+        for name in ("test", "docs", "structure", "release", "dev")
+        for line in extras[name]
+        if not line.startswith("hyseg[")
+    }
+    assert wanted - pinned == set()
+
+
+def test_hadolint_has_nothing_to_say_of_the_image():
+    hadolint = shutil.which("hadolint", path=sysconfig.get_path("scripts"))
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (make lint-image)")
+    done = subprocess.run(
+        [hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_image_is_made_of_files_that_are_there_and_not_ignored():

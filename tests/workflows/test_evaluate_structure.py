@@ -24,6 +24,13 @@ def test_pixel_and_boundary_scores_do_not_depend_on_the_patches(pair):
     assert cut["patches"] == 5 * 6
 
 
+def test_without_the_package_for_it_structure_is_refused_before_any_work(pair, monkeypatch):
+    monkeypatch.setattr("hyseg_cli.learn.scores.structure.find_spec", lambda _: None)
+    result = run(pair[0], "--reference", pair[1], "--structure")
+    assert result.exit_code == 2
+    assert 'pip install "hyseg[structure]"' in result.stderr
+
+
 def test_a_map_has_the_structure_of_itself(pair):
     values = numbers(pair[1], "--reference", pair[1], "--structure", "--patch-size", 100)
     assert values["cldice"] == values["boundary_iou"] == values["boundary_f1"] == 1.0

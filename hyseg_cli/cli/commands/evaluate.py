@@ -145,7 +145,9 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
     "--exclude", multiple=True, metavar="CLASS", help="Leave a class out of the means; repeat."
 )
 @click.option(
-    "--structure", is_flag=True, help="Also measure lines, pieces, holes and boundaries; slower."
+    "--structure",
+    is_flag=True,
+    help="Also measure lines, pieces, holes and boundaries; slower. Needs hyseg[structure].",
 )
 @click.option(
     "--boundary",

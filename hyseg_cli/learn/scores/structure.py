@@ -12,18 +12,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects
-from skimage.morphology import skeletonize
 
+from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.compiled import kernel
 from hyseg_cli.geo.coverage.regions import find_root
 from hyseg_cli.learn.scores.boundaries import Disc, boundary_f1, boundary_iou, count_boundaries
 from hyseg_cli.learn.scores.metrics import Counts, Floats, mean_of_known, ratio
 from hyseg_cli.legend import NODATA_ID, ClassIndices
+
+
+def require_skeletons() -> None:
+    """Check before a comparison that lines can be thinned.
+
+    Raises:
+        UsageProblemError: If the package for that is not installed.
+    """
+    if find_spec("skimage") is None:
+        raise UsageProblemError(
+            "--structure: the package scikit-image is not installed",
+            hint='Install it with pip install "hyseg[structure]".',
+        )
 
 
 def betti_numbers(channels: ClassIndices, classes: int) -> Counts:
@@ -54,6 +68,8 @@ def skeleton_counts(reference: ClassIndices, mapped: ClassIndices, classes: int)
         int64 (classes, 4): skeleton pixels of the reference, those that the map covers; skeleton
         pixels of the map, those that the reference covers.
     """
+    from skimage.morphology import skeletonize  # an extra, which clDice alone needs
+
     counts = np.zeros((classes, 4), np.int64)
     # Thinning goes over all pixels many times, so each class is cut out first.
     numbers = [raster.astype(np.int32) + 1 for raster in (reference, mapped)]

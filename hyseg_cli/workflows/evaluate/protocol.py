@@ -7,6 +7,7 @@ from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.learn.scores.boundaries import Disc
 from hyseg_cli.learn.scores.crosswalk import Merging, read_merging
 from hyseg_cli.learn.scores.evaluation import PatchGrid, Protocol, Unmatched
+from hyseg_cli.learn.scores.structure import require_skeletons
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.evaluate import EvaluateSettings
@@ -38,8 +39,11 @@ def protocol_of(
         unscored: Further classes that the means leave out, where they exist.
 
     Raises:
-        UsageProblemError: If a class or a width in metres means nothing here.
+        UsageProblemError: If a class or a width in metres means nothing here, or structure is to
+            be measured without the package for it.
     """
+    if settings.structure:
+        require_skeletons()
     channel_of = {name: channel for channel, name in enumerate(legend.names)}
     asked = [("--exclude", name) for name in settings.exclude]
     asked += [("--fail-under", t.class_name) for t in settings.thresholds if t.class_name]
