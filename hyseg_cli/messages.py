@@ -18,6 +18,13 @@ Unit = Literal["", "px"]
 LogFormat = Literal["text", "json"]
 
 
+def format_duration(seconds: float) -> str:
+    """A duration to about a tenth: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Messages(Protocol):
     """Where a workflow sends its messages."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hyseg_cli.errors import HysegError
-from hyseg_cli.messages import Messages
+from hyseg_cli.messages import Messages, format_duration
 from hyseg_cli.report.imagery import Layer, Palette, embed
 from hyseg_cli.report.page import format_count, render
 from hyseg_cli.report.provenance import Provenance, Row, Source
@@ -136,13 +136,6 @@ def _tiles(state: TrainingState) -> Iterator[Row]:
     if left is not None and not state.is_done:
         yield "Left of this stage", format_duration(left)
     yield "Parameters", f"{state.parameters / 1e6:.1f} M"
-
-
-def format_duration(seconds: float) -> str:
-    """A duration to about a tenth: 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _sources(state: TrainingState) -> Iterator[Source]:

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyseg_cli.cli.group import cli
-from hyseg_cli.messages import Silence
+from hyseg_cli.messages import Silence, format_duration
 from hyseg_cli.report.training import (
     PAGE,
     Page,
     draw_plot,
-    format_duration,
     read_columns,
     smoothed,
     thinned,

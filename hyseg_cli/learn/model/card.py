@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,6 +97,17 @@ class TrainingData:
     validation_scenes: tuple[str, ...] = ()
     sources: tuple[SourceRecord, ...] = ()
     """The data sets, where there are several."""
+
+    @property
+    def summary(self) -> str:
+        """One line: the name of the data, else the first scenes."""
+        return self.name or shortened(self.training_scenes) or "data that the model does not name"
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from hyseg_cli.learn.model.card import ModelCard, Radiometry, TrainingData, dige
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import save_model
 from hyseg_cli.legend import Legend
-from hyseg_cli.messages import Messages
+from hyseg_cli.messages import Messages, format_duration
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.few.scenes import (
     DrawnScene,
@@ -76,6 +77,8 @@ class FewPlan:
     kept: int
     """How many of them have features on disk."""
     backbone: str
+    seconds: float
+    """Until the features of all blocks are there, about; the head takes seconds more."""
 
     def to_text(self) -> str:
         """The plan as lines."""
@@ -87,6 +90,7 @@ class FewPlan:
                 f"training scenes    {', '.join(scene.name for scene in self.scenes.scenes)}",
                 *(f"class {name:<20} {count} polygons" for name, count in entries),
                 f"features           {self.blocks} blocks of {BLOCK} px, {self.kept} of them kept",
+                f"time               about {format_duration(self.seconds)} for the features",
             ]
         )
 
@@ -155,14 +159,27 @@ def plan(settings: TrainSettings, reason: str, messages: Messages) -> FewPlan:
         for polygon in scene.drawing.polygons
     }:
         counts[channel] += 1
+    kept = sum(work.features[scene].is_kept(place) for scene, place in places)
     return FewPlan(
         reason,
         work.scenes,
         tuple(counts.tolist()),
         len(places),
-        sum(work.features[scene].is_kept(place) for scene, place in places),
+        kept,
         work.network.config.probe.backbone,
+        _seconds_of_features(work),
     )
+
+
+def _seconds_of_features(work: _Work) -> float:
+    """Time of the blocks without features, measured on the first of them, which is kept."""
+    missing = [(s, place) for s, place in work.places if not work.features[s].is_kept(place)]
+    if not missing:
+        return 0.0
+    scene, place = missing[0]
+    began = time.perf_counter()
+    work.features[scene].block(place)
+    return (time.perf_counter() - began) * len(missing)
 
 
 def _prepare(settings: TrainSettings, messages: Messages) -> _Work:

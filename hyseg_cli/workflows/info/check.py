@@ -20,7 +20,7 @@ PACKAGES = (
     "numpy", "rasterio", "pyogrio", "pyproj", "shapely", "geopandas", "numba", "torch",
     "torchvision", "lightning", "timm", "torchgeo", "safetensors", "click",
 )  # fmt: skip
-EXTRAS = ("ray", "boto3", "tensorboard", "mlflow", "wandb", "onnx", "onnxruntime")
+EXTRAS = ("ray", "boto3", "scikit-image", "tensorboard", "mlflow", "wandb", "onnx", "onnxruntime")
 """Packages of extras; a missing one is not a fault."""
 VARIABLES = ("GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_DATA", "PROJ_LIB", "PYTHONPATH", "PYTHONHOME")
 """Variables that lead libraries to files of another installation."""
@@ -144,6 +144,7 @@ def _proj() -> str:
 
 def _torch() -> str:
     import torch
+    import torchvision  # noqa: F401 - one that was built for another PyTorch fails when it loads
 
     if not torch.allclose(torch.eye(3) @ torch.ones(3, 1), torch.ones(3, 1)):
         raise RuntimeError("a product of matrices is wrong")

@@ -32,7 +32,8 @@ COUNTED_PIXELS = 2**31
 """Larger maps are not read as a whole only to describe them."""
 MAP_TAGS = {
     "HYSEG_VERSION": "made by hyseg",
-    "HYSEG_MODEL": "model",
+    "HYSEG_MODEL_NAME": "model",
+    "HYSEG_MODEL": "its digest",
     "HYSEG_INPUT": "made from",
     "HYSEG_SETTINGS": "settings",
     "HYSEG_ATTRIBUTION": "training data",

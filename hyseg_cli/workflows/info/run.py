@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.raster import open_raster
-from hyseg_cli.learn.model.card import ModelCard, read_card
+from hyseg_cli.learn.model.card import ModelCard, read_card, shortened
 from hyseg_cli.learn.model.locate import SUFFIX, find_model, is_path, is_safetensors
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.info import InfoSettings
@@ -70,7 +70,7 @@ class ModelInfo:
             "bands": f"{card.bands_text} ({card.dtype})",
             "pixels": f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "any",
             "trained on": card.data.name or "not stated",
-            "scenes": _shortened(card.data.training_scenes) or "not stated",
+            "scenes": shortened(card.data.training_scenes) or "not stated",
             "licence": card.data.licence or "not stated",
             "metrics": _metrics_text(card.metrics),
             "network": f"{network}, {whole.parameters / 1e6:.1f} M parameters, "
@@ -184,12 +184,6 @@ def model_meant(path: str | None) -> Path | None:
     # Names that GDAL opens and that are not files have a suffix or a colon.
     is_name = not (file.exists() or is_path(path) or file.suffix or ":" in path)
     return find_model(path) if is_name else None
-
-
-def _shortened(names: tuple[str, ...], most: int = 4) -> str:
-    """The first of many names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job
 from hyseg_cli.workflows.predict.plan import Plan, Planner
+from hyseg_cli.workflows.predict.result import counted, size_text
 
 UNSAID = "nothing says which pixels are empty"
 
@@ -73,19 +74,21 @@ class Fit:
         inspection = self.plan.inspection
         pairs = zip(self.card.bands, inspection.contract.bands, strict=False)
         named = ", ".join(f"{name} = {index}" for name, index in pairs)
-        gigabytes = self.plan.disk_bytes(self.plan.window.height * self.plan.window.width) / 1e9
+        disk = self.plan.disk_bytes(self.plan.window.height * self.plan.window.width)
         tile = f"{self.plan.grid.rows.length} x {self.plan.grid.cols.length} px"
         seen = self.network_pixel_m
         return [
             row("model", self.model.name),
+            row("trained on", self.card.data.summary),
             row("fits", f"yes, with bands {named}"),
             row("seen at", "its own resolution" if seen is None else f"{seen:.3g} m"),
             *(row("warning", text) for text in inspection.warnings),
             *(row("note", text) for text in inspection.notes),
             row(
                 "mapping",
-                f"{self.plan.tiles} tiles of {tile} in {len(self.plan.blocks)} parts, "
-                f"about {gigabytes:.2f} GB of disk; time and memory: `hyseg predict --dry-run`",
+                f"{counted(self.plan.tiles, 'tile')} of {tile} in "
+                f"{counted(len(self.plan.blocks), 'part')}, {size_text(disk)} of disk; "
+                "time and memory: `hyseg predict --dry-run`",
             ),
         ]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.counts import ClassTotals
 from hyseg_cli.legend import NODATA_ID
+from hyseg_cli.messages import format_duration
 from hyseg_cli.workflows.predict.jobs import Job
 from hyseg_cli.workflows.predict.plan import Plan
 
@@ -55,11 +56,22 @@ class Forecast:
         fits = "fits" if self.disk <= self.disk_free else "does not fit"
         free = f"{self.disk_free / 1e9:.2f} GB free: {fits}"
         return (
-            f"  {self.width} x {self.height} px, {self.tiles} tiles in {self.parts} parts\n"
+            f"  {self.width} x {self.height} px, {counted(self.tiles, 'tile')} in "
+            f"{counted(self.parts, 'part')}\n"
             f"  memory  about {self.peak_memory / 1e9:.2f} GB\n"
-            f"  disk    about {self.disk / 1e9:.2f} GB, {free}\n"
-            f"  network about {_duration(self.seconds)}"
+            f"  disk    {size_text(self.disk)}, {free}\n"
+            f"  network about {format_duration(self.seconds)}"
         )
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things: one part, 12 parts."""
+    return f"one {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def size_text(size: int) -> str:
+    """Bytes on a disk, about."""
+    return "under 10 MB" if size < 1e7 else f"about {size / 1e9:.2f} GB"
 
 
 def forecast(plan: Plan, mapper: Mapper) -> Forecast:
@@ -98,12 +110,6 @@ def peak_memory() -> int:
     except ImportError:  # Windows
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 @dataclass(frozen=True)

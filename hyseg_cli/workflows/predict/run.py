@@ -67,6 +67,8 @@ def run(
     with rasterio.Env(**REMOTE_OPTIONS), seen_together(jobs, settings, messages) as placed:
         if is_single(settings) and not settings.skip_existing:
             open_raster(jobs[0].scene)  # a wrong name is reported before PyTorch is loaded
+        data = shared.model.card.data
+        messages.note(f"model {shared.model.name}, trained on {data.summary}")
         ended = remembered(map_all(placed, shared), settings.manifest)
         results = {result.job.out: result for result in ended}
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")

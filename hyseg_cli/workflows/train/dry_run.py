@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from hyseg_cli.learn.data.chips import ValidationChips
-from hyseg_cli.messages import Messages
+from hyseg_cli.learn.inference.predictor import choose_device
+from hyseg_cli.messages import Messages, format_duration
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.features import Room, room_for
@@ -35,12 +38,12 @@ class Plan:
     """What is kept of a frozen backbone's features."""
     memory_bytes: int
     """Approximate memory of the second stage, besides libraries and chips."""
+    step_seconds: tuple[float, float]
+    """Approximate time of a step of each stage on this machine; 0 for a stage that is left out."""
 
     def to_text(self) -> str:
         """The plan as lines."""
-        first, second = self.settings.stage_steps
-        if self.network.prior is None:
-            first = 0
+        first, second = _steps(self.settings, self.network)
         size, batch = self.settings.chip_size, self.settings.batch_size
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         entries = zip(self.scenes.legend.names, self.scenes.survey.shares, strict=True)
@@ -51,12 +54,18 @@ class Plan:
             *(f"class {name:<20} {share:7.2%} of the labelled pixels" for name, share in entries),
             f"network            {parameters / 1e6:.1f} M parameters",
             f"stage 1            {first} steps",
-            f"stage 2            {0 if self.settings.stage == 'prior' else second} steps",
+            f"stage 2            {second} steps",
             f"each step          {batch} chips of {size} x {size} pixels",
             *([f"features kept      {self.room}"] if self.room else []),
             f"memory             about {self.memory_bytes / 2**30:.1f} GiB",
+            f"time               about {self._time_text((first, second))}, without validations",
         ]
         return "\n".join(lines)
+
+    def _time_text(self, steps: tuple[int, int]) -> str:
+        costs = [count * each for count, each in zip(steps, self.step_seconds, strict=True)]
+        paces = ", ".join(f"{each:.2g} s" for each in self.step_seconds if each)
+        return f"{format_duration(sum(costs))} ({paces} for a step)"
 
 
 def plan(settings: TrainSettings, messages: Messages) -> Plan:
@@ -66,7 +75,56 @@ def plan(settings: TrainSettings, messages: Messages) -> Plan:
     network = start_network(settings, scenes, messages).network
     chips = ValidationChips(scenes.validation, size=2 * settings.chip_size)
     room = room_for(settings, network, len(chips))
-    return Plan(settings, scenes, network, room, estimate_memory(network, settings))
+    memory = estimate_memory(network, settings)
+    return Plan(settings, scenes, network, room, memory, measure_steps(network, settings))
+
+
+def _steps(settings: TrainSettings, network: HySeg) -> tuple[int, int]:
+    """Steps of both stages that are really trained."""
+    first, second = settings.stage_steps
+    is_learned = network.prior is not None and settings.prior is None
+    return first if is_learned else 0, 0 if settings.stage == "prior" else second
+
+
+def measure_steps(network: HySeg, settings: TrainSettings) -> tuple[float, float]:
+    """Seconds of a step of each stage, from passes with blank chips; 0 for one that is left out.
+
+    On a processor one chip stands for all of a batch, whose time grows with their number.
+    """
+    device = choose_device(settings.device)
+    count = settings.batch_size if device.type == "cuda" else 1
+    side = settings.chip_size
+    image = torch.zeros(count, network.config.bands, side, side, device=device)
+    valid = torch.ones(count, 1, side, side, dtype=torch.bool, device=device)
+    labels = torch.zeros(count, side, side, dtype=torch.long, device=device)
+    network.to(device).train()
+
+    def of_prior() -> torch.Tensor:
+        return network.prior_objective(image, valid, labels).loss
+
+    def of_segmentation() -> torch.Tensor:
+        return segmentation_loss(network(image, valid, labels=labels), labels)
+
+    first, second = _steps(settings, network)
+    share, spent = settings.batch_size / count / settings.devices, [0.0, 0.0]
+    if first and network.prior is not None:
+        # It rests in the second stage.
+        network.prior.requires_grad_(requires_grad=True)
+        spent[0] = _seconds(of_prior, device) * share
+        network.prior.requires_grad_(requires_grad=False)
+    if second:
+        spent[1] = _seconds(of_segmentation, device) * share
+    return spent[0], spent[1]
+
+
+def _seconds(loss: Callable[[], torch.Tensor], device: torch.device) -> float:
+    """Of a pass forward and backward, after one that is not measured."""
+    for _ in range(2):
+        began = time.perf_counter()
+        torch.autograd.backward(loss())
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return time.perf_counter() - began
 
 
 def estimate_memory(network: HySeg, settings: TrainSettings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pyproj
 import pytest
@@ -34,6 +35,14 @@ def test_a_broken_part_is_named_and_the_others_are_still_shown(monkeypatch, part
     (line,) = [line for line in result.output.splitlines() if "PROBLEM" in line]
     assert "OSError: no such library" in line
     assert "scratch" in result.output
+
+
+def test_a_torchvision_that_does_not_load_is_found_out(monkeypatch):
+    """One that was built for another PyTorch has its version, and fails when it is imported."""
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    (wrong,) = [finding for finding in check.run().findings if not finding.is_ok]
+    assert wrong.name == "PyTorch"
+    assert "torchvision" in wrong.text
 
 
 def test_proj_that_reads_other_tables_is_found_out(monkeypatch):

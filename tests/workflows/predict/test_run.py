@@ -52,6 +52,15 @@ def test_a_scene_becomes_a_map_on_its_grid(tmp_path, scene, tiny_model, legend):
     assert {path.name for path in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
 
 
+def test_a_run_says_what_its_model_was_trained_on(tmp_path, scene, tiny_model):
+    model = load_model(tiny_model)
+    data = replace(model.card.data, name="one city", training_scenes=("a", "b"))
+    save_model(tmp_path / "own.safetensors", model.network, replace(model.card, data=data))
+    result = run(scene, "--out", tmp_path / "map.tif", "-m", tmp_path / "own.safetensors", "-n")
+    assert "model own, trained on one city\n" in result.stderr
+    assert replace(data, name="").summary == "a, b"
+
+
 def test_stdout_holds_results_only(tmp_path, scene, tiny_model):
     result = run(scene, "--out", tmp_path / "map.tif", "-m", tiny_model, "-q")
     assert result.stderr == ""

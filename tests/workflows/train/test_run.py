@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -250,6 +251,9 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path, scene_folder):
     assert result.exit_code == 0, result.output
     for words in ("training scenes    east", "validation scenes  west", "class water", "3 steps"):
         assert words in result.stdout
+    assert re.search(
+        r"^time +about \d+ s \([\d.]+ s, [\d.]+ s for a step\)", result.stdout, re.MULTILINE
+    )
     shares = [
         float(line.split("%")[0].split()[-1])
         for line in result.stdout.splitlines()
