@@ -69,13 +69,37 @@ def telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
     except Exception as error:
         if ctx.meta.get("debug"):
             raise
-        _tell(
-            ctx,
-            "error",
-            f"unexpected {type(error).__name__}: {error}",
-            "This is a defect of hyseg; run again with --debug and report what it prints.",
-        )
+        _tell(ctx, "error", *_described(error))
         ctx.exit(1)
+
+
+def _described(error: Exception) -> tuple[str, str]:
+    """Message and hint for an error that nobody has given words to.
+
+    What the system or GDAL refuses is not a defect of hyseg, wherever it comes to light: a share
+    that goes away, memory that is used up, a file that is damaged where nobody looked.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return (
+            f"there is not enough memory ({text or 'the system grants no more'})",
+            "Close other programs, or take a smaller part or --max-memory where there is one.",
+        )
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, BrokenPipeError):
+        named = "" if error.filename is None else f"{error.filename}: "
+        return (
+            f"{named}the system refuses ({error.strerror})",
+            "Check the permissions and the free space, and that the disk or share is still there.",
+        )
+    if type(error).__module__.partition(".")[0] in ("rasterio", "pyogrio"):
+        return (
+            f"a file cannot be read or written ({text})",
+            "It may be damaged: `rio info FILE` and `ogrinfo FILE` show what GDAL reads from it.",
+        )
+    return (
+        f"unexpected {type(error).__name__}: {error}",
+        "This is a defect of hyseg; run again with --debug and report what it prints.",
+    )
 
 
 def _tell(ctx: click.Context, level: str, message: str, hint: str = "") -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 
@@ -21,6 +25,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         OSError: If the system refuses; the caller knows what to call the file.
     """
+    _remove_abandoned(target.parent.absolute())
     temporary = _beside(target)
     try:
         yield temporary
@@ -65,5 +70,36 @@ def sync(path: Path) -> None:
 
 
 def _beside(target: Path) -> Path:
-    # Always the same name: a run that is killed leaves one file at most, and the next one takes it.
-    return target.with_name(f".{target.name}.part")
+    # Each process has a name of its own: of two runs with one output each writes a whole file.
+    return target.with_name(f".{target.name}.{_machine()}-{os.getpid()}.part")
+
+
+@cache
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what processes of this machine were writing when they were killed.
+
+    Once for each folder: it may hold a hundred thousand files.
+    """
+    if os.name == "nt":  # asking for a process there may end it
+        return
+    name = re.compile(rf"\..+\.{_machine()}-(\d+)\.part")
+    with suppress(OSError):
+        for path in folder.iterdir():
+            found = name.fullmatch(path.name)
+            if found is not None and not _is_alive(int(found[1])):
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _machine() -> str:
+    """A few letters for this machine: a folder may be shared by several."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]

@@ -24,6 +24,8 @@ MEMORY = 2_000_000_000
 SECONDS = 60
 EXPECTED = (0, 1, 2, 4)
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "1"))
+SEED = os.environ.get("FUZZ_SEED") or str(time.time_ns())
+"""Decides what is tried; printed if a test fails."""
 FIGURES = os.environ.get("FUZZ_FIGURES")
 """File that gets a line of JSON for each test: what was tried, and for how long."""
 
@@ -125,6 +127,7 @@ def counted(name: str) -> Iterator[Callable[[], bool]]:
     Yields:
         What counts an input, and says whether there is time for another.
     """
+    print(f"FUZZ_SEED={SEED}")  # noqa: T201 - shown if the test fails
     end, tried = time.monotonic() + 60 * MINUTES, 0
 
     def go_on() -> bool:
@@ -137,6 +140,11 @@ def counted(name: str) -> Iterator[Callable[[], bool]]:
         yield go_on
     finally:
         if FIGURES is not None:
-            line = {"test": name, "inputs": tried, "seconds": round(time.monotonic() - began)}
+            line = {
+                "test": name,
+                "seed": SEED,
+                "inputs": tried,
+                "seconds": round(time.monotonic() - began),
+            }
             with Path(FIGURES).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from fuzz.running import counted, require_sound, run, warm_up, write_legend
+from fuzz.running import SEED, counted, require_sound, run, warm_up, write_legend
 from rasterio.transform import from_origin
 from rasters import write_geotiff
 
@@ -40,7 +40,7 @@ def damage(content: bytes, rng: random.Random, header: int) -> bytes:
 
 @pytest.mark.parametrize("layout", ["strips", "tiles", "big"])
 def test_damaged_tiffs_end_in_one_line(tmp_path, tiny_model, layout):
-    rng = random.Random(layout)  # noqa: S311 - no secret
+    rng = random.Random(f"{layout} {SEED}")  # noqa: S311 - no secret
     place = from_origin(500_000, 5_400_000, 0.5, 0.5)
     profile = {
         "strips": {"compress": "deflate"},
@@ -85,7 +85,7 @@ def test_damaged_tiffs_end_in_one_line(tmp_path, tiny_model, layout):
 
 
 def test_damaged_models_end_in_one_line(tmp_path, tiny_model):
-    rng = random.Random(7)  # noqa: S311 - no secret
+    rng = random.Random(SEED)  # noqa: S311 - no secret
     content = tiny_model.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
     scene = write_geotiff(

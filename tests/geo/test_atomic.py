@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,9 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "sync", lambda path: synced.append((path.name, target.exists())))
     with atomic.replacing(target) as path:
         path.write_text("whole")
-    assert synced == [(".map.tif.part", False), (tmp_path.name, True)]
+    assert [exists for _, exists in synced] == [False, True]
+    assert [name.endswith(".part") for name, _ in synced] == [True, False]
+    assert synced[0][0].startswith(".map.tif.")
 
 
 def test_a_file_of_another_file_system_is_copied_under_its_name(tmp_path, monkeypatch):
@@ -58,3 +62,37 @@ def test_a_file_of_another_file_system_is_copied_under_its_name(tmp_path, monkey
     atomic.move(file, target)
     assert target.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_two_processes_with_one_target_each_writes_a_whole_file(tmp_path, monkeypatch):
+    target = tmp_path / "map.tif"
+    with atomic.replacing(target) as mine:
+        mine.write_text("mi")
+        monkeypatch.setattr(os, "getpid", lambda: 1)  # a process that lives
+        with atomic.replacing(target) as other:
+            other.write_text("other")
+        monkeypatch.undo()
+        assert target.read_text() == "other"
+        mine.write_text("mine")
+    assert target.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_run(tmp_path):
+    target = tmp_path / "map.tif"
+    child = os.fork()
+    if child == 0:
+        with atomic.replacing(target) as path:
+            path.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    for kept in (".map.tif.part", ".map.tif.other1-99.part", ".another.tif.part"):
+        (tmp_path / kept).write_text("of somebody else")
+    atomic._remove_abandoned.cache_clear()  # it is another process that goes on
+    with atomic.replacing(target) as path:
+        path.write_text("whole")
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == sorted(
+        [".map.tif.part", ".map.tif.other1-99.part", ".another.tif.part", "map.tif"]
+    )

@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError  # closing a file raises it bare
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -20,6 +21,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.raster import ClassRaster
 from hyseg_cli.geo.coverage.runs import ClassRows, Rows, strips
 from hyseg_cli.geo.file_names import absolute
+from hyseg_cli.geo.raster.facts import require_whole
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.window import Window
 
@@ -130,7 +132,8 @@ def write_rows(source: ClassRows, raster: ClassRaster, out: Path) -> None:
             file.update_tags(**scene.tags)
             if colors is not None:
                 file.write_colormap(1, colors)
-    except (OSError, RasterioError) as error:
+        require_whole(out)
+    except (OSError, RasterioError, CPLE_BaseError) as error:
         raise HysegError(
             f"{out}: the raster cannot be written ({error})",
             hint="Check the folder's permissions and the free space.",

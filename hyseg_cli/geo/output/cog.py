@@ -5,8 +5,6 @@ The end of a run is one pass of GDAL's COG driver over all shards, and a rename.
 
 from __future__ import annotations
 
-import errno
-import itertools
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -18,12 +16,13 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
 
-from hyseg_cli.errors import HysegError, UnusableFileError
+from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.atomic import move
 from hyseg_cli.geo.classes.styles import LEGEND_TAG, category_element, color_table
 from hyseg_cli.geo.crs import crs_text
 from hyseg_cli.geo.file_names import absolute
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, WorkFolder, unwritable
+from hyseg_cli.geo.raster.facts import require_whole
 from hyseg_cli.geo.raster.gdal import gdal_env
 from hyseg_cli.geo.raster.raster import GroundControl, open_dataset
 from hyseg_cli.geo.suffixes import SIDECAR_SUFFIX, stale_files
@@ -108,32 +107,10 @@ def write_cog(
                 OVERVIEW_RESAMPLING=resampling,
                 **COG_OPTIONS,
             )
-        if not _is_whole(path):
-            raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")
+        require_whole(path)
     if spec.crs is not None:
         keep_crs(work.path / name, spec.crs)
     return work.path / name
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether all blocks of a COG lie in it; GDAL closes files on a full disk without an error."""
-    size = path.stat().st_size
-    try:
-        dataset = open_dataset(str(path))
-    except UnusableFileError:
-        return False
-    with dataset as cog:
-        levels = [(None, 1), *enumerate(cog.overviews(1))]
-        for level, factor in levels:
-            rows, cols = (range(-(-side // (factor * BLOCK))) for side in cog.shape)
-            for row, col in itertools.product(rows, cols):
-                start, length = (
-                    int(cog.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", 1, level) or 0)
-                    for what in ("OFFSET", "SIZE")
-                )
-                if not 0 < start <= size - length:
-                    return False
-    return True
 
 
 def put_in_place(

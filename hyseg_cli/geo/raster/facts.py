@@ -5,7 +5,9 @@ Fingerprints say whether an input is still the same, cheaply for files of any si
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import numpy as np
 from rasterio.enums import MaskFlags
 
+from hyseg_cli.errors import UnusableFileError
 from hyseg_cli.geo.crs import name_of_crs
+from hyseg_cli.geo.raster.gdal import reading_header
 from hyseg_cli.geo.raster.raster import Raster, open_dataset, to_map
 
 
@@ -114,7 +118,7 @@ def read_facts(scene: Raster) -> RasterFacts:
     Raises:
         UnusableFileError: If it cannot be opened any more.
     """
-    with open_dataset(scene.path) as dataset:
+    with reading_header(scene.path), open_dataset(scene.path) as dataset:
         flags = dataset.mask_flag_enums
         return RasterFacts(
             scene=scene,
@@ -152,6 +156,42 @@ def _mask_text(flags: list[MaskFlags]) -> str:
 def _size_of(path: str) -> int | None:
     stored = Path(path)
     return stored.stat().st_size if stored.is_file() else None
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a tiled TIFF of which not all blocks are there.
+
+    GDAL closes files on a full disk without an error.
+
+    Raises:
+        OSError: If it is cut short.
+    """
+    if not _is_whole(path):
+        raise OSError(errno.ENOSPC, "the file is cut short; is the disk full?")
+
+
+def _is_whole(path: Path) -> bool:
+    size = path.stat().st_size
+    try:
+        dataset = open_dataset(str(path))
+    except UnusableFileError:
+        return False
+    with dataset as tiff:
+        block = tiff.block_shapes[0]
+        levels = [(None, 1), *enumerate(tiff.overviews(1))]
+        for level, factor in levels:
+            rows, cols = (
+                range(-(-side // (factor * length)))
+                for side, length in zip(tiff.shape, block, strict=True)
+            )
+            for row, col in itertools.product(rows, cols):
+                start, length = (
+                    int(tiff.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", 1, level) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if not 0 < start <= size - length:
+                    return False
+    return True
 
 
 SMALL = 2**20

@@ -78,6 +78,21 @@ def naming_the_cause(what: str, *, hint: str = DAMAGED) -> Iterator[None]:
         raise UnusableFileError(f"{what} ({missing[0]})", hint=MISSING)
 
 
+@contextmanager
+def reading_header(name: str) -> Iterator[None]:
+    """Ask for facts of a raster in the block; some are read from the file only then.
+
+    Raises:
+        UnusableFileError: If the file is damaged where they stand.
+    """
+    try:
+        yield
+    except (*READ_ERRORS, UnicodeDecodeError) as error:
+        raise UnusableFileError(
+            f"{name}: its header cannot be read ({cause_of(error)})", hint=DAMAGED
+        ) from error
+
+
 def cause_of(error: BaseException) -> str:
     """The message of what an error of rasterio goes back to, on one line."""
     while error.__cause__ is not None:

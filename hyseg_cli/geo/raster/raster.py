@@ -20,14 +20,14 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 from rasterio.transform import RPCTransformer, from_gcps
 
 from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
 from hyseg_cli.geo.crs import crs_text, horizontal
 from hyseg_cli.geo.file_names import raster_name
-from hyseg_cli.geo.raster.gdal import cause_of
+from hyseg_cli.geo.raster.gdal import READ_ERRORS, cause_of, reading_header
 from hyseg_cli.geo.window import Window
 
 Floats = npt.NDArray[np.float64]
@@ -305,7 +305,7 @@ def open_raster(path: str | Path, *, is_sound: bool = True) -> Raster:
         ModelMismatchError: If it has no bands or complex values, or its CRS cannot be true.
     """
     name = str(path)
-    with open_dataset(name) as dataset:
+    with reading_header(name), open_dataset(name) as dataset:
         scene = Raster(
             path=name,
             height=dataset.height,
@@ -361,7 +361,7 @@ def open_dataset(name: str) -> rasterio.DatasetReader:
             # `Scene.is_georeferenced` says so; each workflow reports it once, in its own words.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(raster_name(name))
-    except RasterioIOError as error:
+    except READ_ERRORS as error:
         if not (_GDAL_NAME.match(name) or Path(name).exists()):
             raise UsageProblemError(
                 f"{name}: no such file", hint="Check the path for typing errors."

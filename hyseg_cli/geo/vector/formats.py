@@ -136,6 +136,10 @@ def shapefile_parts(records: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.R
 def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Path]) -> None:
     """Give the files of finished layers their names, the main ones last.
 
+    A file that replaces one takes its place at once, before what belongs to it: at no moment is a
+    GeoPackage gone that holds other layers, nor the new points of a sample beside the old design.
+    The files of a Shapefile cannot be replaced together; the earlier ones go first.
+
     Args:
         work: Folder that holds them, and nothing else.
         main: Names of the files that stand for a layer.
@@ -146,8 +150,13 @@ def move_into_place(work: Path, main: list[str], folder: Path, replaced: list[Pa
         HysegError: If a file cannot be moved.
     """
     try:
+        known = {path.name for path in replaced}
+        at_once = [name for name in main if name in known and not name.endswith(".shp")]
         for path in replaced:
-            path.unlink()
+            if path.name not in at_once:
+                path.unlink()
+        for name in at_once:
+            move(work / name, folder / name)
         for part in sorted(work.iterdir(), key=lambda path: path.name in main):
             move(part, folder / part.name)
     except OSError as error:

@@ -55,8 +55,11 @@ def copy_other_layers(path: Path, copy: Path, layer: str) -> None:
             if target.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (STYLES,)).fetchone():
                 target.execute("DELETE FROM layer_styles WHERE f_table_name = ?", (layer,))
             target.commit()
+            # The log goes before the file is replaced: until then the file has to be whole alone.
+            source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         raise HysegError(
             f"{path}: its other layers cannot be kept ({error})",
-            hint="Another program may have the file open; or use another --out.",
+            hint="Another program may have the file open, or the space is not free: both copies "
+            "need some. Or use another --out.",
         ) from error

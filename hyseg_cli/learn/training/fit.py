@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import Dataset
 
 from hyseg_cli.errors import HysegError
+from hyseg_cli.geo.atomic import replacing
 from hyseg_cli.learn.data.chips import Sample, TrainingChips
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.training.batches import ALONE, training_loader, validation_loader
@@ -173,7 +174,7 @@ def add_row(folder: Path, values: Mapping[str, float]) -> None:
         folder: Of a stage, as `FitOptions.log_folder` / its name.
         values: The row.
     """
-    tables = sorted(folder.rglob(METRICS), key=lambda path: path.stat().st_mtime)
+    tables = sorted(folder.rglob(METRICS), key=_version)
     path = tables[-1] if tables else folder / METRICS
     rows: list[dict[str, str]] = []
     if tables:
@@ -182,10 +183,16 @@ def add_row(folder: Path, values: Mapping[str, float]) -> None:
     row = {name: str(value) for name, value in values.items()}
     names = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows([*rows, row])
+
+
+def _version(table: Path) -> int:
+    """The number of the run that wrote a table; the clock may have been set back since."""
+    number = table.parent.name.rpartition("_")[2]
+    return int(number) if number.isdigit() else -1
 
 
 def _steps_done(checkpoint: Path) -> int:

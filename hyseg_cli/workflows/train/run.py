@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,8 +155,18 @@ def run(
     if settings.prior_steps and start.network.prior is None:
         messages.warn("--prior-steps: this network has no prior; --preset default has one")
     folder = RunFolder(settings)
-    if processes.is_first:
-        folder.begin()
+    with folder.at_work() if processes.is_first else nullcontext():
+        return _train(settings, messages, scenes, start, folder, processes)
+
+
+def _train(
+    settings: TrainSettings,
+    messages: Messages,
+    scenes: TrainingScenes,
+    start: Start,
+    folder: RunFolder,
+    processes: Processes,
+) -> TrainResult | None:
     precision = folder.precision(choose_device(settings.device).type)
     radiometry = radiometry_for(settings, scenes, start.provenance)
     standardise = Standardise(radiometry)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hyseg_cli.errors import HysegError, OutputExistsError
+from filelock import FileLock, Timeout
+
+from hyseg_cli.errors import HysegError, OutputExistsError, StateMismatchError
 from hyseg_cli.geo.atomic import replacing
 from hyseg_cli.learn.inference.precision import Precision, choose_precision
 from hyseg_cli.settings.train import TrainSettings
 
 MANIFEST = "run.json"
+LOCK = "run.lock"
+"""Held by the training at work; the system frees it when that ends, however it ends."""
+CLEARING = "clearing"
+"""Is there while an earlier run is deleted: what is left of it cannot be continued."""
 PRECISION = "precision.txt"
 FREE = frozenset(
     {
@@ -35,6 +43,8 @@ FREE = frozenset(
 class RunFolder:
     """`NAME.run`: logs, checkpoints, the model after stage 1, and the settings of the run.
 
+    A folder can be used by one training at a time; the system frees it if that is killed.
+
     Args:
         settings: The training; its output names the folder.
     """
@@ -44,25 +54,42 @@ class RunFolder:
         self.prior = self.path / "prior.safetensors"
         """The model after stage 1."""
         self._settings = settings
+        self._lock = FileLock(self.path / LOCK)
 
-    def begin(self) -> None:
-        """Prepare the folder: unchanged to continue, emptied to start over.
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep other trainings off the folder, unchanged to continue, emptied to start over.
 
         Raises:
             OutputExistsError: If the run to continue had other settings, or there is a run that
                 may be neither continued nor overwritten.
+            StateMismatchError: If another training is at work in it.
             HysegError: If the folder cannot be written.
         """
+        try:
+            self._begin()
+            yield
+        finally:
+            self._lock.release()
+
+    def _begin(self) -> None:
         own = _plain(self._settings)
         manifest = self.path / MANIFEST
         try:
-            if self._settings.resume and manifest.is_file():
+            self._take()
+            is_whole = manifest.is_file() and not (self.path / CLEARING).exists()
+            if self._settings.resume and is_whole:
                 _require_same(json.loads(manifest.read_text(encoding="utf-8")), own, self.path)
                 return
-            self._remove_earlier()
-            self.path.mkdir()
+            if is_whole and not self._settings.overwrite:
+                raise OutputExistsError(
+                    f"{self.path} holds a training that was stopped",
+                    hint="Continue with --resume, or start over with --overwrite.",
+                )
+            self._clear()
             with replacing(manifest) as temporary:
                 temporary.write_text(json.dumps(own, indent=1), encoding="utf-8")
+            (self.path / CLEARING).unlink(missing_ok=True)
         except (OSError, ValueError) as error:
             raise HysegError(
                 f"{self.path}: the run folder cannot be used ({error})",
@@ -78,23 +105,38 @@ class RunFolder:
             return "bfloat16" if known == "bfloat16" else "float32"
         chosen = choose_precision(settings.precision, device_type, is_shared=is_shared)
         if self.path.is_dir():
-            path.write_text(chosen, encoding="utf-8")
+            with replacing(path) as temporary:
+                temporary.write_text(chosen, encoding="utf-8")
         return chosen
 
-    def _remove_earlier(self) -> None:
-        if not self.path.exists():
-            return
-        if not (self.path / MANIFEST).is_file():
+    def _take(self) -> None:
+        """Make the folder, or lock the one that a training has made."""
+        marks = [(self.path / name).is_file() for name in (MANIFEST, LOCK, CLEARING)]
+        if self.path.exists() and not any(marks) and any(self.path.iterdir()):
             raise OutputExistsError(
                 f"{self.path} exists already, and no training wrote it",
                 hint="Move it away, or use another --out.",
             )
-        if not self._settings.overwrite:
-            raise OutputExistsError(
-                f"{self.path} holds a training that was stopped",
-                hint="Continue with --resume, or start over with --overwrite.",
-            )
-        shutil.rmtree(self.path)
+        self.path.mkdir(exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StateMismatchError(
+                f"{self.path} is in use by another training",
+                hint="Wait for it to end, or use another --out.",
+            ) from error
+
+    def _clear(self) -> None:
+        """Delete everything but the lock."""
+        entries = [entry for entry in self.path.iterdir() if entry.name != LOCK]
+        if not entries:
+            return
+        (self.path / CLEARING).touch()
+        for entry in entries:
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != CLEARING:
+                entry.unlink()
 
 
 def _plain(settings: TrainSettings) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""`python killed_commands.py STEP FOLDER WORD...`: kill `hyseg WORD...` as it changes names.
+
+FOLDER holds its inputs and what its outputs replace. Before every STEPth change the process is
+killed, and the same command is run again. Prints the outcomes as JSON: the exit codes, and the
+files that are there after each of the two, with their hashes; the last run is not killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from click.testing import CliRunner
+
+from hyseg_cli.cli.group import cli
+from hyseg_cli.geo import atomic
+
+CHANGES = ("replace", "rename", "unlink")
+
+
+def in_a_process(words: list[str], killed_before: int = 0) -> int:
+    """The exit code of a command in a process of its own, -9 if it was killed."""
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        left = killed_before
+
+        def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+            def act(*arguments: Any, **options: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return change(*arguments, **options)
+
+            return act
+
+        atomic._remove_abandoned.cache_clear()  # this is a run of its own
+        for name in CHANGES:
+            setattr(os, name, counted(getattr(os, name)))
+        result = CliRunner().invoke(cli, words)
+        if result.exit_code:
+            sys.stderr.write(result.output)
+            sys.stderr.flush()
+        os._exit(result.exit_code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def main() -> None:
+    step, folder, words = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    start = folder.with_name("start")
+    shutil.copytree(folder, start)
+    # Loads what the children need; the first of them finds the folder as it was.
+    CliRunner().invoke(cli, words)
+    outcomes: list[dict[str, Any]] = []
+    while not outcomes or outcomes[-1]["killed"] == -signal.SIGKILL:
+        shutil.rmtree(folder)
+        shutil.copytree(start, folder)
+        killed = in_a_process(words, 1 + step * len(outcomes))
+        found = contents(folder)
+        mended = in_a_process(words) if killed == -signal.SIGKILL else killed
+        outcomes.append({"killed": killed, "found": found, "mended": mended})
+        outcomes[-1]["left"] = contents(folder)
+    print(json.dumps(outcomes))  # noqa: T201 - read by the test
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What the fuzzers found, one test each: a damaged file is one line, whatever it is asked for."""
+
+import errno
+import struct
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rasterio.errors import RasterioIOError
+from rasters import write_geotiff
+
+from hyseg_cli.cli.exit import telling_errors
+from hyseg_cli.cli.group import cli
+
+LEGEND = '{"classes": [{"id": 0, "name": "a", "color": "#000000"}]}'
+
+
+def require_one_line(*words, codes=(1, 4)):
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    assert result.exit_code in codes, result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, result.stderr
+    assert "unexpected" not in errors[0]
+    return result
+
+
+def test_a_tiff_whose_next_directory_lies_nowhere(tmp_path):
+    pixels = np.zeros((40, 40), np.uint8)
+    path = write_geotiff(tmp_path / "map.tif", pixels, BIGTIFF="YES", nodata=255)
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<Q", data, 8)
+    (entries,) = struct.unpack_from("<Q", data, start)
+    struct.pack_into("<Q", data, start + 8 + 20 * entries, 0xFF00000000000000)
+    path.write_bytes(data)
+    (tmp_path / "legend.json").write_text(LEGEND)
+    for words in (
+        ("info", path),
+        ("vectorize", path, "-o", tmp_path / "o.gpkg"),
+        ("evaluate", path, "--reference", path, "--legend", tmp_path / "legend.json"),
+    ):
+        assert "its header cannot be read" in require_one_line(*words).stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle", "/share/a.tif"), "/share/a.tif: the system"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (PermissionError(errno.EACCES, "Permission denied", "b.csv"), "b.csv"),
+        (MemoryError("cannot allocate 9 GiB"), "not enough memory"),
+        (RasterioIOError("Read failed"), "Read failed"),
+        (KeyError("x"), "unexpected KeyError"),
+    ],
+)
+def test_what_the_system_refuses_is_not_called_a_defect(error, said):
+    def fail():
+        raise error
+
+    command = click.Command(
+        "fail", callback=lambda: telling_errors(click.get_current_context(), fail)
+    )
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert ("defect" in result.stderr) == ("unexpected" in said)

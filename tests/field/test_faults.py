@@ -1,0 +1,272 @@
+"""Every command that writes: killed at any moment, on a full or read-only disk, twice at once."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from filelock import FileLock
+from rasterio.transform import from_origin
+from rasters import write_geotiff
+from shapely.geometry import box
+from workflows.training import train_arguments
+
+from hyseg_cli.cli.group import cli
+from hyseg_cli.geo.output.work_folder import WorkFolder
+
+PROGRAM = Path(__file__).with_name("killed_commands.py")
+CLASSES = np.kron(np.random.default_rng(0).integers(0, 3, (8, 8)), np.ones((8, 8))).astype(np.uint8)
+LEGEND = {
+    "classes": [{"id": i, "name": f"class {i}", "color": f"#{i}{i}{i}{i}{i}{i}"} for i in range(3)]
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with two maps, a legend, and outputs of an earlier time that are replaced."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    write_geotiff(folder / "map.tif", CLASSES, nodata=255)
+    write_geotiff(folder / "new.tif", CLASSES.T.copy(), nodata=255)
+    (folder / "legend.json").write_text(json.dumps(LEGEND))
+    parcels = gpd.GeoDataFrame({"owner": ["A"]}, geometry=[box(0, 0, 1, 1)], crs=32632)
+    parcels.to_file(folder / "project.gpkg", layer="parcels")
+    for name in ("out.csv", "out.tif", "out.html", "sieved.tif"):
+        (folder / name).write_text("of an earlier time")
+    return folder
+
+
+COMMANDS = {
+    "sample": ("sample", "map.tif", "-o", "project.gpkg", "--count", "200"),
+    "change": (
+        "change", "map.tif", "new.tif", "--legend", "legend.json", "-o", "out.tif",
+        "--csv", "out.csv",
+    ),
+    "evaluate": (
+        "evaluate", "map.tif", "--reference", "new.tif", "--legend", "legend.json",
+        "--csv", "out.csv", "--report", "out.html",
+    ),
+    "vectorize": (
+        "vectorize", "map.tif", "-o", "project.gpkg", "--mmu", "4px", "--sieve-out", "sieved.tif",
+    ),
+    "shapefile": ("vectorize", "map.tif", "-o", "polygons.shp"),
+    "geojson": ("vectorize", "map.tif", "-o", "polygons.geojson"),
+}  # fmt: skip
+
+
+def words_of(command, folder):
+    """The words of a command, with the names of files in a folder."""
+    name, *rest = COMMANDS[command]
+    words = [str(folder / word) if "." in word else word for word in rest]
+    return [name, *words, "--overwrite"]
+
+
+def outcomes_of(folder, words, step=1):
+    done = subprocess.run(
+        [sys.executable, PROGRAM, str(step), folder, *map(str, words)],
+        # GeoPackages hold the time at which they were written.
+        env=os.environ | {"OGR_CURRENT_DATE": "2024-05-06T07:08:09.000Z", "OMP_NUM_THREADS": "1"},
+        check=False, capture_output=True, text=True, cwd=folder.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def require_layers(path):
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT owner FROM parcels").fetchall() == [("A",)]
+
+
+def hashes(folder):
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sample",
+        "geojson",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS
+          if name not in ("sample", "geojson")),
+    ],
+)  # fmt: skip
+def test_whenever_a_command_is_killed_its_files_are_old_or_new_and_it_can_be_run_again(
+    place, command
+):
+    before = hashes(place)
+    *killed, whole = outcomes_of(place, words_of(command, place))
+    assert whole["killed"] == 0
+    assert len(killed) > 1
+    after = whole["left"]
+    for number, outcome in enumerate(killed):
+        assert outcome["killed"] == -signal.SIGKILL
+        for name, found in outcome["found"].items():
+            if not name.startswith(".") and ".hyseg/" not in name:
+                assert found in (before.get(name), after.get(name)), (number, name)
+        assert before.keys() <= outcome["found"].keys()
+        assert outcome["mended"] == 0
+        assert outcome["left"].keys() == after.keys()
+        # What replaces a layer of a GeoPackage for the second time lies elsewhere in the file.
+        same = [name for name in after if not name.endswith(".gpkg")]
+        assert [outcome["left"][name] for name in same] == [after[name] for name in same]
+    if "project.gpkg" in COMMANDS[command]:
+        require_layers(place / "project.gpkg")
+
+
+@pytest.fixture
+def mapped(tmp_path, tiny_model):
+    """Words that join the maps of two scenes, which exist, to `mosaic.tif` in a folder."""
+    folder = tmp_path / "mapped"
+    (folder / "scenes").mkdir(parents=True)
+    for number in range(2):
+        image = np.random.default_rng(number).integers(30, 220, (3, 64, 64), dtype=np.uint8)
+        place = from_origin(500_000 + 32 * number, 5_400_000, 0.5, 0.5)
+        write_geotiff(folder / f"scenes/{number}.tif", image, transform=place, photometric="RGB")
+    words = ["predict", folder / "scenes", "-o", folder / "maps", "-m", tiny_model]
+    assert run(*words).exit_code == 0
+    return folder, [*words, "--skip-existing", "--mosaic"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mosaic.tif", "mosaic.vrt"])
+def test_a_mosaic_that_is_killed_is_whole_or_not_there(mapped, name):
+    folder, words = mapped
+    *killed, whole = outcomes_of(folder, [*words, folder / name])
+    assert whole["killed"] == 0
+    assert killed
+    for outcome in killed:
+        assert outcome["found"].get(name) in (None, whole["left"][name])
+        assert outcome["mended"] == 0
+        assert outcome["left"] == whole["left"]
+
+
+@pytest.mark.parametrize("name", ["mosaic.tif", "mosaic.vrt"])
+def test_a_mosaic_on_a_full_disk_is_one_error_and_not_there(mapped, small_disk, name):
+    filler = small_disk / "filler"
+    for left in (0, 4096):
+        filler.write_bytes(bytes(max(0, shutil.disk_usage(small_disk).free - left)))
+        result = run(*mapped[1], small_disk / name)
+        filler.unlink()
+        if result.exit_code:
+            require_one_error(result, 1, "space")
+            assert not list(small_disk.iterdir())
+    assert run(*mapped[1], small_disk / name).exit_code == 0
+
+
+def test_a_training_on_a_full_disk_is_one_error_and_leaves_no_model(scene_folder, small_disk):
+    filler, out = small_disk / "filler", small_disk / "m.safetensors"
+    for left in (0, 65_536):
+        filler.write_bytes(bytes(max(0, shutil.disk_usage(small_disk).free - left)))
+        result = run(
+            *train_arguments(scene_folder, out, **{"prior-steps": 1, "steps": 1}), "--resume"
+        )
+        filler.unlink()
+        require_one_error(result, 1, "space")
+        assert not out.exists()
+        assert not list(small_disk.glob("**/.*"))
+
+
+def test_of_two_trainings_to_one_model_the_second_is_refused(tmp_path, scene_folder):
+    out = tmp_path / "m.safetensors"
+    words = train_arguments(scene_folder, out, **{"prior-steps": 1, "steps": 1})
+    (tmp_path / "m.run").mkdir()
+    with FileLock(tmp_path / "m.run/run.lock"):
+        for flags in ((), ("--overwrite",), ("--resume",)):
+            require_one_error(run(*words, *flags), 3, "in use by another training")
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_goes_on_to_the_same_model(tmp_path, scene_folder):
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    options = {"prior-steps": 4, "steps": 4, "val-every": 2, "save-every": 1, "workers": 0}
+    words = train_arguments(scene_folder, folder / "m.safetensors", **options)
+    *killed, whole = outcomes_of(folder, [*words, "--resume", "--overwrite"], step=5)
+    assert whole["killed"] == 0
+    assert killed
+    for outcome in killed:
+        assert outcome["mended"] == 0
+        assert outcome["left"]["m.safetensors"] == whole["left"]["m.safetensors"]
+        assert not [name for name in outcome["left"] if name.endswith(".part")]
+
+
+def run(*words):
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+def require_one_error(result, code, said):
+    assert result.exit_code == code, result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, result.stderr
+    assert "unexpected" not in errors[0]
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_is_one_error_and_leaves_what_was_there(place, small_disk, command):
+    for path in place.iterdir():
+        shutil.copy2(path, small_disk)
+    before, filler, codes = hashes(small_disk), small_disk / "filler", []
+    for left in (0, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144):
+        filler.write_bytes(bytes(max(0, shutil.disk_usage(small_disk).free - left)))
+        result = run(*words_of(command, small_disk))
+        filler.unlink()
+        codes.append(result.exit_code)
+        if codes[-1] == 0:
+            break
+        require_one_error(result, 1, "space")
+        assert hashes(small_disk) == before, left
+        assert not list(small_disk.glob("*.hyseg"))
+    assert codes[0] == 1
+    assert codes[-1] == 0
+    if "project.gpkg" in COMMANDS[command]:
+        require_layers(small_disk / "project.gpkg")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_read_only_disk_is_one_error(place, small_disk, command):
+    for path in place.iterdir():
+        shutil.copy2(path, small_disk)
+    before = hashes(small_disk)
+    for mode in ("ro", "rw"):
+        words = [shutil.which("mount"), "-o", f"remount,{mode}", small_disk]
+        subprocess.run(words, check=True)
+        if mode == "ro":
+            require_one_error(run(*words_of(command, small_disk)), 1, "permissions")
+    assert hashes(small_disk) == before
+
+
+@pytest.mark.parametrize("command", ["sample", "change", "vectorize", "geojson"])
+def test_of_two_runs_on_one_output_the_second_is_refused(place, command):
+    words = words_of(command, place)
+    before = hashes(place)
+    with WorkFolder(Path(words[words.index("-o") + 1])).locked():
+        require_one_error(run(*words), 3, "being written by another run")
+    assert hashes(place) == before
+    assert run(*words).exit_code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_written_does_not_depend_on_a_clock_that_jumps(place, monkeypatch, command):
+    jumps = itertools.cycle([2e9, 0.0, 1e9, 3.0])
+    for name in ("time", "perf_counter"):
+        monkeypatch.setattr(time, name, lambda: next(jumps))
+    for number, path in enumerate(sorted(place.iterdir())):
+        os.utime(path, (4e9 * (number % 2), 4e9 * (number % 2)))
+    result = run(*words_of(command, place))
+    assert result.exit_code == 0, result.output
