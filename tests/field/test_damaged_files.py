@@ -4,11 +4,16 @@ import errno
 import struct
 
 import click
+import geopandas as gpd
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
+import shapely
 from click.testing import CliRunner
 from rasterio.errors import RasterioIOError
 from rasters import write_geotiff
+from shapely.geometry import box
 
 from hyseg_cli.cli.exit import telling_errors
 from hyseg_cli.cli.group import cli
@@ -40,6 +45,29 @@ def test_a_tiff_whose_next_directory_lies_nowhere(tmp_path):
         ("evaluate", path, "--reference", path, "--legend", tmp_path / "legend.json"),
     ):
         assert "its header cannot be read" in require_one_line(*words).stderr
+
+
+@pytest.mark.parametrize("damage", ["ring", "description"])
+def test_a_geoparquet_with_a_ring_that_is_open_or_a_description_that_lacks_something(
+    tmp_path, damage
+):
+    raster = write_geotiff(tmp_path / "map.tif", np.zeros((40, 40), np.uint8))
+    (tmp_path / "legend.json").write_text(LEGEND)
+    path = tmp_path / "labels.parquet"
+    shape = box(500_000, 5_399_990, 500_010, 5_400_000)
+    gpd.GeoDataFrame({"class": ["a"]}, geometry=[shape], crs=32632).to_parquet(path)
+    table = pyarrow.parquet.read_table(path)
+    if damage == "ring":
+        wkb = bytearray(shapely.to_wkb(shape))
+        wkb[-1] ^= 1
+        column = table.schema.get_field_index("geometry")
+        table = table.set_column(column, "geometry", pa.array([bytes(wkb)], pa.binary()))
+    else:
+        described = table.schema.metadata[b"geo"].replace(b"columns", b"calumns")
+        table = table.replace_schema_metadata({b"geo": described})
+    pyarrow.parquet.write_table(table, path)
+    words = ("evaluate", raster, "--legend", tmp_path / "legend.json", "--reference", path)
+    assert "cannot be read as a vector file" in require_one_line(*words).stderr
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pyogrio
 import pyogrio.errors
+import shapely.errors
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
 from hyseg_cli.geo.file_names import absolute, vector_name
@@ -108,7 +109,10 @@ def _geometry_layer(path: Path, name: str, usual: str | None) -> str:
 def _read_parquet(path: Path, name: str, field: str | None) -> gpd.GeoDataFrame:
     if field is not None:
         _require_field(_columns_of(path), name, field)
-    found = gpd.read_parquet(absolute(path))
+    try:
+        found = gpd.read_parquet(absolute(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(name, ValueError(f"its description lacks {error}")) from error
     return found if field is None else found[[field, found.geometry.name]]
 
 
@@ -134,7 +138,14 @@ def _require_field(fields: object, name: str, field: str) -> None:
         )
 
 
-_READ_ERRORS = (OSError, ValueError, RuntimeError, pyogrio.errors.DataSourceError, pa.ArrowInvalid)
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    pyogrio.errors.DataSourceError,
+    pa.ArrowException,
+    shapely.errors.ShapelyError,
+)
 """What readers raise for damaged files; pandas' and pyarrow's decoding errors are ValueErrors."""
 
 
