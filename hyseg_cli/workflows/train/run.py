@@ -156,7 +156,7 @@ def run(
         messages.warn("--prior-steps: this network has no prior; --preset default has one")
     folder = RunFolder(settings)
     with folder.at_work() if processes.is_first else nullcontext():
-        return _train(settings, messages, scenes, start, folder, processes)
+        return _train(settings, messages, scenes, start, folder, processes, show)
 
 
 def _train(
@@ -166,6 +166,7 @@ def _train(
     start: Start,
     folder: RunFolder,
     processes: Processes,
+    show: Show,
 ) -> TrainResult | None:
     precision = folder.precision(choose_device(settings.device).type)
     radiometry = radiometry_for(settings, scenes, start.provenance)
