@@ -43,7 +43,7 @@ def window_of_bounds(scene: Raster, bounds: tuple[float, float, float, float], f
     if start_row >= stop_row or start_col >= stop_col:
         raise ElsewhereError(
             f"{flag} lies outside {scene.path}",
-            hint="Give coordinates in the CRS of the scene; `hyseg info` and `rio info` show it.",
+            hint=f"The scene covers {_extent_text(scene)} (left, bottom, right, top in its CRS).",
         )
     return Window(start_row, start_col, stop_row - start_row, stop_col - start_col)
 
@@ -83,6 +83,14 @@ class AreaOfInterest:
             list(self._shapes), shape, transform, invert=True
         )
         return inside
+
+
+def _extent_text(scene: Raster) -> str:
+    """The extent of a scene as `--bounds` takes it."""
+    cols, rows = np.array([0, scene.width] * 2), np.array([0, 0, scene.height, scene.height])
+    x, y = to_map(scene.transform, cols, rows)
+    digits = 6 if scene.crs is not None and scene.crs.is_geographic else 2
+    return ",".join(f"{side:.{digits}f}" for side in (x.min(), y.min(), x.max(), y.max()))
 
 
 def _read_polygons(path: Path, scene: Raster) -> tuple[Any, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import shapely
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.raster import open_raster
-from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest
+from hyseg_cli.geo.vector.area_of_interest import AreaOfInterest, window_of_bounds
 from hyseg_cli.geo.window import Window
 
 
@@ -35,6 +37,14 @@ def test_an_area_of_the_whole_world_is_all_of_the_scene(tmp_path, scene):
 def test_an_area_on_the_other_side_of_the_earth_lies_beside(tmp_path, scene):
     with pytest.raises(UsageProblemError, match="lies outside"):
         AreaOfInterest(area(tmp_path, [shapely.box(-175, -89, -170, -85)], "EPSG:4326"), scene)
+
+
+def test_bounds_outside_are_answered_with_bounds_that_are_inside(scene):
+    with pytest.raises(UsageProblemError) as caught:
+        window_of_bounds(scene, (1, 2, 3, 4), "--bounds")
+    text = re.search(r"[\d.]+(?:,[\d.]+){3}", caught.value.hint)[0]
+    found = window_of_bounds(scene, tuple(map(float, text.split(","))), "--bounds")
+    assert found == Window(0, 0, 80, 100)
 
 
 def test_empty_polygons_are_none(tmp_path, scene):
