@@ -119,7 +119,9 @@ def run_onnx(path: Path, images: list[Floats]) -> list[Floats]:
         raise HysegError(
             f"checking ONNX files needs {error.name}, which is missing", hint=EXTRA_HINT
         ) from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: what it does not fold beforehand it computes later
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return [session.run(None, {INPUT: image})[0] for image in images]
 
 
