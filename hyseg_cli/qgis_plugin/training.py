@@ -45,7 +45,8 @@ class TrainOnPolygons(HysegAlgorithm):
         "Trains a model on polygons that you drew over a scene: some dozens of them, a class in "
         "one column, and every class on several places. Selected polygons, filters and edits that "
         "are not saved count as you see them; a copy of them is kept beside the model.\n\n"
-        "Cancel whenever you like: the next run with the same output goes on."
+        "Cancel whenever you like: a training of the whole network goes on in the next run with "
+        "the same output."
     )
 
     def add_parameters(self) -> None:

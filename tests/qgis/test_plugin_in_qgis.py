@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import geopandas as gpd
@@ -17,7 +18,7 @@ import shapely
 from rasters import write_geotiff
 
 from hyseg_cli.legend import format_color
-from hyseg_cli.workflows.qgis import PLUGIN, install
+from hyseg_cli.workflows.qgis import PLUGIN, install, write_zip
 
 pytestmark = [pytest.mark.qgis, pytest.mark.timeout(600)]
 
@@ -322,6 +323,18 @@ def test_without_a_program_the_form_says_what_to_type(odd, name):
 
 def test_the_variable_is_enough_to_find_the_program(odd):
     assert odd[0]["variable"]["done"]
+
+
+def test_a_zip_unpacked_into_an_empty_folder_is_the_plugin(place, fake, tmp_path):
+    write_zip(tmp_path / "hyseg_qgis.zip")
+    zipfile.ZipFile(tmp_path / "hyseg_qgis.zip").extractall(tmp_path / "plugins")
+    variables = {"HYSEG": str(fake), "FAKE_NOTES": str(tmp_path / "notes"), "FAKE_DEED": "end"}
+    job = {
+        "algorithm": "hyseg:mapscene", "parameters": jobs_of(place)["mapscene"][0],
+        "environment": variables,
+    }  # fmt: skip
+    told = run_jobs(tmp_path / "plugins", [job], tmp_path)
+    assert told["jobs"][0]["done"], told["jobs"][0]["errors"]
 
 
 def test_an_error_of_hyseg_is_the_error_of_the_algorithm(odd):
