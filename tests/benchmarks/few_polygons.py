@@ -10,16 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import shapely
-from scipy.ndimage import binary_dilation
+import torch
+import torch.nn.functional as F
+from benchmarks.few_scenes import UNLABELLED, LabelledImage, Labels, Pixels
+from scipy.ndimage import maximum_filter
 
-Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 SIDES = (8, 28)
 """Smallest and largest side of a square in pixels."""
 LEAST_SHARE = 0.01
 """Share of the labelled pixels from which on a class is drawn and scored."""
-UNLABELLED = 255
+LOOKED_AT = 100
+"""Pixels of a square that logistic regression learns from, at most."""
+TOLERANCE = 7
+"""Side of the square around a pixel in which a border counts as met: 3 pixels each way."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,16 @@ class Square:
     def slices(self) -> tuple[slice, slice]:
         """Its rows and columns."""
         return slice(self.row, self.row + self.side), slice(self.col, self.col + self.side)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a map is worth, outside the squares."""
+
+    miou: float
+    accuracy: float
+    edges: float
+    """Mean F1 of the borders of classes within 3 pixels."""
 
 
 def classes_of(truth: Labels) -> list[int]:
@@ -79,7 +94,7 @@ def _try_square(
     return None
 
 
-def write_squares(squares: list[Square], scene: Path, path: Path) -> None:
+def write_squares(squares: list[Square], names: tuple[str, ...], scene: Path, path: Path) -> None:
     """The squares as polygons of a scene, with their class in the column `kind`."""
     with rasterio.open(scene) as file:
         place, crs = file.transform, file.crs
@@ -89,7 +104,7 @@ def write_squares(squares: list[Square], scene: Path, path: Path) -> None:
         left, top = place * (cols.start, rows.start)
         right, bottom = place * (cols.stop, rows.stop)
         shapes.append(shapely.box(left, bottom, right, top))
-    kinds = [str(square.channel) for square in squares]
+    kinds = [names[square.channel] for square in squares]
     gpd.GeoDataFrame({"kind": kinds}, geometry=shapes, crs=crs).to_file(path)
 
 
@@ -103,52 +118,89 @@ def pixels_of(squares: list[Square]) -> tuple[Labels, Labels, Labels]:
     return rows, cols, channels
 
 
-def map_by_forest(image: npt.NDArray[np.uint8], squares: list[Square]) -> Labels:
-    """The map of a random forest over multi-scale Gaussian features of an image (H, W, 3)."""
+def features_of_image(image: Pixels) -> Floats:
+    """Colours, edges and textures of an image (H, W, 3) at five scales, (H, W, C)."""
     from skimage.feature import multiscale_basic_features
+
+    found: Floats = multiscale_basic_features(image, sigma_min=1, sigma_max=16, channel_axis=-1)
+    return found
+
+
+def map_by_forest(features: Floats, squares: list[Square]) -> Labels:
+    """The map of a random forest over features of pixels (H, W, C)."""
     from sklearn.ensemble import RandomForestClassifier
 
-    features = multiscale_basic_features(image, sigma_min=1, sigma_max=16, channel_axis=-1)
     rows, cols, channels = pixels_of(squares)
     forest = RandomForestClassifier(100, class_weight="balanced", random_state=0)
     forest.fit(features[rows, cols], channels)
     found: Labels = forest.predict(features.reshape(-1, features.shape[-1]))
-    return found.reshape(image.shape[:2])
+    return found.reshape(features.shape[:2])
 
 
-def map_by_logistic_regression(tokens: Floats, stride: int, squares: list[Square]) -> Labels:
-    """The map of logistic regression on one map of tokens (h, w, C), by the nearest token."""
+def map_by_logistic_regression(tokens: list[Floats], squares: list[Square]) -> Labels:
+    """The map of logistic regression on maps of tokens (C, h, w), bilinear between their middles.
+
+    Scores are linear in the tokens, so that magnifying them is magnifying the tokens.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    rows, cols, channels = pixels_of(squares)
-    flat = tokens.reshape(-1, tokens.shape[-1])
-    standard = (tokens - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-6)
+    side = tokens[0].shape[-1] * 8
+    rng = np.random.default_rng(0)
+    parts = [np.stack(pixels_of([square])) for square in squares]
+    chosen = [part[:, rng.permutation(part.shape[1])[:LOOKED_AT]] for part in parts]
+    rows, cols, channels = np.concatenate(chosen, axis=1)
+    levels = [torch.from_numpy(level)[None] for level in tokens]
+    at = torch.from_numpy(np.stack([cols, rows], axis=-1) + 0.5).float()[None, None] * 2 / side - 1
+    seen = torch.cat([_between(level, at) for level in levels], dim=1).numpy()
+    mean, deviation = seen.mean(axis=0), seen.std(axis=0) + 1e-6
     model = LogisticRegression(max_iter=300, class_weight="balanced")
-    model.fit(standard[rows // stride, cols // stride], channels)
-    found: Labels = model.predict(standard.reshape(len(flat), -1)).reshape(tokens.shape[:2])
-    return found.repeat(stride, axis=0).repeat(stride, axis=1)
+    model.fit((seen - mean) / deviation, channels)
+    weight = torch.from_numpy(model.coef_ / deviation).float()
+    offset = torch.from_numpy(model.intercept_ - (model.coef_ / deviation) @ mean).float()
+    if len(weight) == 1:  # two classes have one row of weights
+        weight, offset = torch.cat([-weight, weight]), torch.cat([-offset, offset])
+    scores, start = offset[None, :, None, None].expand(1, -1, side, side), 0
+    for level in levels:
+        part = weight[:, start : (start := start + level.shape[1])]
+        scores = scores + F.interpolate(
+            F.conv2d(level, part[:, :, None, None]), size=(side, side), mode="bilinear"
+        )
+    best: Labels = scores[0].argmax(dim=0).numpy()
+    return np.asarray(model.classes_, np.int64)[best]
 
 
-def score(found: Labels, truth: Labels, squares: list[Square]) -> tuple[float, float]:
-    """Mean IoU outside the squares, and mean F1 of the borders of classes within 3 pixels."""
+def _between(level: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Tokens (1, C, h, w) at places (1, 1, n, 2) from -1 to 1: (n, C)."""
+    found = F.grid_sample(level, at, padding_mode="border", align_corners=False)
+    return found[0, :, 0].T
+
+
+def score(found: Labels, scene: LabelledImage, squares: list[Square]) -> Score:
+    """Compare a map with the truth; borders beside unlabelled pixels count for nobody."""
+    truth = scene.truth
     counted = truth != UNLABELLED
     for square in squares:
         counted[square.slices] = False
+    known = ~_near(truth == UNLABELLED)
     ious, edges = [], []
     for channel in classes_of(truth):
         mine, true = found == channel, truth == channel
         both = (mine & true & counted).sum()
         ious.append(both / max(((mine | true) & counted).sum(), 1))
-        edges.append(_boundary_f1(mine, true))
-    return float(np.mean(ious)), float(np.mean(edges))
+        edges.append(_boundary_f1(_border(mine) & known, _border(true) & known))
+    accuracy = (found == truth)[counted].mean()
+    return Score(float(np.mean(ious)), float(accuracy), float(np.mean(edges)))
 
 
-def _boundary_f1(mine: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
-    one, other = _border(mine), _border(true)
-    near = np.ones((7, 7), bool)
-    precision = (one & binary_dilation(other, near)).sum() / max(one.sum(), 1)
-    recall = (other & binary_dilation(one, near)).sum() / max(other.sum(), 1)
+def _boundary_f1(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    precision = (one & _near(other)).sum() / max(one.sum(), 1)
+    recall = (other & _near(one)).sum() / max(other.sum(), 1)
     return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def _near(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    near: npt.NDArray[np.bool_] = maximum_filter(mask, TOLERANCE)
+    return near
 
 
 def _border(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -1,12 +1,18 @@
-"""mIoU over the number of polygons, beside what others do with them.
+"""What maps from a few polygons are worth, beside what others do with them.
 
-Needs real labels in ../shared, a model with a transformer in HYSEG_FEW_MODEL (the built-in one
-unless it is set), and scikit-learn and scikit-image.
+Needs real labels in ../shared, scikit-learn and scikit-image. Results are kept in the file of
+HYSEG_FEW_RESULTS, if it is set: a second call goes on where the first was ended. HYSEG_FEW_DRAWS,
+HYSEG_FEW_COUNTS and HYSEG_FEW_SCENES choose less.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from dataclasses import astuple
+from functools import lru_cache
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -15,43 +21,22 @@ import rasterio
 import torch
 from benchmarks.few_polygons import (
     draw_squares,
+    features_of_image,
     map_by_forest,
     map_by_logistic_regression,
     score,
     write_squares,
 )
-from PIL import Image
+from benchmarks.few_scenes import CHOOSING, scenes
 from rasters import write_geotiff
 from workflows.training import run
 
-from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.learn.model.weights import load_model
+from hyseg_cli.learn.model.card import read_card
+from hyseg_models.tokens.scaled import ScaledTokens
 
-COUNTS = (5, 10, 20, 40)
+COUNTS = [int(count) for count in os.environ.get("HYSEG_FEW_COUNTS", "5 10 20 40").split()]
 DRAWS = int(os.environ.get("HYSEG_FEW_DRAWS", "5"))
-
-
-def loveda(shared, tmp_path):
-    """Scenes of LoveDA: path of a GeoTIFF, and labels (H, W), 255 where unknown."""
-    for path in sorted((shared / "eval_loveda" / "images").glob("*.png")):
-        image = np.asarray(Image.open(path).convert("RGB"))
-        mask = np.asarray(Image.open(shared / "eval_loveda" / "masks" / path.name)).astype(int)
-        scene = write_geotiff(tmp_path / f"{path.stem}.tif", image.transpose(2, 0, 1))
-        yield scene, np.where(mask == 0, 255, mask - 1)
-
-
-def tokens_of(model, scene):
-    """Tokens (h, w, C) of a scene at the finest size that the model has, and their stride."""
-    loaded = load_model(model)
-    with rasterio.open(scene) as file:
-        image = torch.from_numpy(file.read())[None]
-    valid = torch.ones(1, 1, *image.shape[-2:], dtype=torch.bool)
-    with torch.inference_mode():
-        finest = loaded.network.backbone(Standardise(loaded.card.radiometry)(image, valid))[0][0]
-    # The last depth alone, as those do it who take a transformer as it comes.
-    half = finest[finest.shape[0] // 2 :]
-    return half.movedim(0, -1).numpy(), image.shape[-1] // finest.shape[-1]
+NAMES = os.environ.get("HYSEG_FEW_SCENES", "").split()
 
 
 @pytest.mark.bench
@@ -59,43 +44,100 @@ def test_print_maps_from_a_few_polygons(shared, tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     pytest.importorskip("skimage")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    donor = find_model(os.environ.get("HYSEG_FEW_MODEL"))
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for scene, truth in loveda(shared, tmp_path):
-        with rasterio.open(scene) as file:
-            image = file.read().transpose(1, 2, 0)
-        tokens, stride = None, 0
-        for count in COUNTS:
-            for seed in range(DRAWS):
-                squares = draw_squares(truth, count, seed)
-                labels = tmp_path / "drawn.gpkg"
-                labels.unlink(missing_ok=True)
-                write_squares(squares, scene, labels)
-                mine = map_by_hyseg(scene, labels, donor, tmp_path)
-                if tokens is None:
-                    tokens, stride = tokens_of(tmp_path / "my.safetensors", scene)
-                ways = {
-                    "hyseg": mine,
-                    "forest": map_by_forest(image, squares),
-                    "logistic": map_by_logistic_regression(tokens, stride, squares),
-                }
-                for way, mapped in ways.items():
-                    found.setdefault((way, count), []).append(score(mapped, truth, squares))
-    print("\n| polygons | way | mIoU | boundary F1 |\n|---|---|---|---|")
-    for (way, count), scores in sorted(found.items(), key=lambda entry: (entry[0][1], entry[0][0])):
-        ious, edges = zip(*scores, strict=True)
-        print(f"| {count} | {way} | {100 * mean(ious):.1f} | {100 * mean(edges):.1f} |")
+    tokens = remember_tokens(monkeypatch)
+    kept = Path(os.environ.get("HYSEG_FEW_RESULTS", tmp_path / "results.json"))
+    found = json.loads(kept.read_text()) if kept.is_file() else {}
+    for scene in scenes(shared):
+        if scene.name not in NAMES if NAMES else scene.name in CHOOSING:
+            continue
+        tokens.clear()
+        path = write_geotiff(tmp_path / f"{scene.name}.tif", scene.image.transpose(2, 0, 1))
+        for draw in range(DRAWS):
+            for count in COUNTS:
+                if f"{scene.name} {count} {draw}" not in found:
+                    squares = draw_squares(scene.truth, count, draw)
+                    found[f"{scene.name} {count} {draw}"] = compare(scene, path, squares, tokens)
+                    kept.write_text(json.dumps(found))
+        print(scene.name, flush=True)
+    print_table(found)
 
 
-def map_by_hyseg(scene, labels, donor, tmp_path):
-    """Train and map by the commands that people type."""
-    model, out = tmp_path / "my.safetensors", tmp_path / "map.tif"
+def compare(scene, path, squares, tokens):
+    """Score and seconds of processor time of each way to map a scene from some squares."""
+    labels = path.with_suffix(".gpkg")
+    labels.unlink(missing_ok=True)
+    write_squares(squares, scene.names, path, labels)
+    ways = {
+        "hyseg": lambda: map_by_hyseg(path, labels, scene.names),
+        "forest": lambda: map_by_forest(features_of(path), squares),
+        "logistic regression": lambda: map_by_logistic_regression(tokens["whole"], squares),
+    }
+    found = {}
+    for way, mapped in ways.items():
+        start = time.process_time()
+        classes = mapped()
+        seconds = time.process_time() - start
+        found[way] = [*astuple(score(classes, scene, squares)), seconds]
+    return found
+
+
+@lru_cache(maxsize=1)
+def features_of(path):
+    with rasterio.open(path) as file:
+        return features_of_image(file.read().transpose(1, 2, 0))
+
+
+def remember_tokens(monkeypatch):
+    """Let the frozen transformer run once for each image: all draws of a scene share it."""
+    known, compute = {}, ScaledTokens.forward
+
+    def forward(self, image):
+        key = (tuple(image.shape), torch.is_autocast_enabled("cpu"), float(image.double().sum()))
+        if key not in known:
+            known[key] = compute(self, image)
+        if image.shape[-1] == 1024:
+            known["whole"] = [level[0].float().numpy() for level in known[key]]
+        return known[key]
+
+    monkeypatch.setattr(ScaledTokens, "forward", forward)
+    return known
+
+
+def map_by_hyseg(scene, labels, names):
+    """Train and map by the commands that people type, with their defaults."""
+    model, out = scene.with_suffix(".safetensors"), scene.with_name("map.tif")
     trained = run(
         "train", "--images", scene, "--labels", labels, "--class-field", "kind",
-        "--from", donor, "--out", model, "--preset", "probe", "--overwrite", "-q",
+        "--out", model, "--overwrite", "-q",
     )  # fmt: skip
     assert trained.exit_code == 0, trained.output
     mapped = run("predict", scene, "--model", model, "--out", out, "--overwrite", "-q")
     assert mapped.exit_code == 0, mapped.output
     with rasterio.open(out) as file:
-        return file.read(1).astype(np.int64)
+        ids = file.read(1)
+    found = np.full(ids.shape, 255, np.int64)
+    for entry in read_card(model).legend.classes:
+        found[ids == entry.id] = names.index(entry.name)
+    return found
+
+
+def print_table(found):
+    """Means of all scenes and draws, then of each place."""
+    draws = {key.split()[2] for key in found}
+    print(f"\n{len(found)} sets of squares, {len(draws)} draws")
+    print("| polygons | way | scenes | mIoU | accuracy | boundary F1 | s |")
+    print("|---|---|---|---|---|---|---|")
+    for place in ("", "dubai", "ohio", "loveda"):
+        for count in COUNTS:
+            own = [
+                ways for key, ways in found.items()
+                if key.startswith(place) and key.split()[1] == str(count)
+            ]  # fmt: skip
+            for way in own[0] if own else ():
+                miou, accuracy, edges, seconds = (
+                    mean(ways[way][part] for ways in own) for part in range(4)
+                )
+                print(
+                    f"| {count} | {way} | {place or 'all'} | {100 * miou:.1f} | "
+                    f"{100 * accuracy:.1f} | {100 * edges:.1f} | {seconds:.0f} |"
+                )

@@ -52,6 +52,11 @@ class Drawing:
     features: int
     """How many features the file has."""
 
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        """First row and column of the pixels that are looked at in each polygon."""
+        return [(int(p.rows.min()), int(p.cols.min())) for p in self.polygons]
+
 
 def read_drawing(path: Path, image: Raster, legend: Legend, field: str, *, seed: int) -> Drawing:
     """What a vector file says of a scene.
@@ -86,6 +91,13 @@ def read_drawing(path: Path, image: Raster, legend: Legend, field: str, *, seed:
         if len(clear.rows):
             polygons.append(clear)
     return Drawing(tuple(polygons), problems, frozenset(outside), len(table))
+
+
+def areas_of(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
+    """The geometries that are there and not empty."""
+    # GeoPandas warns of `notna` where geometries are empty.
+    found = shapes.to_numpy()
+    return shapes[~(shapely.is_missing(found) | shapely.is_empty(found))]
 
 
 def channels_of(texts: Sequence[str | None], legend: Legend) -> list[int]:

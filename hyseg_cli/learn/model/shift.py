@@ -22,10 +22,17 @@ SIDE = 64
 """Pixels of the side of a window."""
 
 
-def sample_pixels(reader: SceneReader) -> npt.NDArray[Any]:
+def sample_pixels(
+    reader: SceneReader, elsewhere: Sequence[tuple[int, int]] = ()
+) -> npt.NDArray[Any]:
     """Pixels that hold data, from windows spread evenly over a scene.
 
     At most 64 windows of 64 x 64 pixels are read, so the cost does not grow with the scene.
+
+    Args:
+        reader: Reads the scene.
+        elsewhere: Rows and columns where windows begin that are read if the others hold no data:
+            of a huge scene, a corner may be all there is.
 
     Returns:
         (bands, pixels) in the scene's data type; no pixels if no window holds data.
@@ -34,13 +41,18 @@ def sample_pixels(reader: SceneReader) -> npt.NDArray[Any]:
         UnusableFileError: If a block cannot be read.
     """
     scene = reader.scene
-    parts = []
-    for row in _starts(scene.height):
-        for col in _starts(scene.width):
-            height, width = min(SIDE, scene.height), min(SIDE, scene.width)
-            pixels = reader.read(Window(row, col, height, width))
-            parts.append(pixels.image[:, pixels.valid])
-    return np.concatenate(parts, axis=1)
+    spread = [(row, col) for row in _starts(scene.height) for col in _starts(scene.width)]
+    found = _read_pixels(reader, spread)
+    if found.shape[1] == 0 and elsewhere:
+        found = _read_pixels(reader, elsewhere[: PLACES**2])
+    return found
+
+
+def _read_pixels(reader: SceneReader, places: Sequence[tuple[int, int]]) -> npt.NDArray[Any]:
+    """Pixels that hold data in windows that begin at some places, (bands, pixels)."""
+    height, width = min(SIDE, reader.scene.height), min(SIDE, reader.scene.width)
+    read = (reader.read(Window(row, col, height, width)) for row, col in places)
+    return np.concatenate([pixels.image[:, pixels.valid] for pixels in read], axis=1)
 
 
 def _starts(size: int) -> list[int]:

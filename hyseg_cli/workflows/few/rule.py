@@ -11,6 +11,7 @@ from hyseg_cli.geo.vector.onto_raster import outline
 from hyseg_cli.learn.data.label_sources import read_features
 from hyseg_cli.learn.data.pairs import ScenePair, find_pairs
 from hyseg_cli.learn.few.backbone import transformer_of
+from hyseg_cli.learn.few.polygons import areas_of
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.settings.train import TrainSettings
@@ -82,6 +83,6 @@ def _by_area(pairs: list[ScenePair], field: str) -> Decision:
 def _covered(pair: ScenePair, scene: Raster, field: str) -> tuple[float, int]:
     """Share of a scene that its polygons cover, and the number of features in the file."""
     shapes = read_features(pair.labels[0], scene, field).geometry
-    usable = shapes[shapes.notna() & ~shapes.is_empty].make_valid()
+    usable = areas_of(shapes).make_valid()
     corners = outline(scene)
     return float(usable.intersection(corners).area.sum() / corners.area), len(shapes)

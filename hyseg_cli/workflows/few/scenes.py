@@ -77,7 +77,9 @@ def open_drawn_scenes(settings: TrainSettings, messages: Messages) -> DrawnScene
             hint="Check that both are of one place, the CRS of each, and the column of the class.",
         )
     _require_one_type(drawn)
-    pixels = np.concatenate([sample_pixels(scene.reader) for scene in drawn], axis=1)
+    pixels = np.concatenate(
+        [sample_pixels(scene.reader, scene.drawing.corners) for scene in drawn], axis=1
+    )
     if pixels.shape[1] == 0:
         raise UsageProblemError(
             f"{drawn[0].name} holds no data", hint="Check its nodata value and its mask."

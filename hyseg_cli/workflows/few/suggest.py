@@ -28,6 +28,7 @@ from hyseg_cli.learn.few.places import (
     join,
     suggest,
 )
+from hyseg_cli.learn.few.polygons import areas_of
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.contract import match
@@ -38,6 +39,8 @@ from hyseg_cli.settings.suggest import SuggestSettings
 from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 
 LAYER = "polygons"
+TRIES = 20
+"""Blocks that are read, for each that is looked at, to find some that hold data."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def run(settings: SuggestSettings, messages: Messages) -> SuggestResult:
     if settings.labels is not None:
         drawn = read_features(settings.labels, scene, settings.class_field)
     model = load_model(find_model(settings.model))
-    found = _look(scene, model, settings, messages)
+    found = _look(scene, model, drawn, settings, messages)
     places = suggest(found, _covered(found, drawn, scene), settings.count, seed=settings.seed)
     names = model.card.legend.names
     rows = [
@@ -88,7 +91,13 @@ def run(settings: SuggestSettings, messages: Messages) -> SuggestResult:
     return SuggestResult(settings.out, tuple(row["reason"] for row in rows))
 
 
-def _look(scene: Raster, model: Model, settings: SuggestSettings, messages: Messages) -> Candidates:
+def _look(
+    scene: Raster,
+    model: Model,
+    drawn: gpd.GeoDataFrame | None,
+    settings: SuggestSettings,
+    messages: Messages,
+) -> Candidates:
     """Squares of all blocks of a small scene, of some blocks of a large one."""
     contract = match(scene, model.card, settings.bands)
     for text in contract.warnings:
@@ -96,12 +105,17 @@ def _look(scene: Raster, model: Model, settings: SuggestSettings, messages: Mess
     device = choose_device(settings.device)
     network = model.network.to(device)
     standardise = Standardise(model.card.radiometry).to(device)
-    windows = _windows(scene, settings)
-    parts = []
+    windows = _windows(scene, drawn, settings)
+    count = min(len(windows), settings.blocks)
+    parts: list[Candidates] = []
     with SceneReader(scene, contract.bands) as reader, torch.inference_mode():
-        for done, window in enumerate(windows):
-            messages.advance("looking", done, len(windows))
+        for window in windows:
+            if len(parts) == count:
+                break
             pixels = reader.read(window)
+            if not pixels.valid.any():
+                continue
+            messages.advance("looking", len(parts), count)
             valid = torch.from_numpy(pixels.valid)
             image = torch.from_numpy(pixels.image.astype(np.float32))[None].to(device)
             standard = standardise(image, valid[None, None].to(device))
@@ -117,16 +131,22 @@ def _look(scene: Raster, model: Model, settings: SuggestSettings, messages: Mess
                     window.col,
                 )
             )
-    messages.advance("looking", len(windows), len(windows))
-    found = join(parts)
-    if len(found) == 0:
+    messages.advance("looking", count, count)
+    found = join(parts) if parts else None
+    if found is None or len(found) == 0:
         raise HysegError(f"{scene.path} holds no data", hint="Check its nodata value.")
     rng = np.random.default_rng(settings.seed)
     return found.part(np.sort(rng.permutation(len(found))[:KEPT]))
 
 
-def _windows(scene: Raster, settings: SuggestSettings) -> list[Window]:
-    """Blocks inside the scene, whole squares of 32 pixels; the last ones are moved inwards."""
+def _windows(
+    scene: Raster, drawn: gpd.GeoDataFrame | None, settings: SuggestSettings
+) -> list[Window]:
+    """Blocks inside the scene, whole squares of 32 pixels; the last ones are moved inwards.
+
+    There are more than will be looked at, in random order, as some may hold no data; the last
+    are those of polygons, because of a huge scene only a part may be filled.
+    """
     sides = [min(BLOCK, side // 32 * 32) for side in (scene.height, scene.width)]
     if min(sides) == 0:
         raise UsageProblemError(
@@ -139,8 +159,11 @@ def _windows(scene: Raster, settings: SuggestSettings) -> list[Window]:
         for col in _starts(scene.width, sides[1])
     ]
     rng = np.random.default_rng(settings.seed)
-    chosen = sorted(rng.permutation(len(places))[: settings.blocks].tolist())
-    return [Window(*places[index], *sides) for index in chosen]
+    chosen = [places[index] for index in rng.permutation(len(places))[: TRIES * settings.blocks]]
+    for row, col in _middles(scene, drawn) if len(chosen) < len(places) else ():
+        starts = _starts(scene.height, sides[0]), _starts(scene.width, sides[1])
+        chosen.append((_nearest(starts[0], row, sides[0]), _nearest(starts[1], col, sides[1])))
+    return [Window(*place, *sides) for place in dict.fromkeys(chosen)]
 
 
 def _starts(size: int, side: int) -> list[int]:
@@ -148,17 +171,29 @@ def _starts(size: int, side: int) -> list[int]:
     return sorted({min(index * side, (size - side) // SIDE * SIDE) for index in range(count)})
 
 
+def _nearest(starts: list[int], position: float, side: int) -> int:
+    """The start of the block whose middle is nearest to a position."""
+    return min(starts, key=lambda start: abs(start + side / 2 - position))
+
+
 def _covered(found: Candidates, drawn: gpd.GeoDataFrame | None, scene: Raster) -> Any:
     """Candidates that polygons lie in already."""
     empty = np.zeros(0)
     if drawn is None:
         return covered(found, empty, empty, empty)
-    shapes = drawn.geometry[drawn.geometry.notna() & ~drawn.geometry.is_empty]
-    middles = [~scene.transform @ (shape.centroid.x, shape.centroid.y) for shape in shapes]
     size = abs(scene.transform.determinant) ** 0.5
-    reach = np.sqrt(shapes.area.to_numpy()) / size / 2 + SIDE / 2
-    cols, rows = np.array(middles).reshape(-1, 2).T
+    reach = np.sqrt(areas_of(drawn.geometry).area.to_numpy()) / size / 2 + SIDE / 2
+    rows, cols = np.array(_middles(scene, drawn)).reshape(-1, 2).T
     return covered(found, rows, cols, reach)
+
+
+def _middles(scene: Raster, drawn: gpd.GeoDataFrame | None) -> list[tuple[float, float]]:
+    """Row and column of the middle of each polygon."""
+    if drawn is None:
+        return []
+    shapes = areas_of(drawn.geometry)
+    places = (~scene.transform @ (shape.centroid.x, shape.centroid.y) for shape in shapes)
+    return [(row, col) for col, row in places]
 
 
 def _row(

@@ -222,6 +222,39 @@ def test_polygons_over_nodata_are_left_out_and_reported(polygons, donor, tmp_pat
     assert read_card(tmp_path / "my.safetensors").legend.names == ("land", "water")
 
 
+def test_all_that_is_wrong_with_polygons_is_reported_and_the_rest_is_used(image, donor, tmp_path):
+    left, bottom, right, top = box(20, 25).bounds
+    middle = shapely.Point((left + right) / 2, (bottom + top) / 2)
+    touching = shapely.Polygon(
+        [(left, bottom), (right, bottom), middle, (right, top), (left, top), middle]
+    )
+    drawn = {
+        "1 touches itself": ("1", touching),
+        "2 good": ("2", box(20, 90)),
+        "1 good": ("1", box(80, 25)),
+        "2 empty": ("2", shapely.Polygon()),
+        "3 outside": ("3", box(9000, 25)),
+        "no class": (None, box(80, 90)),
+        "1 under 2": ("1", box(140, 25)),
+        "2 over 1": ("2", box(140, 32)),
+    }
+    labels = tmp_path / "drawn.gpkg"
+    kinds, shapes = zip(*drawn.values(), strict=True)
+    write_polygons(labels, kinds, list(shapes))
+    done = train(image, labels, donor, tmp_path / "my.safetensors")
+    assert done.exit_code == 0, done.output
+    for told in (
+        "1 polygons touch or cross themselves and were mended",
+        "1 polygons are empty",
+        "1 polygons lie outside the scene",
+        "1 polygons have no class of the legend",
+        "2 polygons overlap polygons of another class",
+        "left out of the classes: 3, without a usable polygon",
+    ):
+        assert told in done.stderr
+    assert read_card(tmp_path / "my.safetensors").legend.names == ("1", "2")
+
+
 def test_polygons_elsewhere_are_an_error_with_a_hint(image, donor, tmp_path):
     labels = write_polygons(tmp_path / "far.gpkg", ["yes", "no"], [box(9000, 25), box(9000, 90)])
     done = train(image, labels, donor, tmp_path / "my.safetensors")
