@@ -1,6 +1,7 @@
-"""Imports without the collector."""
+"""Shortcuts on the way in and out, and the switch that does without them."""
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -26,6 +27,32 @@ def test_it_works_again_after_a_failure():
     with pytest.raises(ImportError), loading():
         raise ImportError
     assert gc.isenabled()
+
+
+def test_without_shortcuts_the_collector_goes_on(monkeypatch):
+    monkeypatch.setenv("HYSEG_SHORTCUTS", "off")
+    with loading():
+        assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("switch", "is_there"), [("on", False), ("off", True)])
+def test_a_spared_package_cannot_be_imported_unless_shortcuts_are_off(switch, is_there):
+    program = "from hyseg_cli.startup import spare; spare('tomllib'); import tomllib"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"HYSEG_SHORTCUTS": switch},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) is is_there
+
+
+def test_importing_the_package_takes_no_shortcut():
+    program = (
+        "import gc, sys; before = gc.get_freeze_count()\n"
+        "import hyseg_cli, hyseg_cli.api, hyseg_cli.cli.group, hyseg_cli.geo.compiled\n"
+        "assert gc.isenabled() and gc.get_freeze_count() == before\n"
+        "assert None not in [sys.modules.get(name, 0) for name in ('scipy', 'yaml', 'pandas')]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_program_that_does_without_it_is_left_alone():
@@ -63,7 +90,7 @@ entry.main()
 
 
 @pytest.mark.parametrize("code", [0, 3, 130])
-def test_leaving_early_keeps_the_exit_code_and_all_output(code):
+def test_the_end_keeps_the_exit_code_and_all_output(code):
     act = f"atexit.register(print, 'done after'); print('x' * 100_000, end='|'); sys.exit({code})"
     done = ended(act)
     assert done.returncode == code
@@ -72,7 +99,7 @@ def test_leaving_early_keeps_the_exit_code_and_all_output(code):
     assert done.stderr == ""
 
 
-def test_what_was_not_foreseen_is_told_as_python_tells_it():
+def test_what_was_not_foreseen_is_reported_as_python_does():
     done = ended("raise ValueError('what')")
     assert done.returncode == 1
     assert done.stderr.endswith("ValueError: what\n")

@@ -59,7 +59,9 @@ ALLOWED: dict[str, set[str]] = {
         *BASE, "hyseg_cli.geo", "hyseg_cli.geo.classes", "hyseg_cli.geo.raster",
     },
     "hyseg_cli.geo.output": {*BASE, *LEGEND, *GEO},
-    "hyseg_cli.geo.vector": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage"},
+    "hyseg_cli.geo.vector": {
+        *BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage", "hyseg_cli.startup",
+    },
     "hyseg_cli.sampling": {*BASE, *LEGEND, *GEO, "hyseg_cli.geo.vector"},
     "hyseg_cli.learn.model": {*BASE, *LEGEND, *GEO, "hyseg_models.blocks", *NETWORKS},
     "hyseg_cli.learn.data": {
@@ -131,7 +133,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     # It runs in the Python of QGIS, which has no hyseg.
     "hyseg_cli.qgis_plugin": set(),
-    "hyseg_cli.__main__": {"hyseg_cli.cli"},
+    "hyseg_cli.__main__": {"hyseg_cli.cli", "hyseg_cli.startup"},
     "hyseg_models": {
         "hyseg_models.blocks", "hyseg_models.config", "hyseg_models.das", "hyseg_models.hosts",
         "hyseg_models.prior", "hyseg_models.tokens",

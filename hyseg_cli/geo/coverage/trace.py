@@ -1,25 +1,20 @@
-"""Pass 2: from strips of region numbers to polygons, each handed out once its last arc is known.
-
-`warm_up` traces a raster of a few pixels before the real one.
-"""
+"""Pass 2: from strips of region numbers to polygons, each handed out once its last arc is known."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hyseg_cli.geo.coverage.lattice import Arcs, Bytes, trace_strip
 from hyseg_cli.geo.coverage.proof import Proof
-from hyseg_cli.geo.coverage.regions import Regions, find_regions
+from hyseg_cli.geo.coverage.regions import Regions
 from hyseg_cli.geo.coverage.rings import OpenArcs, Rings
 from hyseg_cli.geo.coverage.runs import (
     STRIP_ROWS,
-    ArrayRows,
     ClassRows,
     Int32s,
     Int64s,
@@ -30,7 +25,6 @@ from hyseg_cli.geo.coverage.runs import (
     strips,
 )
 from hyseg_cli.geo.coverage.simplify import simplify_arcs
-from hyseg_cli.geo.coverage.wkb import to_wkb
 from hyseg_cli.geo.prefetch import prefetch
 
 
@@ -204,16 +198,3 @@ def _to_batch(rings: Rings) -> PolygonBatch:
     polygon_offsets = np.append(np.flatnonzero(is_exterior), len(is_exterior)).astype(np.int64)
     points = np.column_stack([rings.x, rings.y]).astype(np.float64) * 0.5
     return PolygonBatch(rings.regions[is_exterior], rings.offsets, polygon_offsets, points)
-
-
-def warm_up(*, smooth: bool, simplify: bool, check: bool) -> None:
-    """Load the compiled kernels that tracing needs, by tracing a tiny raster.
-
-    Each is read from the disk and linked when it is first called, mostly without the interpreter's
-    lock, so a thread can do this while libraries load.
-    """
-    source = ArrayRows(np.array([[0, 1], [2, 2]], np.uint8), no_class=0)
-    regions = find_regions(source, np.ones(source.height), Path())
-    proof = Proof(seams(source.height)) if check else None
-    for batch in trace_polygons(source, regions, Generalisation(smooth, float(simplify)), proof):
-        to_wkb(batch.points, batch.ring_offsets, batch.polygon_offsets, reverse=True)

@@ -15,15 +15,12 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from hyseg_cli.startup import spare
+
 
 def _import_pyogrio() -> Any:
-    """Load GDAL now, while the process that sends the records is busy with other things.
-
-    pyogrio also loads the packages it can pass features to, if they are installed, and certificates
-    for remote files. They are useless here and take longer to load than everything else.
-    """
-    for name in ("pandas", "geopandas", "shapely", "pyproj", "certifi"):
-        sys.modules[name] = None  # type: ignore[assignment] # Python's way to say "not there"
+    """Load GDAL now, while the process that sends the records is busy with other things."""
+    spare("pandas", "geopandas", "shapely", "pyproj", "certifi")
     import pyogrio
 
     return pyogrio

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from hyseg_cli.errors import OutputExistsError
@@ -27,22 +26,11 @@ def run(settings: VectorizeSettings, messages: Messages) -> VectorizeResult:
     """
     _require_free(settings)
     # The writer's process loads its libraries while this one loads its own.
-    with LayerWriter() as writer, ThreadPoolExecutor(max_workers=1) as beside:
+    with LayerWriter() as writer:
         with loading():
-            from hyseg_cli.geo.coverage.trace import warm_up
-
-            warming_up = beside.submit(
-                warm_up,
-                smooth=settings.smooth,
-                simplify=settings.tolerance.value > 0,
-                check=settings.check,
-            )
             from hyseg_cli.workflows.vectorize.coverage import vectorize_map
 
-        # Kernels that are not loaded yet are waited for where they are called.
-        result = vectorize_map(settings, messages, writer)
-        warming_up.result()  # raises its error, which the map would run into as well
-        return result
+        return vectorize_map(settings, messages, writer)
 
 
 def _require_free(settings: VectorizeSettings) -> None:
