@@ -212,7 +212,7 @@ def read_legend(path: Path) -> Legend:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise UsageProblemError(
-            f"{path}: no such legend file", hint="Give --legend a file that exists."
+            f"{path}: no such legend file", hint="Give `legend` a file that exists."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(path, str(error)) from error

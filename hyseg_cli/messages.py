@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
@@ -69,6 +70,7 @@ class Console:
     Args:
         quiet: Print failures only.
         log_format: `json` for a JSON object on each line, also on a terminal.
+        write: Turns a message into the text to be shown; the command line puts in its flags.
     """
 
     seconds_between_lines = 10.0
@@ -77,8 +79,15 @@ class Console:
     share_between_lines = 0.01
     """Least part of a task between two lines: days of training must not fill a log."""
 
-    def __init__(self, *, quiet: bool = False, log_format: LogFormat = "text") -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        log_format: LogFormat = "text",
+        write: Callable[[str], str] = str,
+    ) -> None:
         self._quiet = quiet
+        self._write = write
         self._is_json = log_format == "json"
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -100,13 +109,16 @@ class Console:
 
     def note(self, text: str) -> None:
         if not self._quiet:
+            text = self._write(text)
             self._print(json_line("info", text) if self._is_json else text)
 
     def warn(self, text: str) -> None:
         if not self._quiet:
+            text = self._write(text)
             self._print(json_line("warning", text) if self._is_json else f"Warning: {text}")
 
     def fail(self, text: str) -> None:
+        text = self._write(text)
         self._print(json_line("error", text) if self._is_json else f"Error: {text}")
 
     def advance(self, task: str, done: int, total: int, *, unit: Unit = "") -> None:

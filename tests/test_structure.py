@@ -123,7 +123,9 @@ ALLOWED: dict[str, set[str]] = {
         "hyseg_cli.settings", "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate",
         "hyseg_cli.workflows.predict", "hyseg_cli.workflows.train",
     },
-    "hyseg_cli.cli": {*BASE, *TELLING, "hyseg_cli.cli.commands", "hyseg_cli.startup"},
+    "hyseg_cli.cli": {
+        *BASE, *TELLING, "hyseg_cli.cli.commands", "hyseg_cli.settings", "hyseg_cli.startup",
+    },
     "hyseg_cli.cli.commands": {
         *BASE, "hyseg_cli.cli", "hyseg_cli.report", "hyseg_cli.settings", "hyseg_cli.startup",
         "hyseg_cli.workflows", "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.export",

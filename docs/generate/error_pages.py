@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from command_pages import all_commands
 from raised import Raised, Sources
+
+from hyseg_cli.cli.flags import flag_writer
 
 PLACEHOLDER = re.compile(r"<!-- errors: (\w+) (\w+) -->")
 """Where the page wants the errors of an exit code about a subject."""
@@ -62,8 +65,9 @@ def fill(markdown: str) -> str:
 def _list(found: list[Raised]) -> str:
     lines = []
     shown = {}
+    typed = flag_writer(command for _, command in all_commands())
     for raised in found:
-        shown.setdefault((raised.message, raised.hint), raised)
+        shown.setdefault((typed(raised.message), typed(raised.hint)), raised)
     for message, hint in sorted(shown):
         lines.append(f"- {code(message)}" + (f"<br>{code(hint)}" if hint else ""))
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hyseg_cli.cli.flags import flag_writer
 from hyseg_cli.errors import HysegError, InterruptedRunError
 from hyseg_cli.messages import drop_the_rest, json_line, printable
 
@@ -104,6 +105,8 @@ def _described(error: Exception) -> tuple[str, str]:
 
 def _tell(ctx: click.Context, level: str, message: str, hint: str = "") -> None:
     """How a run ended, in the format of the log."""
+    write = flag_writer([ctx.command])
+    message, hint = write(message), write(hint)
     if _logs_json(ctx):
         more = {"hint": hint} if hint else {}
         text = json_line(level, message, **more)

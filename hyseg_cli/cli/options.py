@@ -12,15 +12,17 @@ import tomllib
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from hyseg_cli.cli.environment import flag_of, take_variables
 from hyseg_cli.cli.exit import READER_GONE, ending_in_order, telling_errors
+from hyseg_cli.cli.flags import as_typed, flag_writer
 from hyseg_cli.cli.help import write_examples, write_options
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.messages import Console, drop_the_rest, printable
+from hyseg_cli.messages import Console, LogFormat, drop_the_rest, printable
+from hyseg_cli.settings.choices import Collar, Precision
 from hyseg_cli.startup import ignore_foreign_proj
 
 
@@ -134,7 +136,7 @@ class HysegCommand(click.Command):
             ),
             click.Option(
                 ["--log-format"],
-                type=click.Choice(["text", "json"]),
+                type=click.Choice(get_args(LogFormat)),
                 default="text",
                 show_default=True,
                 is_eager=True,
@@ -186,7 +188,11 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 def console() -> Console:
     """The messages of the running command, as its options say."""
     meta = click.get_current_context().meta
-    made = Console(quiet=bool(meta.get("quiet")), log_format=meta.get("log_format", "text"))
+    made = Console(
+        quiet=bool(meta.get("quiet")),
+        log_format=meta.get("log_format", "text"),
+        write=flag_writer([click.get_current_context().command]),
+    )
     for warning in meta.get("proj", ()):
         made.warn(warning)
     return made
@@ -264,7 +270,7 @@ def validity_options(settings: type[Any]) -> Callable[[_Function], _Function]:
     def decorate(function: _Function) -> _Function:
         function = click.option(
             "--collar",
-            type=click.Choice(["auto", "none"]),
+            type=click.Choice(get_args(Collar)),
             default=default_of(settings, "collar"),
             show_default=True,
             help="Black or white borders of a scene without nodata, alpha or mask: find them and "
@@ -296,7 +302,7 @@ def precision_option(settings: type[Any]) -> Callable[[_Function], _Function]:
     """`--precision`: the floating-point format of the network."""
     return click.option(
         "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
+        type=click.Choice(get_args(Precision)),
         default=default_of(settings, "precision"),
         show_default=True,
         help="Number format of the network; auto measures once which is faster on this machine.",
@@ -324,7 +330,7 @@ def print_result(text: str) -> None:
     """
     color = False if os.environ.get("NO_COLOR") else None
     try:
-        click.echo(printable(text), file=sys.stdout, color=color)
+        click.echo(printable(as_typed(text)), file=sys.stdout, color=color)
     except BrokenPipeError:
         drop_the_rest(sys.stdout)
         raise click.exceptions.Exit(READER_GONE) from None

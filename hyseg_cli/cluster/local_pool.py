@@ -85,7 +85,7 @@ class LocalPool:
             process.join()
             error = HysegError(
                 f"a process that mapped a part ended with code {process.exitcode}",
-                hint="Its finished parts are kept: run again, with fewer --devices if memory was "
+                hint="Its finished parts are kept: run again, with fewer `devices` if memory was "
                 "short.",
             )
             return Lost(worker, error)

@@ -102,8 +102,8 @@ class RayPool:
         if gpus > there.get("GPU", 0.0):
             self._ray.shutdown()
             raise UsageProblemError(
-                f"--gpus-per-worker {gpus:g}, but the cluster has {there.get('GPU', 0.0):g} GPUs",
-                hint="Start a node with GPUs, or use --gpus-per-worker 0 to work on CPUs.",
+                f"`gpus_per_worker` {gpus:g}, but the cluster has {there.get('GPU', 0.0):g} GPUs",
+                hint="Start a node with GPUs, or use `gpus_per_worker` 0 to work on CPUs.",
             )
         # Every worker uses one CPU besides its GPU.
         self.room = max(1, int(there.get("GPU", 0.0) / gpus if gpus else there.get("CPU", 1.0)))
@@ -223,7 +223,7 @@ def _connect(address: str) -> Any:
         import ray
     except ImportError as error:
         raise UsageProblemError(
-            "--cluster needs Ray, which is not installed",
+            "`cluster` needs Ray, which is not installed",
             hint='Install it on all machines: pip install "hyseg[ray]".',
         ) from error
     named = os.environ.get("RAY_ADDRESS", "") if address == "ray" else address
@@ -236,8 +236,8 @@ def _connect(address: str) -> Any:
         )
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
         raise HysegError(
-            f"--cluster {address}: no Ray cluster can be joined ({_one_line(error)})",
-            hint="Start one with `ray start --head`, or name it: --cluster ray://HOST:10001.",
+            f"`cluster` {address}: no Ray cluster can be joined ({_one_line(error)})",
+            hint="Start one with `ray start --head`, or name it: `cluster` ray://HOST:10001.",
         ) from error
     return ray
 

@@ -180,7 +180,7 @@ class Scheduler(Generic[T]):
         if waited > PATIENCE_SECONDS:
             raise HysegError(
                 f"no worker has answered for {waited:.0f} s; {there}",
-                hint="Start machines, or ask for less with --workers and --gpus-per-worker.",
+                hint="Start machines, or ask for less with `workers` and `gpus_per_worker`.",
             )
         if waited > SECONDS_TO_WARNING and not self._has_warned:
             self._has_warned = True

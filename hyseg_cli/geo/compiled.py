@@ -12,7 +12,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def kernel(function: _Function) -> _Function:
     """Compile a function of numbers and numpy arrays; it runs without the interpreter's lock."""
-    return _compiled(function)
+    return cast("_Function", numba.njit(cache=True, nogil=True)(function))
 
 
 def inlined_kernel(function: _Function) -> _Function:
@@ -20,7 +20,7 @@ def inlined_kernel(function: _Function) -> _Function:
 
     A call would pass seven numbers for every array.
     """
-    return _compiled(function, forceinline=True)
+    return cast("_Function", numba.njit(cache=True, nogil=True, forceinline=True)(function))
 
 
 def contracting_kernel(function: _Function) -> _Function:
@@ -28,8 +28,4 @@ def contracting_kernel(function: _Function) -> _Function:
 
     That is faster on processors that support it, and torch does the same.
     """
-    return _compiled(function, fastmath={"contract"})
-
-
-def _compiled(function: _Function, **options: object) -> _Function:
-    return cast("_Function", numba.njit(cache=True, nogil=True, **options)(function))
+    return cast("_Function", numba.njit(cache=True, nogil=True, fastmath={"contract"})(function))

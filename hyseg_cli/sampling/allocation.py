@@ -55,12 +55,12 @@ def allocate(
     if least.sum() > count:
         raise UsageProblemError(
             f"{count} points are too few for {len(areas)} strata of at least {minimum} each",
-            hint=f"Give --count {least.sum()} or more, or a lower --min-per-class.",
+            hint=f"Give `count` {least.sum()} or more, or a lower `min_per_class`.",
         )
     if pixels.sum() < count:
         raise UsageProblemError(
             f"{count} points cannot be drawn from {pixels.sum()} pixels",
-            hint="Give a lower --count, or a higher --target-se.",
+            hint="Give a lower `count`, or a higher `target_se`.",
         )
     wishes = _wishes(allocation, areas, expected)
     return _whole(_within(count * wishes / wishes.sum(), least, pixels), least, pixels, count)

@@ -112,7 +112,7 @@ def read_design(path: Path) -> SampleDesign:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UsageProblemError(f"{path}: no such file", hint="Check --design.") from error
+        raise UsageProblemError(f"{path}: no such file", hint="Check `design`.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise HysegError(
             f"{path}: the design cannot be read ({error})", hint="Draw the sample again."

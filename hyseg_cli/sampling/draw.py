@@ -89,7 +89,7 @@ def draw_pixels(
                 raise UsageProblemError(
                     f"only {wanted - missing[index]} of {wanted} points fit into stratum "
                     f"{population.strata[index]} at the distance asked for",
-                    hint="Lower --min-distance, or the number of points.",
+                    hint="Lower `min_distance`, or the number of points.",
                 )
     order = np.argsort(np.concatenate([part.strata for part in found]), kind="stable")
     return DrawnPixels(

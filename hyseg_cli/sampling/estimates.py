@@ -115,7 +115,7 @@ def estimate(counts: Counts, strata: tuple[Stratum, ...]) -> Estimates:
             raise ModelMismatchError(
                 f"the stratum {stratum.name} has {n} labelled points; at least two are needed",
                 hint="Label points of every stratum, or draw the sample again with "
-                "--min-per-class 2.",
+                "`min_per_class` 2.",
             )
     areas = np.array([stratum.area_m2 for stratum in strata])
     pixels = np.array([stratum.pixels for stratum in strata])

@@ -95,7 +95,7 @@ def read_points(path: Path, field: str, scene: Raster) -> LabelledPoints:
     if field not in frame.columns:
         fields = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
         raise UsageProblemError(
-            f"{path} has no field {field}", hint=f"Give --field one of: {fields or 'none'}."
+            f"{path} has no field {field}", hint=f"Give `field` one of: {fields or 'none'}."
         )
     if len(frame) == 0 or not (frame.geom_type == "Point").all():
         raise ModelMismatchError(

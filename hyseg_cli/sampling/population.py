@@ -140,7 +140,7 @@ class PopulationReader:
         if not counts:
             raise ModelMismatchError(
                 f"{self.scene.path} has no pixel with a class and a stratum",
-                hint="Check that the map is not empty, and that --strata covers it.",
+                hint="Check that the map is not empty, and that `strata` covers it.",
             )
         strata = tuple(sorted(counts))
         return Population(

@@ -30,8 +30,8 @@ class ChangeSettings:
     def __post_init__(self) -> None:
         check(
             self.out is not None or not self.style,
-            "--style is the style of the map of changes, which is not asked for",
-            "Add --out change.tif.",
+            "`style` is the style of the map of changes, which is not asked for",
+            "Add `out` change.tif.",
         )
         if self.out is not None:
             check_suffix(self.out, (".tif", ".tiff"), "The map of changes is a GeoTIFF.")

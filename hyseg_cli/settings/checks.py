@@ -18,7 +18,7 @@ def check(condition: bool, message: str, hint: str) -> None:  # noqa: FBT001 - r
         raise UsageProblemError(message, hint=hint)
 
 
-def check_suffix(path: Path, suffixes: tuple[str, ...], hint: str, flag: str = "--out") -> None:
+def check_suffix(path: Path, suffixes: tuple[str, ...], hint: str, flag: str = "`out`") -> None:
     """Raise a UsageProblemError unless a path ends in one of the suffixes."""
     check(
         path.suffix.lower() in suffixes,
@@ -30,7 +30,7 @@ def check_suffix(path: Path, suffixes: tuple[str, ...], hint: str, flag: str = "
 def check_report(path: Path | None) -> None:
     """Raise a UsageProblemError if the name of a report does not end like a page."""
     if path is not None:
-        check_suffix(path, (".html", ".htm"), "Reports end in .html.", "--report")
+        check_suffix(path, (".html", ".htm"), "Reports end in .html.", "`report`")
 
 
 _PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m|MB|GB)?")

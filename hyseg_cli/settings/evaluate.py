@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
+from hyseg_cli.settings.choices import Benchmark, BenchmarkPart
 from hyseg_cli.settings.source import SourceSettings
 
 PIXEL_METRICS = ("iou", "f1", "precision", "recall")
@@ -18,7 +18,7 @@ FORM_METRICS = (
     "cldice", "b0_error", "b1_error", "boundary_iou", "boundary_f1",
     "pieces_per_mpx", "reference_pieces_per_mpx",
 )  # fmt: skip
-"""Scores of each class that `--structure` adds; also of the whole map."""
+"""Scores of each class that `structure` adds; also of the whole map."""
 OVERALL_METRICS = (
     "miou", "mf1", "overall_accuracy", "fwiou", "quantity_disagreement",
     "allocation_disagreement", "kappa", "seam_ratio", "overlap_disagreement",
@@ -51,7 +51,7 @@ class Threshold:
         known = (*PIXEL_METRICS, *FORM_METRICS) if class_name else (*OVERALL_METRICS, *FORM_METRICS)
         check(
             metric in known,
-            f"--fail-under {text}: there is no metric {name or text!r}",
+            f"`fail_under` {text}: there is no metric {name or text!r}",
             f"Write METRIC=VALUE with one of {', '.join((*OVERALL_METRICS, *FORM_METRICS))}, or "
             f"METRIC.CLASS=VALUE with one of {', '.join((*PIXEL_METRICS, *FORM_METRICS))}.",
         )
@@ -59,7 +59,7 @@ class Threshold:
             return cls(metric, class_name or None, float(value))
         except ValueError as error:
             raise UsageProblemError(
-                f"--fail-under {text}: {value!r} is not a number",
+                f"`fail_under` {text}: {value!r} is not a number",
                 hint="Write for example miou=0.6.",
             ) from error
 
@@ -96,11 +96,11 @@ class EvaluateSettings:
     labels: Path | None = None
     source: SourceSettings | None = None
     """Labelled images with a legend of their own, mapped onto the model's, to evaluate it on."""
-    benchmark: str | None = None
+    benchmark: Benchmark | None = None
     """A published data set to evaluate the model on instead, by its protocol."""
     root: Path | None = None
     """Folder below which it was unpacked."""
-    split: Literal["val", "test"] = "val"
+    split: BenchmarkPart = "val"
     """Part of the benchmark."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
@@ -128,7 +128,7 @@ class EvaluateSettings:
     @property
     def boundary_width(self) -> Quantity:
         """What `boundary` says, in px or m."""
-        return Quantity.parse(self.boundary, ("px", "m"), "--boundary")
+        return Quantity.parse(self.boundary, ("px", "m"), "`boundary`")
 
     def _check_subject(self) -> None:
         """Refuse settings that do not say what to evaluate, or say it twice."""
@@ -140,18 +140,18 @@ class EvaluateSettings:
         ]
         check(
             sum(map(all, given)) == 1 and sum(map(any, given)) == 1,
-            "evaluating needs either a map and --reference, or for a model --images and --labels, "
-            "--source, or --benchmark and --root",
-            "For example: hyseg evaluate landcover.tif --reference truth.tif, or --samples p.gpkg.",
+            "evaluating needs either a map and `reference`, or for a model `images` and `labels`, "
+            "`sources`, or `benchmark` and `root`",
+            "For example: hyseg evaluate landcover.tif `reference` truth.tif, or `samples` p.gpkg.",
         )
         check(
             not self.maps or self.model is None,
-            "--model is for images, not for maps",
-            "Leave it out, or give --images and --labels.",
+            "`model` is for images, not for maps",
+            "Leave it out, or give `images` and `labels`.",
         )
         check(
             self.source is None or self.reference_legend is None,
-            "--reference-legend does not go with --source",
+            "`reference_legend` does not go with `sources`",
             "Name the legend of the labels in the file of the source.",
         )
 
@@ -164,28 +164,28 @@ class EvaluateSettings:
         )
         check(
             self.patch_size >= 64,
-            f"--patch-size {self.patch_size} is less than 64",
+            f"`patch_size` {self.patch_size} is less than 64",
             "Give the side in pixels, such as 512.",
         )
         width = self.boundary_width
         check(
             width.value > 0 and (width.unit == "m" or width.value >= 1),
-            f"--boundary {self.boundary} is less than a pixel",
+            f"`boundary` {self.boundary} is less than a pixel",
             "Give at least 1px.",
         )
         check(
             width.unit == "px" or bool(self.maps),
-            "--boundary in metres needs maps, which have a single pixel size",
+            "`boundary` in metres needs maps, which have a single pixel size",
             "Give it in pixels, such as 3px.",
         )
         for threshold in self.thresholds:
             check(
                 self.structure or threshold.metric not in FORM_METRICS,
-                f"--fail-under {threshold.name} needs --structure",
-                "Add --structure.",
+                f"`fail_under` {threshold.name} needs `structure`",
+                "Add `structure`.",
             )
         if self.csv is not None:
-            check_suffix(self.csv, (".csv",), "Tables end in .csv.", "--csv")
+            check_suffix(self.csv, (".csv",), "Tables end in .csv.", "`csv`")
         check_report(self.report)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hyseg_cli.settings.checks import check, check_suffix
-
-Format = Literal["onnx", "pt2"]
+from hyseg_cli.settings.choices import ExportFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +18,7 @@ class ExportSettings:
     scene: Path
     """A scene that the model fits: tiles of it are what the file is checked on."""
     out: Path
-    format: Format = "onnx"
+    format: ExportFormat = "onnx"
     tile_size: int = 512
     """Side in pixels of the tiles that the file takes."""
     bands: tuple[int, ...] = ()
@@ -32,11 +30,11 @@ class ExportSettings:
     def __post_init__(self) -> None:
         check(
             self.tile_size >= 64 and self.tile_size % 32 == 0,
-            f"--tile-size {self.tile_size} is not a multiple of 32 of at least 64",
-            f"Use --tile-size {max(2, round(self.tile_size / 32)) * 32}.",
+            f"`tile_size` {self.tile_size} is not a multiple of 32 of at least 64",
+            f"Use `tile_size` {max(2, round(self.tile_size / 32)) * 32}.",
         )
         check(
-            self.tiles >= 1, f"--tiles {self.tiles} is less than 1", "Check on one tile at least."
+            self.tiles >= 1, f"`tiles` {self.tiles} is less than 1", "Check on one tile at least."
         )
         check_suffix(
             self.out, (f".{self.format}",), f"The suffix of this format is .{self.format}."

@@ -26,6 +26,6 @@ class InfoSettings:
     def __post_init__(self) -> None:
         if (self.images is None) != (self.labels is None):
             raise UsageProblemError(
-                "--images and --labels go together",
+                "`images` and `labels` go together",
                 hint="Give both to measure what the prior of a model does.",
             )

@@ -9,6 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from hyseg_cli.settings.checks import Quantity, check, check_suffix
+from hyseg_cli.settings.choices import (
+    Collar,
+    Noise,
+    OnError,
+    Precision,
+    Resampling,
+    TestTimeAugmentation,
+)
 
 Bounds = tuple[float, float, float, float]
 
@@ -33,7 +41,7 @@ class PredictSettings:
     """Let the network see across the edges of a scene into its neighbours on the same grid."""
     src_nodata: tuple[float, ...] = ()
     """Nodata values, one or one for each band; empty for what the scene declares."""
-    collar: Literal["auto", "none"] = "auto"
+    collar: Collar = "auto"
     """Whether undeclared black or white borders are left empty."""
     gsd: str = "auto"
     """Ground size of the pixels that the network sees: auto, native, or metres such as 0.5m."""
@@ -43,7 +51,7 @@ class PredictSettings:
     """Pixels shared by neighbouring tiles; None for a quarter of the tile, at most 128."""
     batch_size: int = 4
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Floating-point format of the network; `auto` is the faster one on this machine."""
     compiled: bool = False
     """Compile the network before it runs."""
@@ -59,9 +67,9 @@ class PredictSettings:
     """Memory of a process that decides how wide a scene is mapped at once."""
     seed: int = 0
     """Seed of the prior's noise field."""
-    noise: Literal["position", "mean", "zero"] | None = None
+    noise: Noise | None = None
     """Where the prior starts from; None for what the model was measured with."""
-    tta: Literal["none", "flip", "d4", "multiscale"] = "none"
+    tta: TestTimeAugmentation = "none"
     """Test-time augmentation: views of each tile, whose probabilities are averaged."""
     confidence: Path | None = None
     """Where to write the largest probability of each pixel."""
@@ -77,7 +85,7 @@ class PredictSettings:
     """CRS of the GeoTIFF; None for that of the first scene."""
     mosaic_resolution: float | None = None
     """Side of its pixels in units of its CRS; None for the finest of the scenes."""
-    mosaic_resampling: Literal["nearest", "mode"] = "nearest"
+    mosaic_resampling: Resampling = "nearest"
     """How its pixels get their class."""
     style: bool = False
     """Write styles beside the map, OUT.qml and OUT.sld."""
@@ -95,56 +103,56 @@ class PredictSettings:
     """Finish a map whose parts are all computed."""
     skip_existing: bool = False
     """Skip scenes whose map exists."""
-    on_error: Literal["skip", "stop"] = "skip"
+    on_error: OnError = "skip"
     """What to do with the other scenes when one fails."""
     dry_run: bool = False
     """Print what would be done, and stop."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        Quantity.parse(self.max_memory, ("MB", "GB"), "--max-memory")
-        for flag, value in (("--batch-size", self.batch_size), ("--devices", self.devices)):
+        Quantity.parse(self.max_memory, ("MB", "GB"), "`max_memory`")
+        for flag, value in (("`batch_size`", self.batch_size), ("`devices`", self.devices)):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
         if self.bounds is not None:
             left, bottom, right, top = self.bounds
             check(
                 all(math.isfinite(value) for value in self.bounds),
-                "--bounds are not four finite numbers",
-                "Leave --bounds out to map all of the scene.",
+                "`bounds` are not four finite numbers",
+                "Leave `bounds` out to map all of the scene.",
             )
             check(
                 left < right and bottom < top,
-                "--bounds are not in the order left, bottom, right, top",
-                "Give the smaller x and y first: --bounds LEFT,BOTTOM,RIGHT,TOP.",
+                "`bounds` are not in the order left, bottom, right, top",
+                "Give the smaller x and y first: `bounds` LEFT,BOTTOM,RIGHT,TOP.",
             )
         if self.shard is not None:
             part, parts = self.shard
             check(
                 1 <= part <= parts,
-                f"--shard {part}/{parts} is not a valid part",
+                f"`shard` {part}/{parts} is not a valid part",
                 f"Parts are numbered 1 to {parts}.",
             )
         one_way = (self.shard is not None, self.merge, self.is_shared)
         check(
             sum(one_way) <= 1,
-            "--shard and --merge exclude each other, --devices and --cluster",
-            "Compute the parts with --shard, then run once more with --merge.",
+            "`shard` and `merge` exclude each other, `devices` and `cluster`",
+            "Compute the parts with `shard`, then run once more with `merge`.",
         )
         self._check_cluster()
         self._check_mosaic()
         check(
             self.resume or not (self.merge or self.shard is not None),
-            "--no-resume would delete what other parts computed",
+            "`resume=False` would delete what other parts computed",
             "Leave it out, or remove the work folder beside the output first.",
         )
         check(
             not (self.skip_existing and self.overwrite),
-            "--skip-existing and --overwrite exclude each other",
+            "`skip_existing` and `overwrite` exclude each other",
             "Use one of them.",
         )
         check(
             self.gsd in ("auto", "native") or self.gsd_m != 0,
-            f"--gsd {self.gsd} is not a valid size",
+            f"`gsd` {self.gsd} is not a valid size",
             "Use auto, native or metres such as 0.5m.",
         )
 
@@ -152,27 +160,27 @@ class PredictSettings:
         named = self.cluster or "ray"
         check(
             named == "ray" or re.fullmatch(r"ray://[^\s/:]+:\d+", named) is not None,
-            f"--cluster {named} is not a valid cluster",
+            f"`cluster` {named} is not a valid cluster",
             "Use ray for the cluster that this machine is part of, or ray://HOST:PORT.",
         )
         check(
             self.cluster is None or (self.devices == 1 and self.device == "auto"),
-            "--cluster, --device and --devices exclude each other",
-            "A cluster has --workers, with --gpus-per-worker each.",
+            "`cluster`, `device` and `devices` exclude each other",
+            "A cluster has `workers`, with `gpus_per_worker` each.",
         )
         check(
             self.cluster is not None or (self.workers is None and self.gpus_per_worker == 0),
-            "--workers and --gpus-per-worker need --cluster",
-            "On this machine use --devices.",
+            "`workers` and `gpus_per_worker` need `cluster`",
+            "On this machine use `devices`.",
         )
         check(
             self.workers is None or self.workers >= 1,
-            f"--workers {self.workers} is less than 1",
-            "Use --workers 1 or more.",
+            f"`workers` {self.workers} is less than 1",
+            "Use `workers` 1 or more.",
         )
         check(
             math.isfinite(self.gpus_per_worker) and self.gpus_per_worker >= 0,
-            f"--gpus-per-worker {self.gpus_per_worker} is not a valid number of GPUs",
+            f"`gpus_per_worker` {self.gpus_per_worker} is not a valid number of GPUs",
             "Use 1, a part such as 0.5 for models that share a GPU, or 0 for the CPU.",
         )
 
@@ -181,26 +189,26 @@ class PredictSettings:
         if self.mosaic is None:
             check(
                 grid == (None, None) and self.mosaic_resampling == "nearest",
-                "--mosaic-crs, --mosaic-resolution and --mosaic-resampling need --mosaic",
-                "Add --mosaic FILE.tif.",
+                "`mosaic_crs`, `mosaic_resolution` and `mosaic_resampling` need `mosaic`",
+                "Add `mosaic` FILE.tif.",
             )
             return
-        check_suffix(self.mosaic, (".vrt", ".tif", ".tiff"), "End it in .vrt or .tif.", "--mosaic")
+        check_suffix(self.mosaic, (".vrt", ".tif", ".tiff"), "End it in .vrt or .tif.", "`mosaic`")
         check(
             self.mosaic.suffix.lower() != ".vrt"
             or (grid == (None, None) and self.mosaic_resampling == "nearest"),
             "a VRT keeps the grid of the maps",
-            "Give --mosaic the name of a .tif to choose its CRS, resolution and resampling.",
+            "Give `mosaic` the name of a .tif to choose its CRS, resolution and resampling.",
         )
         check(
             self.shard is None,
-            "--shard makes no maps that --mosaic could join",
-            "Give --mosaic to the run with --merge.",
+            "`shard` makes no maps that `mosaic` could join",
+            "Give `mosaic` to the run with `merge`.",
         )
         resolution = self.mosaic_resolution
         check(
             resolution is None or (math.isfinite(resolution) and resolution > 0),
-            f"--mosaic-resolution {resolution} is not a valid size",
+            f"`mosaic_resolution` {resolution} is not a valid size",
             "Use a number above 0, in units of the CRS.",
         )
 
@@ -216,10 +224,10 @@ class PredictSettings:
             return "auto"
         if self.gsd == "native":
             return "native"
-        return Quantity.parse(self.gsd, ("m",), "--gsd").value
+        return Quantity.parse(self.gsd, ("m",), "`gsd`").value
 
     @property
     def max_memory_bytes(self) -> int:
         """Memory of a process in bytes."""
-        amount = Quantity.parse(self.max_memory, ("MB", "GB"), "--max-memory")
+        amount = Quantity.parse(self.max_memory, ("MB", "GB"), "`max_memory`")
         return int(amount.value * {"MB": 10**6, "GB": 10**9}[amount.unit])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
+from hyseg_cli.settings.choices import Allocation
 
 EXPECTED_ACCURACY = 0.8
 """User's accuracy of a class without an expectation of its own."""
@@ -23,7 +23,7 @@ class SampleSettings:
     """Raster of strata; None for the map classes."""
     legend: Path | None = None
     """Names of the classes; None for what the map says."""
-    allocation: Literal["proportional", "equal", "neyman", "olofsson"] = "olofsson"
+    allocation: Allocation = "olofsson"
     target_se: float = 0.01
     """Standard error of overall accuracy."""
     count: int | None = None
@@ -40,13 +40,13 @@ class SampleSettings:
     def __post_init__(self) -> None:
         check(
             0 < self.target_se < 1,
-            f"--target-se {self.target_se} is not between 0 and 1",
+            f"`target_se` {self.target_se} is not between 0 and 1",
             "Give a share, such as 0.01 for one percent.",
         )
         for flag, value, least in (
-            ("--count", self.count, 1),
-            ("--min-per-class", self.min_per_class, 2),
-            ("--seed", self.seed, 0),
+            ("`count`", self.count, 1),
+            ("`min_per_class`", self.min_per_class, 2),
+            ("`seed`", self.seed, 0),
         ):
             check(
                 value is None or value >= least,
@@ -56,8 +56,8 @@ class SampleSettings:
         for text in self.expect:
             parse_expectation(text)
         if self.min_distance is not None:
-            distance = Quantity.parse(self.min_distance, ("m", "px"), "--min-distance")
-            check(distance.value > 0, "--min-distance is 0", "Leave it out for no distance.")
+            distance = Quantity.parse(self.min_distance, ("m", "px"), "`min_distance`")
+            check(distance.value > 0, "`min_distance` is 0", "Leave it out for no distance.")
         check_suffix(
             self.out,
             (".gpkg", ".fgb", ".parquet", ".geojson", ".geojsonl", ".shp"),
@@ -78,8 +78,8 @@ def parse_expectation(text: str) -> tuple[str, float]:
         value = -1.0
     if not 0 <= value <= 1:
         raise UsageProblemError(
-            f"--expect {text} is not an accuracy",
-            hint="Write --expect 0.85 for all classes, or --expect water=0.95 for one.",
+            f"`expect` {text} is not an accuracy",
+            hint="Write `expect` 0.85 for all classes, or `expect` water=0.95 for one.",
         )
     return name, value
 
@@ -106,6 +106,6 @@ class SampleEvaluationSettings:
         check_report(self.report)
         check(
             self.other is None or self.report is None,
-            "--report with --samples shows one map",
+            "`report` with `samples` shows one map",
             "Evaluate each map with a report of its own.",
         )

@@ -111,7 +111,7 @@ class SourceSettings:
 
 
 def read_sources(values: Sequence[Any], root: Path | None) -> tuple[SourceSettings, ...]:
-    """Sources as they are typed, `NAME=FILE.toml` or `FILE.toml`, or as tables of `--config`.
+    """Sources as they are typed, `NAME=FILE.toml` or `FILE.toml`, or as tables of `config`.
 
     Args:
         values: Texts or tables.
@@ -129,8 +129,8 @@ def read_sources(values: Sequence[Any], root: Path | None) -> tuple[SourceSettin
     for name in names:
         check(
             names.count(name) == 1,
-            f"--source: two sources are called {name!r}",
-            "Name them: --source NAME=FILE.",
+            f"`sources`: two sources are called {name!r}",
+            "Name them: `sources` NAME=FILE.",
         )
     return tuple(found)
 
@@ -142,11 +142,11 @@ def _of_file(text: str, root: Path | None) -> SourceSettings:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageProblemError(
-            f"--source {text}: no such file", hint="Write NAME=FILE.toml, or the file alone."
+            f"`sources` {text}: no such file", hint="Write NAME=FILE.toml, or the file alone."
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageProblemError(
-            f"--source {path} is not TOML ({error})", hint="See examples/sources for some."
+            f"`sources` {path} is not TOML ({error})", hint="See examples/sources for some."
         ) from error
     return _of_table({**table, "name": name or path.stem, "folder": path.parent}, root)
 

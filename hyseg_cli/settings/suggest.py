@@ -31,6 +31,6 @@ class SuggestSettings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check(self.count >= 1, f"--count {self.count} is less than 1", "Use -n 1 or more.")
-        check(self.blocks >= 1, f"--blocks {self.blocks} is less than 1", "Use 1 or more.")
+        check(self.count >= 1, f"`count` {self.count} is less than 1", "Use -n 1 or more.")
+        check(self.blocks >= 1, f"`blocks` {self.blocks} is less than 1", "Use 1 or more.")
         check_suffix(self.out, (".gpkg",), "Suggestions are written with a style: use .gpkg.")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hyseg_cli.settings.checks import check
+from hyseg_cli.settings.choices import (
+    Benchmark,
+    ClassWeights,
+    Frozen,
+    LoggerName,
+    Precision,
+    Sampling,
+    Stage,
+)
 from hyseg_cli.settings.source import SourceSettings
-
-LoggerName = Literal["tensorboard", "mlflow", "wandb"]
-"""Where a training logs beside its table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,7 @@ class TrainSettings:
     images: Path | None = None
     labels: Path | None = None
     """Label rasters, or one vector file."""
-    benchmark: str | None = None
+    benchmark: Benchmark | None = None
     """A published data set to train on instead of images and labels."""
     sources: tuple[SourceSettings, ...] = ()
     """Data sets to train on together instead, each with a legend of its own."""
@@ -36,7 +41,7 @@ class TrainSettings:
     """Model to start from, a path or a name; it decides the network."""
     thorough: bool = False
     """Train the whole network although few labels would do for a probe."""
-    freeze: Literal["none", "backbone"] = "none"
+    freeze: Frozen = "none"
     """Part of the network that keeps its weights in stage 2."""
     blend: float | None = None
     """Mix of the weights of `start` (0) and the new ones (1); None for the better of 0.5 and 1 on
@@ -55,7 +60,7 @@ class TrainSettings:
     """Other images for validation."""
     val_labels: Path | None = None
     """Their labels."""
-    stage: Literal["all", "prior", "segmentation"] = "all"
+    stage: Stage = "all"
     """What is trained: both stages, or one; the second needs a prior from `prior` or `start`."""
     prior: Path | None = None
     """Model whose prior is used; stage 1 is then skipped."""
@@ -69,9 +74,9 @@ class TrainSettings:
     rate: float = 6e-4
     min_scale: float = 0.5
     max_scale: float = 2.0
-    class_weights: Literal["none", "sqrt", "inverse"] = "none"
+    class_weights: ClassWeights = "none"
     """Weight of rare classes in the loss of stage 2, from the pixels of the training labels."""
-    sampling: Literal["area", "classes"] = "area"
+    sampling: Sampling = "area"
     """Where chips are cut: anywhere, or half of them around a class that is drawn first."""
     pretrained: bool = False
     """Fetch pretrained weights of the backbones."""
@@ -89,7 +94,7 @@ class TrainSettings:
     workers: int = 0
     """Processes that prepare chips; 0 prepares them in the main one."""
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Floating-point format of the network; `auto` is the faster one on this machine."""
     devices: int = 1
     """Processes on this machine that share each batch."""
@@ -136,23 +141,23 @@ class TrainSettings:
     def asked_of_whole_training(self) -> str | None:
         """The flag of a setting that only the training of a whole network has, if one was given."""
         asked = (
-            ("--thorough", self.thorough),
-            ("--preset", self.preset != type(self).preset),
-            ("--benchmark", self.benchmark is not None),
-            ("--source", bool(self.sources)),
-            ("--stage", self.stage != "all"),
-            ("--prior", self.prior is not None),
-            ("--prior-steps", self.prior_steps is not None),
-            ("--steps", self.steps is not None),
-            ("--freeze", self.freeze != "none"),
-            ("--blend", self.blend is not None),
-            ("--pretrained", self.pretrained),
-            ("--val-scenes", bool(self.val_scenes)),
-            ("--val-split", self.val_split > 0),
-            ("--val-images", self.val_images is not None),
-            ("--resume", self.resume),
-            ("--devices", self.devices > 1),
-            ("--logger", bool(self.chosen_loggers)),
+            ("`thorough`", self.thorough),
+            ("`preset`", self.preset != type(self).preset),
+            ("`benchmark`", self.benchmark is not None),
+            ("`sources`", bool(self.sources)),
+            ("`stage`", self.stage != "all"),
+            ("`prior`", self.prior is not None),
+            ("`prior_steps`", self.prior_steps is not None),
+            ("`steps`", self.steps is not None),
+            ("`freeze`", self.freeze != "none"),
+            ("`blend`", self.blend is not None),
+            ("`pretrained`", self.pretrained),
+            ("`val_scenes`", bool(self.val_scenes)),
+            ("`val_split`", self.val_split > 0),
+            ("`val_images`", self.val_images is not None),
+            ("`resume`", self.resume),
+            ("`devices`", self.devices > 1),
+            ("`logger`", bool(self.chosen_loggers)),
         )
         return next((flag for flag, is_given in asked if is_given), None)
 
@@ -165,70 +170,70 @@ class TrainSettings:
         size = self.chip_size
         check(
             size >= 64 and size % 32 == 0,
-            f"--chip-size {size} is not a multiple of 32 of at least 64",
-            f"Use --chip-size {max(2, round(size / 32)) * 32}.",
+            f"`chip_size` {size} is not a multiple of 32 of at least 64",
+            f"Use `chip_size` {max(2, round(size / 32)) * 32}.",
         )
         for flag, value in (
-            ("--steps", self.stage_steps[1]),
-            ("--batch-size", self.batch_size),
-            ("--val-every", self.val_every),
-            ("--devices", self.devices),
-            ("--patience", 1 if self.patience is None else self.patience),
-            ("--save-every", self.val_every if self.save_every is None else self.save_every),
+            ("`steps`", self.stage_steps[1]),
+            ("`batch_size`", self.batch_size),
+            ("`val_every`", self.val_every),
+            ("`devices`", self.devices),
+            ("`patience`", 1 if self.patience is None else self.patience),
+            ("`save_every`", self.val_every if self.save_every is None else self.save_every),
         ):
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
-        check(self.feature_space >= 0, "--feature-space is negative", "Use 0 to keep none.")
-        check(self.stage_steps[0] >= 0, "--prior-steps is negative", "Use 0 or more.")
+        check(self.feature_space >= 0, "`feature_space` is negative", "Use 0 to keep none.")
+        check(self.stage_steps[0] >= 0, "`prior_steps` is negative", "Use 0 or more.")
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
-            f"--resolution {','.join(map(str, self.resolution))} is not a size or range of sizes",
-            "Give metres, such as --resolution 0.5 or --resolution 0.3,1.",
+            f"`resolution` {','.join(map(str, self.resolution))} is not a size or range of sizes",
+            "Give metres, such as `resolution` 0.5 or `resolution` 0.3,1.",
         )
         check(
             0 < self.min_scale <= 1 <= self.max_scale,
-            f"--min-scale {self.min_scale} and --max-scale {self.max_scale} do not enclose 1",
+            f"`min_scale` {self.min_scale} and `max_scale` {self.max_scale} do not enclose 1",
             "Use a smallest magnification of at most 1 and a largest of at least 1.",
         )
         check(
             self.out.suffix == ".safetensors",
-            f"--out {self.out} does not end in .safetensors",
-            "Models are safetensors files: give --out a name such as my-model.safetensors.",
+            f"`out` {self.out} does not end in .safetensors",
+            "Models are safetensors files: give `out` a name such as my-model.safetensors.",
         )
 
     def _check_data(self) -> None:
         check(
             0 <= self.val_split <= 0.5,
-            f"--val-split {self.val_split} is not between 0 and 0.5",
+            f"`val_split` {self.val_split} is not between 0 and 0.5",
             "Give the share to hold out, such as 0.2.",
         )
         held_out = (bool(self.val_scenes), self.val_split > 0, self.val_images is not None)
         check(
             sum(held_out) <= 1,
-            "--val-scenes, --val-split and --val-images exclude each other",
+            "`val_scenes`, `val_split` and `val_images` exclude each other",
             "Use one of them.",
         )
         own = self.images is not None and self.labels is not None
         ways = (own, self.benchmark is not None and self.root is not None, bool(self.sources))
         check(
             sum(ways) == 1,
-            "training needs either --images and --labels, or --benchmark and --root, or --source",
+            "training needs either `images` and `labels`, or `benchmark` and `root`, or `sources`",
             "Give one of these.",
         )
         self._check_sources()
         optional, names = self.optional_bands, self.band_names
         check(
             not optional or (len(optional) < len(names) and names[-len(optional) :] == optional),
-            f"--optional-band {', '.join(optional)}: these are not the last of the bands",
-            "Name all bands with --band-name, the optional ones last, such as nir.",
+            f"`optional_bands` {', '.join(optional)}: these are not the last of the bands",
+            "Name all bands with `band_names`, the optional ones last, such as nir.",
         )
         check(
             self.benchmark is None or not any((*held_out, self.legend)),
             f"the benchmark {self.benchmark} has a split and a legend of its own",
-            "Leave out --legend and the options that hold scenes out.",
+            "Leave out `legend` and the options that hold scenes out.",
         )
         check(
             (self.val_images is None) == (self.val_labels is None),
-            "--val-images and --val-labels belong together",
+            "`val_images` and `val_labels` belong together",
             "Give both or neither.",
         )
 
@@ -237,13 +242,13 @@ class TrainSettings:
             return
         check(
             self.legend is not None,
-            "--source needs the classes that all sources are mapped to",
-            "Give them with --legend, such as examples/land_cover.legend.json.",
+            "`sources` needs the classes that all sources are mapped to",
+            "Give them with `legend`, such as examples/land_cover.legend.json.",
         )
         check(
             not self.bands and self.val_split == 0 and self.val_images is None,
-            "--band, --val-split and --val-images do not go with --source",
-            "Name the bands with --band-name, and what to hold out with --val-scenes NAME/PLACE.",
+            "`bands`, `val_split` and `val_images` do not go with `sources`",
+            "Name the bands with `band_names`, and what to hold out with `val_scenes` NAME/PLACE.",
         )
         shares = [source.share for source in self.sources if source.share is not None]
         is_whole = len(shares) < len(self.sources)
@@ -257,31 +262,31 @@ class TrainSettings:
         if self.blend is not None:
             check(
                 0 < self.blend <= 1,
-                f"--blend {self.blend} is not above 0 and at most 1",
+                f"`blend` {self.blend} is not above 0 and at most 1",
                 "Use 1 for the new weights, 0.5 to stop half way to them.",
             )
             check(
                 self.start is not None and self.stage != "prior",
-                "--blend is for a segmentation that starts from a model",
-                "Give that model with --from, or leave out --blend.",
+                "`blend` is for a segmentation that starts from a model",
+                "Give that model with `start`, or leave out `blend`.",
             )
         check(
             self.backbone_weights is None or not (self.pretrained or self.start is not None),
-            "--backbone-weights, --pretrained and --from exclude each other",
+            "`backbone_weights`, `pretrained` and `start` exclude each other",
             "Use one of them: each says where the backbone's weights come from.",
         )
         check(
             self.stage != "prior" or (self.prior is None and self.stage_steps[0] > 0),
-            "--stage prior trains a prior, so it needs steps for one and takes no --prior",
-            "Leave out --prior, and give --prior-steps 1 or more.",
+            "`stage` prior trains a prior, so it needs steps for one and takes no `prior`",
+            "Leave out `prior`, and give `prior_steps` 1 or more.",
         )
         check(
             self.stage != "segmentation" or not (self.prior is None and self.start is None),
-            "--stage segmentation needs a prior that was trained before",
-            "Give --prior MODEL, such as the file that --stage prior wrote, or --from MODEL.",
+            "`stage` segmentation needs a prior that was trained before",
+            "Give `prior` MODEL, such as the file that `stage` prior wrote, or `start` MODEL.",
         )
         check(
             self.start is None or self.prior is None,
-            "--from uses a whole model, including its prior",
-            "Leave out --prior.",
+            "`start` uses a whole model, including its prior",
+            "Leave out `prior`.",
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hyseg_cli.settings.checks import Quantity, check, check_suffix
+from hyseg_cli.settings.choices import Connectivity, MergedInto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class VectorizeSettings:
     """Tolerance, such as 1.5px or 2m: points with triangles of at most its square are removed."""
     mmu: tuple[str, ...] = ()
     """Minimum mapping units, such as 100m2, 0.5ha, 25px, or building=20m2 for one class."""
-    mmu_into: Literal["longest-border", "largest"] = "longest-border"
+    mmu_into: MergedInto = "longest-border"
     """Which neighbour absorbs a small region."""
     keep: tuple[str, ...] = ()
     """Classes whose regions are never merged into others."""
@@ -36,7 +36,7 @@ class VectorizeSettings:
     """Classes to write; empty for all."""
     dissolve: bool = False
     """Write one multipolygon for each class."""
-    connectivity: Literal[4, 8] = 4
+    connectivity: Connectivity = 4
     """8 joins regions of one class that touch at corners into multipolygons."""
     split_tiles: int = 0
     """Cut regions of more pixels than a tile of this side at tile lines; 0 cuts none."""
@@ -55,39 +55,39 @@ class VectorizeSettings:
     @property
     def tolerance(self) -> Quantity:
         """What `simplify` says, in px or m."""
-        return Quantity.parse(self.simplify, ("px", "m"), "--simplify")
+        return Quantity.parse(self.simplify, ("px", "m"), "`simplify`")
 
     def __post_init__(self) -> None:
         _ = self.tolerance
         for text in self.mmu:
-            Quantity.parse(text.rpartition("=")[2], ("px", "m2", "ha"), "--mmu")
+            Quantity.parse(text.rpartition("=")[2], ("px", "m2", "ha"), "`mmu`")
         units = {
-            Quantity.parse(t.rpartition("=")[2], ("px", "m2", "ha"), "--mmu").unit for t in self.mmu
+            Quantity.parse(t.rpartition("=")[2], ("px", "m2", "ha"), "`mmu`").unit for t in self.mmu
         }
         check(
             units <= {"px"} or units <= {"m2", "ha"},
-            "--mmu mixes pixels and areas",
+            "`mmu` mixes pixels and areas",
             "Give all of them in px, or all in m2 and ha.",
         )
         check(
             not self.fill_nodata or any("=" not in text for text in self.mmu),
-            "--fill-nodata needs a minimum mapping unit",
-            "Say up to which size: for example --mmu 100m2.",
+            "`fill_nodata` needs a minimum mapping unit",
+            "Say up to which size: for example `mmu` 100m2.",
         )
         joined = self.dissolve or self.connectivity == 8
         check(
             self.split_tiles == 0 or self.split_tiles >= 16,
-            f"--split-tiles {self.split_tiles} is less than 16",
+            f"`split_tiles` {self.split_tiles} is less than 16",
             "Give the side of a tile in pixels, such as 1024.",
         )
         check(
             not (self.split_tiles and joined),
-            "--split-tiles cuts what --dissolve and --connectivity 8 join",
+            "`split_tiles` cuts what `dissolve` and `connectivity` 8 join",
             "Leave one of them out.",
         )
         check(
             not self.split_files or self.out.suffix.lower() == ".shp",
-            "--split-files is for Shapefiles",
+            "`split_files` is for Shapefiles",
             "Other formats have no such limit: leave it out.",
         )
         check_suffix(
@@ -97,15 +97,15 @@ class VectorizeSettings:
         )
         if self.sieve_out is not None:
             check_suffix(
-                self.sieve_out, (".tif", ".tiff"), "The sieved raster is a GeoTIFF.", "--sieve-out"
+                self.sieve_out, (".tif", ".tiff"), "The sieved raster is a GeoTIFF.", "`sieve_out`"
             )
         check(
             self.out.suffix.lower() != ".shp" or self.out.suffix == ".shp",
-            f"--out {self.out} does not end in .shp",
+            f"`out` {self.out} does not end in .shp",
             "The files of a Shapefile end in lower case: write .shp.",
         )
         check(
             self.dst_crs is None or not self.out.suffix.lower().startswith(".geojson"),
             "GeoJSON is always in longitude and latitude",
-            "Leave out --dst-crs, or choose another format.",
+            "Leave out `dst_crs`, or choose another format.",
         )

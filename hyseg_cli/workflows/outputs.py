@@ -10,7 +10,7 @@ from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
 from hyseg_cli.geo.atomic import replacing
 
 
-def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
+def require_free(out: Path, *, overwrite: bool, flag: str = "`out`") -> None:
     """Refuse an output that exists, unless it may be replaced, or whose folder does not.
 
     Raises:
@@ -21,7 +21,7 @@ def require_free(out: Path, *, overwrite: bool, flag: str = "--out") -> None:
         raise UsageProblemError(f"{out} is a folder", hint=f"Give {flag} the name of a file.")
     if out.exists() and not overwrite:
         raise OutputExistsError(
-            f"{out} exists already", hint=f"Use another {flag}, or --overwrite."
+            f"{out} exists already", hint=f"Use another {flag}, or `overwrite`."
         )
     if not out.parent.is_dir():
         raise UsageProblemError(

@@ -99,7 +99,7 @@ def install(profile: str | None = None, *, enable: bool = True) -> Installed:
     except OSError as error:
         raise HysegError(
             f"{plugins}: the plugin cannot be written ({error})",
-            hint="Check the permissions, or name another --profile.",
+            hint="Check the permissions, or name another `profile`.",
         ) from error
     return Installed(folder, place, tuple(command), enable)
 
@@ -117,7 +117,7 @@ def uninstall(profile: str | None = None) -> Path:
     place = profile_folder(profile) / "python" / "plugins" / PLUGIN
     if not (place / "metadata.txt").is_file():
         raise UsageProblemError(
-            f"{place}: the plugin is not there", hint="Name the --profile it was installed in."
+            f"{place}: the plugin is not there", hint="Name the `profile` it was installed in."
         )
     try:
         if place.is_symlink():
@@ -205,7 +205,7 @@ def profile_folder(profile: str | None = None) -> Path:
     known = sorted(p.name for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir())
     raise UsageProblemError(
         f"QGIS has no profile called {name!r}",
-        hint=f"There is {', '.join(known) or 'none yet'}; --profile also takes a folder.",
+        hint=f"There is {', '.join(known) or 'none yet'}; `profile` also takes a folder.",
     )
 
 

@@ -141,7 +141,7 @@ def _require_free(settings: SampleSettings, design_file: Path) -> None:
         if path.exists() and not settings.overwrite:
             # It may hold labels that someone has filled in.
             raise OutputExistsError(
-                f"{path} exists already", hint="Use another --out, or --overwrite."
+                f"{path} exists already", hint="Use another `out`, or `overwrite`."
             )
 
 
@@ -154,7 +154,7 @@ def _expectations(
         if name == "":
             expected[:] = value
             continue
-        for class_id in find_classes(name, names, population.strata, "--expect"):
+        for class_id in find_classes(name, names, population.strata, "`expect`"):
             if class_id in population.strata:
                 expected[population.strata.index(class_id)] = value
     return expected
@@ -177,7 +177,7 @@ def _share_out(
         )
         messages.note(
             f"{count} points for a standard error of {settings.target_se} of overall accuracy, "
-            f"if accuracies are as expected (--expect, {EXPECTED_ACCURACY} unless given), "
+            f"if accuracies are as expected (`expect`, {EXPECTED_ACCURACY} unless given), "
             f"and at least {minimum} in each stratum"
         )
     points = allocate(count, rule, areas=areas, pixels=pixels, expected=expected, minimum=minimum)
@@ -191,7 +191,7 @@ def _spacing(settings: SampleSettings, scene: Raster, messages: Messages) -> Spa
         "points that keep a distance are not quite independent: their standard errors are "
         "approximate, and usually a little too large"
     )
-    distance = Quantity.parse(settings.min_distance, ("m", "px"), "--min-distance")
+    distance = Quantity.parse(settings.min_distance, ("m", "px"), "`min_distance`")
     return Spacing(distance.value, in_pixels if distance.unit == "px" else on_ground(scene))
 
 

@@ -24,7 +24,7 @@ class PlacedPair:
     place: str
 
     def is_called(self, source: str, pattern: str) -> bool:
-        """Whether a pattern of `--val-scenes` fits its place, its scene or its file."""
+        """Whether a pattern of `val_scenes` fits its place, its scene or its file."""
         names = (self.place, self.pair.scene, self.pair.image.name, self.pair.image.stem)
         return any(fnmatch.fnmatchcase(f"{source}/{name}", pattern) for name in names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -152,6 +153,37 @@ def test_a_run_with_other_settings_does_not_go_on(tmp_path, scene_folder):
     result = run(*train_arguments(scene_folder, out, **{"batch-size": 5}), "--resume")
     assert result.exit_code == 3
     assert "another --batch-size: 4, not 5" in result.stderr
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_what_that_version_did(tmp_path, scene_folder):
+    out = tmp_path / "model.safetensors"
+    arguments = {"prior-steps": 0, "steps": 4, "save-every": 2, "preset": "cpu_smoke+plain"}
+    given = train_arguments(scene_folder, out, **arguments)
+    done = stopped(given, stage="segmentation", step=2, by=signal.SIGTERM)
+    assert done.returncode == 143
+    folder = out.with_suffix(".run")
+    manifest = folder / "run.json"
+    known = json.loads(manifest.read_text())
+    later = ("precision", "feature_space", "sources", "backbone_weights")
+    manifest.write_text(json.dumps({k: v for k, v in known.items() if k not in later}))
+    (folder / "precision.txt").unlink()
+    done = run(*given, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert (folder / "precision.txt").read_text() == "float32"
+
+
+def test_the_checkpoint_of_another_network_is_refused(tmp_path, scene_folder):
+    out = tmp_path / "model.safetensors"
+    arguments = {"prior-steps": 0, "steps": 4, "save-every": 2, "preset": "cpu_smoke+plain"}
+    given = train_arguments(scene_folder, out, **arguments)
+    assert stopped(given, stage="segmentation", step=2, by=signal.SIGTERM).returncode == 143
+    manifest = out.with_suffix(".run") / "run.json"
+    other = "cpu_smoke+ablation-host"
+    manifest.write_text(manifest.read_text().replace("cpu_smoke+plain", other))
+    given = train_arguments(scene_folder, out, **arguments | {"preset": other})
+    done = run(*given, "--resume")
+    assert done.exit_code == 3
+    assert "the checkpoint holds another network" in done.stderr
 
 
 def test_the_folder_of_a_stopped_run_is_not_thrown_away(tmp_path, scene_folder):

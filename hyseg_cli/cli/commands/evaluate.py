@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -24,6 +24,7 @@ from hyseg_cli.cli.options import (
     print_result,
 )
 from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.settings.choices import Benchmark, BenchmarkPart
 from hyseg_cli.settings.evaluate import CalibrateSettings, EvaluateSettings
 from hyseg_cli.settings.sample import SampleEvaluationSettings
 from hyseg_cli.settings.source import SourceSettings, read_sources
@@ -166,7 +167,7 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
 @click.option("--labels", type=FILE, help="Labels of the images, as for training.")
 @click.option(
     "--benchmark",
-    type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
+    type=click.Choice(get_args(Benchmark)),
     help="Evaluate a model on a published data set, by its protocol.",
 )
 @click.option(
@@ -182,7 +183,7 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
 )
 @click.option(
     "--split",
-    type=click.Choice(["val", "test"]),
+    type=click.Choice(get_args(BenchmarkPart)),
     default=default_of(EvaluateSettings, "split"),
     show_default=True,
     help="Part of the benchmark.",

@@ -17,7 +17,8 @@ from hyseg_cli.cli.options import (
     overwrite_option,
     print_result,
 )
-from hyseg_cli.settings.export import ExportSettings, Format
+from hyseg_cli.settings.choices import ExportFormat
+from hyseg_cli.settings.export import ExportSettings
 from hyseg_cli.startup import loading
 
 
@@ -32,7 +33,7 @@ from hyseg_cli.startup import loading
 )
 @click.option(
     "--format",
-    type=click.Choice(list(get_args(Format))),
+    type=click.Choice(get_args(ExportFormat)),
     default=default_of(ExportSettings, "format"),
     show_default=True,
     help="Kind of file: onnx for ONNX Runtime and plugins such as Deepness, pt2 for "

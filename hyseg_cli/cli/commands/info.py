@@ -56,6 +56,7 @@ def info(
         print_result(json.dumps(result.to_dict()))
     elif isinstance(result, workflow.ModelInfo) and not is_whole:
         print_result(result.to_summary())
+        print_result("--all shows the legend's colours, costs and configuration.")
     else:
         print_result(result.to_text())
     if settings.model is not None and getattr(result, "misfit", None) is not None:

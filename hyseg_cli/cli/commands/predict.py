@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -23,6 +23,7 @@ from hyseg_cli.cli.options import (
     print_result,
     validity_options,
 )
+from hyseg_cli.settings.choices import Noise, OnError, Resampling, TestTimeAugmentation
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.startup import loading
 
@@ -123,13 +124,13 @@ SOME_FAILED = 6
 )
 @click.option(
     "--noise",
-    type=click.Choice(["position", "mean", "zero"]),
+    type=click.Choice(get_args(Noise)),
     help="What the prior starts from: noise by location, its mean over all noise, or none.  "
     "[default: the model's own]",
 )
 @click.option(
     "--tta",
-    type=click.Choice(["none", "flip", "d4", "multiscale"]),
+    type=click.Choice(get_args(TestTimeAugmentation)),
     default=default_of(PredictSettings, "tta"),
     show_default=True,
     help="Average several views of each tile (4, 8 or 3 times the work).",
@@ -156,7 +157,7 @@ SOME_FAILED = 6
 )
 @click.option(
     "--mosaic-resampling",
-    type=click.Choice(["nearest", "mode"]),
+    type=click.Choice(get_args(Resampling)),
     default=default_of(PredictSettings, "mosaic_resampling"),
     show_default=True,
     help="How its pixels get their class: the nearest one, or the most frequent.",
@@ -195,7 +196,7 @@ SOME_FAILED = 6
 @click.option("--skip-existing", is_flag=True, help="Skip scenes whose map exists.")
 @click.option(
     "--on-error",
-    type=click.Choice(["skip", "stop"]),
+    type=click.Choice(get_args(OnError)),
     default=default_of(PredictSettings, "on_error"),
     show_default=True,
     help="If one of several scenes fails: continue with the others, or stop.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,6 +16,7 @@ from hyseg_cli.cli.options import (
     overwrite_option,
     print_result,
 )
+from hyseg_cli.settings.choices import Allocation
 from hyseg_cli.settings.sample import EXPECTED_ACCURACY, SampleSettings
 from hyseg_cli.startup import loading
 
@@ -29,7 +30,7 @@ from hyseg_cli.startup import loading
 )
 @click.option(
     "--allocation",
-    type=click.Choice(["proportional", "equal", "neyman", "olofsson"]),
+    type=click.Choice(get_args(Allocation)),
     default=default_of(SampleSettings, "allocation"),
     show_default=True,
     help="How points are divided among strata: by area, equally, by area and spread, or by area "

@@ -19,8 +19,16 @@ from hyseg_cli.cli.options import (
     precision_option,
     print_result,
 )
+from hyseg_cli.settings.choices import (
+    Benchmark,
+    ClassWeights,
+    Frozen,
+    LoggerName,
+    Sampling,
+    Stage,
+)
 from hyseg_cli.settings.source import read_sources
-from hyseg_cli.settings.train import LoggerName, TrainSettings
+from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.startup import loading
 
 
@@ -33,7 +41,7 @@ from hyseg_cli.startup import loading
 )
 @click.option(
     "--benchmark",
-    type=click.Choice(["loveda", "uavid", "potsdam", "vaihingen"]),
+    type=click.Choice(get_args(Benchmark)),
     help="Train on a published data set instead, with its classes and its split.",
 )
 @click.option(
@@ -85,7 +93,7 @@ from hyseg_cli.startup import loading
 )
 @click.option(
     "--freeze",
-    type=click.Choice(["none", "backbone"]),
+    type=click.Choice(get_args(Frozen)),
     default=default_of(TrainSettings, "freeze"),
     show_default=True,
     help="Part of the network that keeps its weights in stage 2.",
@@ -119,7 +127,7 @@ from hyseg_cli.startup import loading
 @click.option("--val-labels", type=FILE, help="Their labels.")
 @click.option(
     "--stage",
-    type=click.Choice(["all", "prior", "segmentation"]),
+    type=click.Choice(get_args(Stage)),
     default=default_of(TrainSettings, "stage"),
     show_default=True,
     help="Train both stages, or one of them; a model of the first serves as --prior.",
@@ -178,14 +186,14 @@ from hyseg_cli.startup import loading
 )
 @click.option(
     "--class-weights",
-    type=click.Choice(["none", "sqrt", "inverse"]),
+    type=click.Choice(get_args(ClassWeights)),
     default=default_of(TrainSettings, "class_weights"),
     show_default=True,
     help="Weigh rare classes more in stage 2: by the inverse of their pixels, or its square root.",
 )
 @click.option(
     "--sampling",
-    type=click.Choice(["area", "classes"]),
+    type=click.Choice(get_args(Sampling)),
     default=default_of(TrainSettings, "sampling"),
     show_default=True,
     help="Cut chips anywhere, or half of them around a class, all classes equally often.",
@@ -260,7 +268,7 @@ from hyseg_cli.startup import loading
     "--logger",
     "loggers",
     multiple=True,
-    type=click.Choice(list(get_args(LoggerName))),
+    type=click.Choice(get_args(LoggerName)),
     help="Log there too, beside metrics.csv and training.html in the run folder; repeat for more.",
 )
 @click.option("--tensorboard", is_flag=True, help="The same as --logger tensorboard.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,6 +16,7 @@ from hyseg_cli.cli.options import (
     overwrite_option,
     print_result,
 )
+from hyseg_cli.settings.choices import Connectivity, MergedInto
 from hyseg_cli.settings.vectorize import VectorizeSettings
 
 
@@ -39,7 +40,7 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
 )
 @click.option(
     "--mmu-into",
-    type=click.Choice(["longest-border", "largest"]),
+    type=click.Choice(get_args(MergedInto)),
     default=default_of(VectorizeSettings, "mmu_into"),
     show_default=True,
     help="Which neighbour absorbs a region below the minimum.",
@@ -66,7 +67,7 @@ from hyseg_cli.settings.vectorize import VectorizeSettings
 @click.option("--dissolve", is_flag=True, help="Write one multipolygon for each class.")
 @click.option(
     "--connectivity",
-    type=click.Choice([4, 8]),
+    type=click.Choice(get_args(Connectivity)),
     default=default_of(VectorizeSettings, "connectivity"),
     show_default=True,
     help="8 joins regions that touch at corners into multipolygons.",

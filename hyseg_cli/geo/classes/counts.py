@@ -33,7 +33,11 @@ ESTIMATE_PIXELS = 2**28
 
 
 def count_classes(
-    scene: Raster, advance: Callable[[int], None], *, named: frozenset[int] = frozenset()
+    scene: Raster,
+    advance: Callable[[int], None],
+    *,
+    named: frozenset[int] = frozenset(),
+    strip_pixels: int = STRIP_PIXELS,
 ) -> tuple[dict[int, tuple[int, float]], int]:
     """Pixels and square metres of each class, and pixels without one.
 
@@ -43,6 +47,7 @@ def count_classes(
         scene: A class raster.
         advance: Called with the number of rows that are done.
         named: Class ids that its legend names.
+        strip_pixels: Pixels to read at once at most, unless a row has more.
 
     Raises:
         ModelMismatchError: If it is not a class raster.
@@ -52,7 +57,7 @@ def count_classes(
     found: dict[int, tuple[int, float]] = {}
     empty = 0
     with ClassRaster(scene, named=named) as raster:
-        for window in _strips(scene):
+        for window in _strips(scene, strip_pixels):
             areas = measure.row_areas_m2(range(window.row, window.row_stop))
             classes = raster.read(window)
             empty += int((~classes.valid).sum())
@@ -71,13 +76,13 @@ def count_classes(
     return dict(sorted(found.items())), empty
 
 
-def _strips(scene: Raster) -> Iterator[Window]:
+def _strips(scene: Raster, pixels: int) -> Iterator[Window]:
     """Whole rows, of which there are as many as may be read at once; parts of very long ones."""
-    rows = max(1, STRIP_PIXELS // scene.width)
+    rows = max(1, pixels // scene.width)
     rows -= rows % scene.block[0] if rows > scene.block[0] else 0
     for row in range(0, scene.height, rows):
-        for col in range(0, scene.width, STRIP_PIXELS):
-            height, width = min(rows, scene.height - row), min(STRIP_PIXELS, scene.width - col)
+        for col in range(0, scene.width, pixels):
+            height, width = min(rows, scene.height - row), min(pixels, scene.width - col)
             yield Window(row, col, height, width)
 
 

@@ -48,14 +48,14 @@ def legend_of(scene: Raster) -> Legend:
     if text is None:
         raise HysegError(
             f"{scene.path} carries no legend",
-            hint="Give one with --legend legend.json.",
+            hint="Give one with `legend` legend.json.",
         )
     try:
         return Legend.from_dict(json.loads(text))
     except json.JSONDecodeError as error:
         raise HysegError(
             f"{scene.path}: its tag {LEGEND_TAG} is damaged",
-            hint="Give a legend with --legend legend.json.",
+            hint="Give a legend with `legend` legend.json.",
         ) from error
 
 

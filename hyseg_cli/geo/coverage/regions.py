@@ -102,7 +102,12 @@ class Regions:
 
 
 def find_regions(
-    source: ClassRows, row_areas_m2: Floats, folder: Path, *, tile: int = 0
+    source: ClassRows,
+    row_areas_m2: Floats,
+    folder: Path,
+    *,
+    tile: int = 0,
+    kept_runs: int = KEPT_RUNS,
 ) -> Regions:
     """The regions of a raster, which is read once.
 
@@ -112,6 +117,7 @@ def find_regions(
         folder: For tables that outgrow the memory.
         tile: Cut regions of more than tile x tile pixels at the lines between such tiles; 0
             cuts none.
+        kept_runs: Runs to keep for the next pass at most.
     """
     labeller = Labeller(source.width, source.no_class, tile)
     table = Table((np.int32, np.int32, np.int64, np.float64, np.int64), folder)
@@ -129,7 +135,7 @@ def find_regions(
             cuts.append(cut_pairs(runs, row, tile))
         _measure(runs, row, row_areas_m2[row : row + count], measured)
         run_count += len(runs.starts)
-        if run_count <= KEPT_RUNS:
+        if run_count <= kept_runs:
             kept.append(replace(runs, links=runs.links[:0].copy()))  # they have been followed
         else:
             kept.clear()

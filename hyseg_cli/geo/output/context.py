@@ -73,7 +73,7 @@ def find_neighbourhood(scenes: Sequence[Raster]) -> Neighbourhood:
         if difference:
             raise UsageProblemError(
                 f"{scene.path} and {first.path} are not parts of one grid: {difference}",
-                hint="Leave out --context, or map them in runs of their own.",
+                hint="Leave out `context`, or map them in runs of their own.",
             )
     exact = np.array([_corner(first, scene) for scene in scenes])
     corners = np.round(exact).astype(int)

@@ -74,7 +74,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
         if not scene.is_georeferenced:
             raise UsageProblemError(
                 f"{scene.path} has no transform and CRS, so it cannot be part of a mosaic",
-                hint="Leave out --mosaic, or map such scenes in a run of their own.",
+                hint="Leave out `mosaic`, or map such scenes in a run of their own.",
             )
     first = scenes[0]
     crs = crs or first.crs
@@ -104,7 +104,7 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
     if max(height, width) > MAX_SIDE:
         raise UsageProblemError(
             f"the mosaic would have {width} x {height} pixels",
-            hint="Use a coarser --mosaic-resolution; it is in units of the CRS.",
+            hint="Use a coarser `mosaic_resolution`; it is in units of the CRS.",
         )
     transform = Affine(across, 0.0, x0 + col * across, 0.0, -down, y0 - row * down)
     windows = tuple(
@@ -114,16 +114,16 @@ def find_frame(scenes: Sequence[Raster], crs: CRS | None, resolution: float | No
     return Frame(crs, transform, height, width, windows)
 
 
-def blocks_of(frame: Frame) -> Iterator[tuple[Block, tuple[int, ...]]]:
+def blocks_of(frame: Frame, side: int = BLOCK) -> Iterator[tuple[Block, tuple[int, ...]]]:
     """Parts of a mosaic and the numbers of the maps that reach them; empty parts are left out."""
     found: dict[tuple[int, int], list[int]] = {}
     for number, window in enumerate(frame.windows):
-        for row in range(window.row // BLOCK, -(-window.row_stop // BLOCK)):
-            for col in range(window.col // BLOCK, -(-window.col_stop // BLOCK)):
+        for row in range(window.row // side, -(-window.row_stop // side)):
+            for col in range(window.col // side, -(-window.col_stop // side)):
                 found.setdefault((row, col), []).append(number)
     for (row, col), numbers in sorted(found.items()):
-        top, left = row * BLOCK, col * BLOCK
-        height, width = min(BLOCK, frame.height - top), min(BLOCK, frame.width - left)
+        top, left = row * side, col * side
+        height, width = min(side, frame.height - top), min(side, frame.width - left)
         window = Window(top, left, height, width)
         yield Block(range(row, row + 1), range(col, col + 1), window), tuple(numbers)
 
@@ -163,7 +163,7 @@ def compose(
 
 def _read(path: str, frame: Frame, window: Window, resampling: Resampling) -> npt.NDArray[np.uint8]:
     place = RasterWindow(window.col, window.row, window.width, window.height)
-    name, hint = _name(frame.crs), "Map it again with --overwrite, or use another --mosaic-crs."
+    name, hint = _name(frame.crs), "Map it again with `overwrite`, or use another `mosaic_crs`."
     with (
         naming_the_cause(f"{path} cannot be reprojected to {name}", hint=hint),
         open_dataset(path) as dataset,

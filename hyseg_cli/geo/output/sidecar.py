@@ -88,7 +88,7 @@ def class_statistics(pixels: npt.NDArray[np.int64]) -> Statistics | None:
     )
 
 
-def share_statistics(path: str) -> list[Statistics | None]:
+def share_statistics(path: str, *, enough: int = ENOUGH_PIXELS) -> list[Statistics | None]:
     """Statistics of each band of a raster, of an overview if it is large.
 
     None of a band without valid pixels.
@@ -99,7 +99,7 @@ def share_statistics(path: str) -> list[Statistics | None]:
     with open_dataset(path) as dataset:
         shapes = [(-(-dataset.height // f), -(-dataset.width // f)) for f in dataset.overviews(1)]
         fitting = [dataset.shape, *shapes]
-        shape = next((s for s in fitting if s[0] * s[1] <= ENOUGH_PIXELS), fitting[-1])
+        shape = next((s for s in fitting if s[0] * s[1] <= enough), fitting[-1])
         bands = (dataset.read(b, masked=True, out_shape=shape) for b in dataset.indexes)
         return [_statistics_of(band, is_exact=shape == dataset.shape) for band in bands]
 

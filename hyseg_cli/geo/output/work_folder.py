@@ -329,7 +329,7 @@ class WorkFolder:
             )
             raise StateMismatchError(
                 f"{self.location} holds an unfinished run with other settings: {stated}",
-                hint="Repeat the earlier settings, or start over with --no-resume.",
+                hint="Repeat the earlier settings, or start over with `resume=False`.",
             )
         self._clear_here()
         if self._is_staged and not resume:
@@ -350,7 +350,7 @@ class WorkFolder:
         if before is None:
             raise StateMismatchError(
                 f"{self.location} holds no unfinished run",
-                hint="Run the parts first, with the same --out.",
+                hint="Run the parts first, with the same `out`.",
             )
         return before
 
@@ -426,7 +426,7 @@ class WorkFolder:
                     continue
                 raise StateMismatchError(
                     f"{self.out} is being written by another run",
-                    hint="Wait for it to end, or choose another --out.",
+                    hint="Wait for it to end, or choose another `out`.",
                 ) from error
         stack.callback(lock.release)
         return lock
@@ -440,7 +440,7 @@ class WorkFolder:
         except ValueError as error:
             raise StateMismatchError(
                 f"{self.location}: the {MANIFEST} of the run is damaged ({error})",
-                hint="Start over with --no-resume.",
+                hint="Start over with `resume=False`.",
             ) from error
         return found
 

@@ -19,6 +19,6 @@ def require_bands(bands: tuple[int, ...], count: int, name: str) -> None:
     for band in bands:
         if not 1 <= band <= count:
             raise UsageProblemError(
-                f"--band {band}: {name} has {count} bands",
+                f"`bands` {band}: {name} has {count} bands",
                 hint=f"Name bands between 1 and {count}.",
             )

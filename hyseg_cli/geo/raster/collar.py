@@ -114,6 +114,7 @@ def find_collar(
     *,
     block: tuple[int, int],
     pixel_bytes: int,
+    max_cells: int = MAX_CELLS,
 ) -> Collar | None:
     """The collar of a scene, None if it has none.
 
@@ -122,10 +123,11 @@ def find_collar(
         size: Height and width of the scene.
         block: Height and width of the blocks it is stored in.
         pixel_bytes: Bytes of a pixel in all bands that are read.
+        max_cells: Cells at most.
     """
     height, width = size
     cell = MIN_CELL
-    while -(-height // cell) * -(-width // cell) > MAX_CELLS:
+    while -(-height // cell) * -(-width // cell) > max_cells:
         cell *= 2
 
     def padding(chunk: Chunk) -> Cells:

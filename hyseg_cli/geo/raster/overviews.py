@@ -30,7 +30,12 @@ Ints = npt.NDArray[np.int64]
 
 
 def read_thinned(
-    dataset: rasterio.DatasetReader, bands: tuple[int, ...], part: Window, size: tuple[int, int]
+    dataset: rasterio.DatasetReader,
+    bands: tuple[int, ...],
+    part: Window,
+    size: tuple[int, int],
+    *,
+    chunk_cols: int = CHUNK_COLS,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Evenly spread pixels of a part of a raster.
 
@@ -39,6 +44,7 @@ def read_thinned(
         bands: Indexes from 1.
         part: Which part.
         size: Rows and columns to take, at most as many as the part has.
+        chunk_cols: Columns to read at once, about.
 
     Returns:
         (bands, rows, columns) in the raster's data type, and bool (bands, rows, columns): what
@@ -54,7 +60,7 @@ def read_thinned(
     is_masked = any(MaskFlags.all_valid not in dataset.mask_flag_enums[b - 1] for b in bands)
     block_rows, block_cols = dataset.block_shapes[bands[0] - 1]
     for top, row_slice in _runs(rows, block_rows):
-        for left, col_slice in _runs(cols, block_cols * max(1, CHUNK_COLS // block_cols)):
+        for left, col_slice in _runs(cols, block_cols * max(1, chunk_cols // block_cols)):
             at_rows, at_cols = rows[row_slice], cols[col_slice]
             height, width = at_rows[-1] + 1 - top, at_cols[-1] + 1 - left
             window = RasterWindow(left, top, width, height)

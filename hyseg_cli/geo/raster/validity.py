@@ -41,13 +41,13 @@ class Validity:
             return
         if len(self.nodata) not in (1, len(dtypes)):
             raise UsageProblemError(
-                f"--src-nodata names {len(self.nodata)} values for {len(dtypes)} bands",
+                f"`src_nodata` names {len(self.nodata)} values for {len(dtypes)} bands",
                 hint="Give one value for all bands, or one for each band in use.",
             )
         for value, dtype in zip(self._values(len(dtypes)), dtypes, strict=True):
             if not _can_hold(np.dtype(dtype), value):
                 raise UsageProblemError(
-                    f"--src-nodata {value:g} is not a valid value for {dtype} bands",
+                    f"`src_nodata` {value:g} is not a valid value for {dtype} bands",
                     hint="`rio info FILE` shows the data type and the nodata value of a raster.",
                 )
 

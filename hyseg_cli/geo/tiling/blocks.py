@@ -70,24 +70,28 @@ class BlockRun:
         return Window(first.row, first.col, last.row_stop - first.row, first.width)
 
 
-def cut_blocks(grid: TileGrid, within: Window, columns: int) -> tuple[Block, ...]:
+def cut_blocks(
+    grid: TileGrid, within: Window, columns: int, *, pixels: int | None = None
+) -> tuple[Block, ...]:
     """Cut a scene, or a window of it, into blocks.
 
     Args:
         grid: The tiles of the scene.
         within: The wanted pixels; tiles that finish any of them are kept whole.
         columns: Largest number of tile columns in a block.
+        pixels: Pixels of a block, about; `BLOCK_PIXELS` unless given.
 
     Returns:
         Blocks from top to bottom, then from left to right.
     """
+    wanted = pixels or BLOCK_PIXELS
     tile_rows = grid.rows.finishing(range(within.row, within.row_stop))
     across = grid.cols.finishing(range(within.col, within.col_stop))
     count = -(-len(across) // columns)
     blocks = []
     for tile_cols in _even_parts(across, count):
         cols = grid.cols.finished_by(tile_cols)
-        share = max(1, round(BLOCK_PIXELS / (len(cols) * grid.rows.step)))
+        share = max(1, round(wanted / (len(cols) * grid.rows.step)))
         for start in range(tile_rows.start, tile_rows.stop, share):
             part = range(start, min(start + share, tile_rows.stop))
             rows = grid.rows.finished_by(part)

@@ -111,14 +111,14 @@ class TileGrid:
         """
         if tile < 2 * ALIGNMENT or tile % ALIGNMENT:
             raise UsageProblemError(
-                f"--tile-size {tile} is not a multiple of {ALIGNMENT} of at least {2 * ALIGNMENT}",
-                hint=f"Use --tile-size {max(2, round(tile / ALIGNMENT)) * ALIGNMENT}.",
+                f"`tile_size` {tile} is not a multiple of {ALIGNMENT} of at least {2 * ALIGNMENT}",
+                hint=f"Use `tile_size` {max(2, round(tile / ALIGNMENT)) * ALIGNMENT}.",
             )
         if not 0 <= overlap <= tile // 2 or overlap % ALIGNMENT:
             raise UsageProblemError(
-                f"--overlap {overlap} is not a multiple of {ALIGNMENT} between 0 and {tile // 2}, "
+                f"`overlap` {overlap} is not a multiple of {ALIGNMENT} between 0 and {tile // 2}, "
                 "half of the tile",
-                hint=f"Use --overlap {tile // 4 // ALIGNMENT * ALIGNMENT}.",
+                hint=f"Use `overlap` {tile // 4 // ALIGNMENT * ALIGNMENT}.",
             )
         rows, cols = (
             Span.cover(

@@ -69,11 +69,11 @@ class AreaOfInterest:
     def __init__(self, path: Path, scene: Raster) -> None:
         self._transform: Affine = scene.transform
         self._shapes, strays = _read_polygons(path, scene)
-        self.warning = f"--aoi {path}: {strays} among the polygons mean nothing" if strays else None
+        self.warning = f"`aoi` {path}: {strays} among the polygons mean nothing" if strays else None
         """What the user may not have meant."""
         self.digest = hashlib.sha256(b"".join(self._shapes.to_wkb())).hexdigest()[:16]
         """Identifies the polygons, wherever they are stored."""
-        self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"--aoi {path}")
+        self.window = window_of_bounds(scene, tuple(self._shapes.total_bounds), f"`aoi` {path}")
 
     def __call__(self, window: Window) -> npt.NDArray[np.bool_]:
         """bool (height, width): which pixels of a window have their centre inside."""
@@ -86,7 +86,7 @@ class AreaOfInterest:
 
 
 def _extent_text(scene: Raster) -> str:
-    """The extent of a scene as `--bounds` takes it."""
+    """The extent of a scene as `bounds` takes it."""
     cols, rows = np.array([0, scene.width] * 2), np.array([0, 0, scene.height, scene.height])
     x, y = to_map(scene.transform, cols, rows)
     digits = 6 if scene.crs is not None and scene.crs.is_geographic else 2
@@ -99,8 +99,8 @@ def _read_polygons(path: Path, scene: Raster) -> tuple[Any, str]:
     from hyseg_cli.geo.vector.onto_raster import polygons_of, polygons_onto, strays_of
     from hyseg_cli.geo.vector.vector_files import read_vector
 
-    name = f"--aoi {path}"
-    found = read_vector(path, flag="--aoi")
+    name = f"`aoi` {path}"
+    found = read_vector(path, flag="`aoi`")
     placed = polygons_onto(found, scene, name).geometry
     if placed.empty:
         if len(polygons_of(found.geometry.to_numpy())[0]) == 0:

@@ -90,7 +90,7 @@ class ShapeBuilder:
             if not np.isfinite(points).all():
                 raise HysegError(
                     "some points of the map cannot be transformed to the requested CRS",
-                    hint="Choose a --dst-crs that covers the whole map.",
+                    hint="Choose a `dst_crs` that covers the whole map.",
                 )
         if self._decimals is not None:  # formats in longitude and latitude
             points = np.round(_on_one_turn(points, first_points), self._decimals)
@@ -433,7 +433,7 @@ def _binary(shapes: Shapes, part: slice) -> pa.Array:
     if end - begin > MOST_GEOMETRY_BYTES:
         raise HysegError(
             f"one geometry takes {(end - begin) / 1e9:.1f} GB, more than a file can hold",
-            hint="Cut large regions with --split-tiles 1024, without --dissolve.",
+            hint="Cut large regions with `split_tiles` 1024, without `dissolve`.",
         )
     offsets = (shapes.offsets[part.start : part.stop + 1] - begin).astype(np.int32)
     data = pa.py_buffer(shapes.geometry[begin:end])

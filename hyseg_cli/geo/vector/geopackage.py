@@ -32,7 +32,7 @@ def other_tables(path: Path, layer: str) -> tuple[str, ...]:
         if name != layer and name.lower() == layer.lower():
             raise UsageProblemError(
                 f"{path} has a layer {name}, which a GeoPackage cannot tell from {layer}",
-                hint=f"Use --layer {name}, or another name.",
+                hint=f"Use `layer` {name}, or another name.",
             )
     return tuple(sorted(name for name in found if name not in (layer, STYLES)))
 
@@ -61,5 +61,5 @@ def copy_other_layers(path: Path, copy: Path, layer: str) -> None:
         raise HysegError(
             f"{path}: its other layers cannot be kept ({error})",
             hint="Another program may have the file open, or the space is not free: both copies "
-            "need some. Or use another --out.",
+            "need some. Or use another `out`.",
         ) from error

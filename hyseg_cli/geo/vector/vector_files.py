@@ -134,7 +134,7 @@ def _require_field(fields: object, name: str, field: str) -> None:
     if field not in found:
         raise UsageProblemError(
             f"{name} has no column {field!r}",
-            hint=f"Its columns are {', '.join(found)}: name one with --class-field.",
+            hint=f"Its columns are {', '.join(found)}: name one with `class_field`.",
         )
 
 

@@ -191,7 +191,7 @@ def _labels(pairs: Sequence[ScenePair]) -> Iterator[Path]:
 def _missing(root: Path, name: str) -> UsageProblemError:
     return UsageProblemError(
         f"{root} has no {name}",
-        hint="Unpack the archives of the benchmark, with their folders, below --root.",
+        hint="Unpack the archives of the benchmark, with their folders, below `root`.",
     )
 
 

@@ -97,7 +97,7 @@ def require_one_kind(scenes: Sequence[LabelledScene]) -> None:
             raise ModelMismatchError(
                 f"{scene.name} has {scene.bands} bands of {scene.dtype}, "
                 f"but {first.name} has {first.bands} of {first.dtype}",
-                hint="Train on scenes of one kind, or choose common bands with --band.",
+                hint="Train on scenes of one kind, or choose common bands with `bands`.",
             )
 
 

@@ -107,7 +107,7 @@ def _require_few(classes: int, path: Path) -> None:
     if not 0 < classes < NODATA_ID:
         raise UsageProblemError(
             f"{path} has {classes} different classes",
-            hint="Labels have 1 to 254: give a --legend, or another --class-field.",
+            hint="Labels have 1 to 254: give a `legend`, or another `class_field`.",
         )
 
 

@@ -78,14 +78,14 @@ def split_scene(scene: LabelledScene, share: float) -> tuple[list[SceneView], Sc
     if length // slices < SMALLEST_PX + GUARD_PX:
         raise UsageProblemError(
             f"{scene.name} is too small to hold out {share:.0%} of it",
-            hint="Name another scene to validate on, or train without --val-split.",
+            hint="Name another scene to validate on, or train without `val_split`.",
         )
     counts = np.stack([_count(scene, _slice(scene, *ends)) for ends in _pairs(edges)])
     chosen = _most_typical(counts)
     if chosen is None:
         raise UsageProblemError(
             f"{scene.name} has labels in one part only: nothing can be held out",
-            hint="Label more of it, or train without --val-split.",
+            hint="Label more of it, or train without `val_split`.",
         )
     start, stop = int(edges[chosen]), int(edges[chosen + 1])
     ends = [(0, start - GUARD_PX), (stop + GUARD_PX, length)]

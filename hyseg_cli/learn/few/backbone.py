@@ -37,7 +37,7 @@ def probe_config(card: ModelCard, bands: int, classes: int) -> HySegConfig:
     if name is None:
         raise ModelMismatchError(
             f"a {card.config.host.backbone} is not a plain vision transformer",
-            hint="Give --from a model that has one, such as the built-in one.",
+            hint="Give `start` a model that has one, such as the built-in one.",
         )
     base = ProbeConfig(backbone=name)
     if card.config.host.name == "probe":
@@ -63,7 +63,7 @@ def build_probe(path: Path, config: HySegConfig) -> HySeg:
         network = build(config)
     except ConfigError as error:
         raise ModelMismatchError(
-            f"{path}: its transformer cannot be used ({error})", hint="Give another --from."
+            f"{path}: its transformer cannot be used ({error})", hint="Give another `start`."
         ) from error
     state = network.backbone.state_dict()
     with opened(path, framework="pt") as file:
@@ -73,7 +73,7 @@ def build_probe(path: Path, config: HySegConfig) -> HySeg:
             if key not in names or file.get_slice(key).get_shape() != list(own.shape):
                 raise ModelMismatchError(
                     f"{path} lacks {key} of a {config.probe.backbone}",
-                    hint="Give --from another model.",
+                    hint="Give `start` another model.",
                 )
             own.copy_(file.get_tensor(key).to(own.dtype))
     return network.eval()

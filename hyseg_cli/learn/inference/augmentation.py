@@ -45,4 +45,4 @@ VIEWS = {
     "d4": tuple(View(symmetry) for symmetry in SYMMETRIES),
     "multiscale": tuple(View(scale=scale) for scale in (0.75, 1.0, 1.25)),
 }
-"""The choices of `--tta`."""
+"""The choices of `tta`."""

@@ -30,16 +30,16 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageProblemError(
-            f"--device {name} is not a device", hint="Use auto, cpu, cuda or cuda:N."
+            f"`device` {name} is not a device", hint="Use auto, cpu, cuda or cuda:N."
         ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageProblemError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices",
-            hint="Use --device cpu, or install a CUDA build of PyTorch.",
+            f"`device` {name}: this machine has {torch.cuda.device_count()} CUDA devices",
+            hint="Use `device` cpu, or install a CUDA build of PyTorch.",
         )
     if device.type not in ("cpu", "cuda"):
         raise UsageProblemError(
-            f"--device {name} is not supported", hint="Use auto, cpu, cuda or cuda:N."
+            f"`device` {name} is not supported", hint="Use auto, cpu, cuda or cuda:N."
         )
     return device
 
@@ -140,7 +140,7 @@ class Predictor:
         except TorchDynamoException as error:
             raise HysegError(
                 f"the network cannot be compiled ({str(error).strip().splitlines()[0]})",
-                hint="Leave out --compile; it needs a C++ compiler, or Triton on a GPU.",
+                hint="Leave out `compiled`; it needs a C++ compiler, or Triton on a GPU.",
             ) from error
 
     def _run(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class Predictor:
         if tiles == 1:
             raise HysegError(
                 f"one tile does not fit into the memory of {self.device}",
-                hint="Use a smaller --tile-size, or --device cpu.",
+                hint="Use a smaller `tile_size`, or `device` cpu.",
             ) from error
         self._at_once = tiles // 2
         if self.device.type == "cuda":

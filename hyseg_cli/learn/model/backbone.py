@@ -109,8 +109,8 @@ def load_backbone(network: HySeg, path: Path, bands: Sequence[str]) -> Provenanc
     backbone = network.backbone
     if not isinstance(backbone, TimmPyramid | PlainViT):
         raise ModelMismatchError(
-            f"--backbone-weights: a {name} takes no weights from a file",
-            hint="Choose a --preset whose backbone is one of timm's.",
+            f"`backbone_weights`: a {name} takes no weights from a file",
+            hint="Choose a `preset` whose backbone is one of timm's.",
         )
     _fill(backbone.body, tensors, bands, path, name)
     if isinstance(backbone, TimmPyramid):
@@ -125,8 +125,8 @@ def load_backbone(network: HySeg, path: Path, bands: Sequence[str]) -> Provenanc
 def _read(path: Path, name: str) -> tuple[dict[str, Tensor], Provenance]:
     if not path.is_file():
         raise UsageProblemError(
-            f"--backbone-weights {path}: no such file",
-            hint="examples/convert_backbone.py writes such files; --pretrained fetches weights.",
+            f"`backbone_weights` {path}: no such file",
+            hint="examples/convert_backbone.py writes such files; `pretrained` fetches weights.",
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -139,15 +139,15 @@ def _read(path: Path, name: str) -> tuple[dict[str, Tensor], Provenance]:
         provenance = Provenance(**{**values, **_triples(values)})
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ModelMismatchError(
-            f"--backbone-weights {path}: not a complete safetensors file of weights ({error})",
+            f"`backbone_weights` {path}: not a complete safetensors file of weights ({error})",
             hint="Fetch or convert it again (examples/convert_backbone.py); pickled checkpoints "
             "are never loaded.",
         ) from error
     wanted = name.partition(".")[0]
     if stated and provenance.architecture.partition(".")[0] != wanted:
         raise ModelMismatchError(
-            f"--backbone-weights {path}: weights of a {provenance.architecture}, not of a {wanted}",
-            hint="Give the weights of the backbone of --preset, or another --preset.",
+            f"`backbone_weights` {path}: weights of a {provenance.architecture}, not of a {wanted}",
+            hint="Give the weights of the backbone of `preset`, or another `preset`.",
         )
     return tensors, provenance
 
@@ -179,8 +179,8 @@ def _fill(
         if value is None or value.shape != own.shape or not value.isfinite().all():
             found = "missing" if value is None else f"{tuple(value.shape)}, not {tuple(own.shape)}"
             raise ModelMismatchError(
-                f"--backbone-weights {path}: not the weights of a {name} ({key}: {found})",
-                hint="Give the weights of the backbone of --preset, by timm's names.",
+                f"`backbone_weights` {path}: not the weights of a {name} ({key}: {found})",
+                hint="Give the weights of the backbone of `preset`, by timm's names.",
             )
         own.copy_(value)
 

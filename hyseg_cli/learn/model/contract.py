@@ -92,8 +92,8 @@ def _asked_for(scene: Raster, card: ModelCard, bands: tuple[int, ...]) -> tuple[
     require_bands(bands, len(scene.dtypes), scene.path)
     if len(bands) not in (len(card.bands), len(card.required_bands)):
         raise ModelMismatchError(
-            f"--band names {len(bands)} bands, the model needs {_needed(card)}",
-            hint="Name one band for each, such as --band 1,2,3.",
+            f"`bands` names {len(bands)} bands, the model needs {_needed(card)}",
+            hint="Name one band for each, such as `bands` 1,2,3.",
         )
     return bands
 
@@ -109,9 +109,9 @@ def _find(scene: Raster, card: ModelCard) -> tuple[int, ...]:
         return scene.data_bands
     example = ",".join(str(i) for i in range(1, len(card.bands) + 1))
     found = ", ".join(d or c for d, c in zip(scene.descriptions, scene.colors, strict=True))
-    hint = f"Say which bands they are, in this order, such as --band {example}."
+    hint = f"Say which bands they are, in this order, such as `bands` {example}."
     if len(scene.data_bands) < len(card.required_bands):
-        hint = f"This model maps images with {', '.join(card.bands)}; choose another --model."
+        hint = f"This model maps images with {', '.join(card.bands)}; choose another `model`."
     raise ModelMismatchError(
         f"{scene.path} has {len(scene.data_bands)} bands ({found}), "
         f"the model needs {_needed(card)}",
@@ -180,12 +180,12 @@ def _alignment(name: str, resolution: float, target: float) -> int:
             f"{name} has pixels of {resolution:.3g} m, the model needs {target:.3g} m: more "
             f"than {MAX_RATIO} times as {'coarse' if resolution > target else 'fine'}",
             hint="Resample the scene first (`gdalwarp -tr ... -r average`), train on such scenes, "
-            "or map it as it is with --gsd native.",
+            "or map it as it is with `gsd` native.",
         )
     return alignment
 
 
 def _unscalable(scene: Raster, reason: str) -> ModelMismatchError:
     return ModelMismatchError(
-        f"--gsd: {scene.path} {reason}", hint="Map it as it is: --gsd native."
+        f"`gsd`: {scene.path} {reason}", hint="Map it as it is: `gsd` native."
     )

@@ -68,7 +68,7 @@ def match_legends(maps: Sequence[Legend], reference: Legend, merging: Merging) -
         raise HysegError(
             f"map and reference have no class in common: {', '.join(legend.names)} against "
             f"{', '.join(reference.names)}",
-            hint="Name the classes alike with --map-classes, a file such as "
+            hint="Name the classes alike with `map_classes`, a file such as "
             f'{{"{reference.names[0]}": "{legend.names[0]}"}}.',
         )
     wanted = [new_names[_key(name)] is not None for name in reference.names]
@@ -102,15 +102,15 @@ def read_merging(path: Path) -> Merging:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise UsageProblemError(f"--map-classes {path}: no such file", hint=hint) from error
+        raise UsageProblemError(f"`map_classes` {path}: no such file", hint=hint) from error
     except (OSError, ValueError) as error:
         raise UsageProblemError(
-            f"--map-classes {path} is not JSON ({' '.join(str(error).split())})", hint=hint
+            f"`map_classes` {path} is not JSON ({' '.join(str(error).split())})", hint=hint
         ) from error
     if not isinstance(values, dict) or not all(
         isinstance(name, str | None) for name in values.values()
     ):
-        raise UsageProblemError(f"--map-classes {path} holds no names of classes", hint=hint)
+        raise UsageProblemError(f"`map_classes` {path} holds no names of classes", hint=hint)
     return values
 
 
@@ -128,7 +128,7 @@ def _new_names(legends: Iterable[Legend], merging: Merging) -> dict[str, str | N
     for old, new in merging.items():
         if _key(old) not in names:
             raise UsageProblemError(
-                f"--map-classes: neither map nor reference has a class {old!r}",
+                f"`map_classes`: neither map nor reference has a class {old!r}",
                 hint=f"The classes are {', '.join(known)}.",
             )
         names[_key(old)] = new
@@ -152,7 +152,7 @@ def _merged(maps: Sequence[Legend], new_names: Mapping[str, str | None]) -> Lege
         merged[_key(name)] = LegendClass(id=class_id, name=name, color=model.color)
     if not merged:
         raise UsageProblemError(
-            "--map-classes leaves out every class of the map", hint="Keep at least one."
+            "`map_classes` leaves out every class of the map", hint="Keep at least one."
         )
     return Legend(tuple(merged.values()))
 
@@ -256,7 +256,7 @@ def named_legend(scene: Raster) -> Legend | None:
     if len(styles) >= NODATA_ID:
         raise HysegError(
             f"{scene.path} names {len(styles)} classes; at most 254 can be compared",
-            hint="Give a shorter legend with --legend or --reference-legend.",
+            hint="Give a shorter legend with `legend` or `reference_legend`.",
         )
     return Legend(
         tuple(

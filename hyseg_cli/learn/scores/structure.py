@@ -35,7 +35,7 @@ def require_skeletons() -> None:
     """
     if find_spec("skimage") is None:
         raise UsageProblemError(
-            "--structure: the package scikit-image is not installed",
+            "`structure`: the package scikit-image is not installed",
             hint='Install it with pip install "hyseg[structure]".',
         )
 

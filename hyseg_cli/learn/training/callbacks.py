@@ -128,7 +128,7 @@ class StopAtNonsense(Callback):
         raise HysegError(
             f"the loss is {float(outputs['loss'])} at step {trainer.global_step}, "
             f"with chips of {'; '.join(places)}",
-            hint="Look at these places for odd values, or lower --rate and --prior-rate.",
+            hint="Look at these places for odd values, or lower `rate` and `prior_rate`.",
         )
 
 

@@ -47,7 +47,7 @@ class SafetensorsIO(CheckpointIO):
         except (OSError, SafetensorError) as error:
             raise HysegError(
                 f"{target}: the checkpoint cannot be written ({error})",
-                hint="Free some space and continue with --resume; the last checkpoint is whole.",
+                hint="Free some space and continue with `resume`; the last checkpoint is whole.",
             ) from error
 
     def load_checkpoint(
@@ -68,7 +68,7 @@ class SafetensorsIO(CheckpointIO):
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise HysegError(
                 f"{path}: not a complete checkpoint ({error})",
-                hint="Train again without --resume.",
+                hint="Train again without `resume`.",
             ) from error
         checkpoint: dict[str, Any] = _unpack(tree, tensors)
         return checkpoint

@@ -103,7 +103,7 @@ class FeatureChips(Dataset[Sample]):
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise HysegError(
                 f"{path}: kept features cannot be read ({error})",
-                hint="Go on with --resume: what is damaged is computed again.",
+                hint="Go on with `resume`: what is damaged is computed again.",
             ) from error
 
     def place(self, index: int) -> str:
@@ -141,7 +141,7 @@ class FeatureChips(Dataset[Sample]):
         except (OSError, SafetensorError) as error:
             raise HysegError(
                 f"{self.folder}: features cannot be kept ({error})",
-                hint="Free some space, or bound it with --feature-space; 0 keeps none.",
+                hint="Free some space, or bound it with `feature_space`; 0 keeps none.",
             ) from error
         finally:
             network.backbone.cpu()

@@ -116,7 +116,7 @@ def fit(
     held_out = None
     if validation is not None:
         held_out = validation_loader(validation, options.batch_size, options.processes)
-    hint = "continue with --resume and the same settings"
+    hint = "continue with `resume` and the same settings"
     with (
         Interruption(f"the {name}", hint) as interruption,
         _without_known_warnings(),
@@ -245,7 +245,7 @@ def _enough_memory() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise HysegError(
             f"the GPU does not have enough memory ({error})",
-            hint="Start over with --overwrite and a smaller --batch-size or --chip-size.",
+            hint="Start over with `overwrite` and a smaller `batch_size` or `chip_size`.",
         ) from error
 
 

@@ -33,7 +33,7 @@ def require_loggers(names: Sequence[LoggerName]) -> None:
         if find_spec(name) is None:
             wanted = '"hyseg[tensorboard]"' if name == "tensorboard" else name
             raise UsageProblemError(
-                f"--logger {name}: the package {name} is not installed",
+                f"`logger` {name}: the package {name} is not installed",
                 hint=f"Install it with `pip install {wanted}`; metrics.csv and training.html in "
                 "the run folder need nothing.",
             )

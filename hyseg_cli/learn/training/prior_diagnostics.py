@@ -63,7 +63,7 @@ class PriorDiagnostics:
             found.append(
                 f"one step of the prior reaches mIoU {self.miou_one_step:.3f}, its mean "
                 f"{self.miou_mean:.3f}: the average velocity is not learned yet; train the prior "
-                "longer (--prior-steps)"
+                "longer (`prior_steps`)"
             )
         if self.miou_wrong_image > 0.8 * self.miou_one_step:
             found.append(
@@ -168,7 +168,7 @@ class PriorUse:
         text = (
             f"the prior is a dead input: with another image's, mean IoU is "
             f"{100 * self.miou_other_prior:.1f} instead of {100 * self.miou:.1f}; "
-            "--preset plain, or +plain after another one, costs less"
+            "`preset` plain, or +plain after another one, costs less"
         )
         return [text]
 

@@ -36,7 +36,7 @@ class Processes:
         """
         if batch_size % self.count:
             raise UsageProblemError(
-                f"--batch-size {batch_size} cannot be shared by {self.count} processes",
+                f"`batch_size` {batch_size} cannot be shared by {self.count} processes",
                 hint=f"Use a multiple of {self.count}; all of them share the batch.",
             )
         return batch_size // self.count
@@ -60,7 +60,7 @@ def find_processes(devices: int) -> Processes:
         return Processes(devices, rank=int(env.get("LOCAL_RANK", "0")) if devices > 1 else 0)
     if devices not in (1, found.on_node):
         raise UsageProblemError(
-            f"--devices {devices}, but {found.on_node} processes were started on this machine",
-            hint="Leave out --devices: torchrun or SLURM decide.",
+            f"`devices` {devices}, but {found.on_node} processes were started on this machine",
+            hint="Leave out `devices`: torchrun or SLURM decide.",
         )
     return found

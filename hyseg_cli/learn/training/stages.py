@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyseg_cli.errors import HysegError
+from hyseg_cli.errors import HysegError, StateMismatchError
 from hyseg_cli.learn.data.chips import Sample
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.scores.metrics import ConfusionMatrix, Scores
@@ -68,6 +68,25 @@ class Stage(pl.LightningModule, ABC):
     @abstractmethod
     def encoder(self) -> nn.Module:
         """The part of it that may start from pretrained weights."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another network, such as one of an earlier version.
+
+        Raises:
+            StateMismatchError: If its weights have other names or shapes.
+        """
+        saved, own = checkpoint["state_dict"], self.state_dict()
+        odd = sorted(
+            name
+            for name in saved.keys() | own.keys()
+            if name not in saved or name not in own or saved[name].shape != own[name].shape
+        )
+        if odd:
+            raise StateMismatchError(
+                f"the checkpoint holds another network ({odd[0]} differs)",
+                hint="Start over with `overwrite` and no `resume`; an earlier version may have "
+                "begun this run.",
+            )
 
     @property
     @abstractmethod
@@ -162,7 +181,7 @@ class Stage(pl.LightningModule, ABC):
             if self.parts == 0:
                 raise HysegError(
                     f"one chip of {batch['labels'].shape[-1]} pixels does not fit ({problem})",
-                    hint="Use a smaller --chip-size or --preset.",
+                    hint="Use a smaller `chip_size` or `preset`.",
                 )
 
     def _accumulated(self, batch: Sample, index: int) -> Tensor:

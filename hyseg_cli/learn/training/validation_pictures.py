@@ -71,7 +71,7 @@ class Gallery(Callback):
         except OSError as error:
             raise HysegError(
                 f"{path}: the picture cannot be written ({error})",
-                hint="Free some space and continue with --resume.",
+                hint="Free some space and continue with `resume`.",
             ) from error
 
 

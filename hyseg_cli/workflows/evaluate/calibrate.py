@@ -131,7 +131,7 @@ def _own_model(chosen: Path) -> Path:
     found = find_model(chosen)
     if not is_path(str(chosen)) and is_built_in(found):
         raise UsageProblemError(
-            f"--calibrate {chosen} would change the built-in model",
+            f"`calibrate` {chosen} would change the built-in model",
             hint=f"Copy it first: cp {found} my{found.suffix}",
         )
     return found

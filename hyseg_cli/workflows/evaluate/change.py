@@ -166,7 +166,7 @@ def run(settings: ChangeSettings, messages: Messages) -> ChangeResult:
 
 
 def _require_outputs(settings: ChangeSettings) -> None:
-    outputs = {"--out": settings.out, "--csv": settings.csv}
+    outputs = {"`out`": settings.out, "`csv`": settings.csv}
     asked = {flag: path for flag, path in outputs.items() if path is not None}
     for flag, path in asked.items():
         require_free(path, overwrite=settings.overwrite, flag=flag)
@@ -225,7 +225,7 @@ class _Counter:
         if out is not None and len(changes) > MOST_KINDS:
             raise HysegError(
                 f"{len(changes)} kinds of change occur; a map can hold {MOST_KINDS}",
-                hint="Merge classes with --map-classes, or leave out --out.",
+                hint="Merge classes with `map_classes`, or leave out `out`.",
             )
         return ChangeResult(legend, pixels, areas, int(self._pixels[-1]), changes, out)
 

@@ -301,7 +301,7 @@ def _open_one(
         raise ModelMismatchError(
             f"{scene.name} has {scene.bands} bands of {scene.dtype}, the model needs "
             f"{len(card.bands)} of {card.dtype}",
-            hint="Choose bands with --band, or another --model.",
+            hint="Choose bands with `bands`, or another `model`.",
         )
     return scene
 

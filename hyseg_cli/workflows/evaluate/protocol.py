@@ -45,8 +45,8 @@ def protocol_of(
     if settings.structure:
         require_skeletons()
     channel_of = {name: channel for channel, name in enumerate(legend.names)}
-    asked = [("--exclude", name) for name in settings.exclude]
-    asked += [("--fail-under", t.class_name) for t in settings.thresholds if t.class_name]
+    asked = [("`exclude`", name) for name in settings.exclude]
+    asked += [("`fail_under`", t.class_name) for t in settings.thresholds if t.class_name]
     for flag, name in asked:
         if name not in channel_of:
             raise UsageProblemError(
@@ -68,7 +68,7 @@ def _disc(settings: EvaluateSettings, scene: Raster | None) -> Disc:
     if resolution is None or width.value < resolution:
         size = "is not georeferenced" if resolution is None else f"has pixels of {resolution:.2f} m"
         raise UsageProblemError(
-            f"--boundary {settings.boundary}: {scene.path} {size}",
+            f"`boundary` {settings.boundary}: {scene.path} {size}",
             hint="Give the width in pixels, such as 3px.",
         )
     return Disc(width.value / resolution)
@@ -80,5 +80,5 @@ def warn_of_unmatched(unmatched: Unmatched, messages: Messages) -> None:
         names = ", ".join(unmatched.names[:8]) + (", ..." if len(unmatched.names) > 8 else "")
         messages.warn(
             f"{unmatched.pixels:,} pixels of the reference are not compared: the map has no class "
-            f"{names}; --map-classes can rename or merge classes"
+            f"{names}; `map_classes` can rename or merge classes"
         )

@@ -37,9 +37,9 @@ def run(
         HysegError: If a file is damaged, or map and reference have no location or class in common.
     """
     if settings.csv is not None:
-        require_free(settings.csv, overwrite=settings.overwrite, flag="--csv")
+        require_free(settings.csv, overwrite=settings.overwrite, flag="`csv`")
     if settings.report is not None:
-        require_free(settings.report, overwrite=settings.overwrite, flag="--report")
+        require_free(settings.report, overwrite=settings.overwrite, flag="`report`")
     if not settings.maps:
         # Only this way needs torch, which takes seconds and 300 MiB to load.
         from hyseg_cli.workflows.evaluate.model import evaluate_model
@@ -71,7 +71,7 @@ def run(
     if comparison.blocks < FEW_BLOCKS:
         messages.warn(
             f"the intervals rest on {comparison.blocks} patches only and may be too narrow; "
-            "a smaller --patch-size gives more, if errors do not extend across them"
+            "a smaller `patch_size` gives more, if errors do not extend across them"
         )
     return comparison
 

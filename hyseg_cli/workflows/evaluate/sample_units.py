@@ -31,7 +31,7 @@ def find_design(samples: Path, stated: str | None) -> SampleDesign | str:
 
     Args:
         samples: The file of points; its design is looked for beside it.
-        stated: What `--design` says.
+        stated: What `design` says.
 
     Raises:
         ModelMismatchError: If neither exists: arbitrary points allow no intervals.
@@ -43,9 +43,9 @@ def find_design(samples: Path, stated: str | None) -> SampleDesign | str:
         raise ModelMismatchError(
             f"{samples}: nothing says that these points are a probability sample, "
             "and without one there are no standard errors or intervals",
-            hint="Give the file that `hyseg sample` wrote with --design FILE, or state how they "
-            "were drawn: --design stratified (at random within each map class) or "
-            "--design random (anywhere at random).",
+            hint="Give the file that `hyseg sample` wrote with `design` FILE, or state how they "
+            "were drawn: `design` stratified (at random within each map class) or "
+            "`design` random (anywhere at random).",
         )
     return read_design(path)
 

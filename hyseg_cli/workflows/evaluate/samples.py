@@ -115,7 +115,7 @@ def run(settings: SampleEvaluationSettings, messages: Messages) -> SampleEvaluat
         HysegError: One of its kinds, if a file cannot be used.
     """
     if settings.report is not None:
-        require_free(settings.report, overwrite=settings.overwrite, flag="--report")
+        require_free(settings.report, overwrite=settings.overwrite, flag="`report`")
     return examine(settings, settings.map, messages)[0]
 
 

@@ -87,7 +87,7 @@ def run(settings: ExportSettings, messages: Messages) -> ExportResult:
     require_free(settings.out, overwrite=settings.overwrite)
     path = find_model(settings.model)
     require_file(path)
-    refuse_inputs({"--out": settings.out}, [str(settings.scene), str(path)])
+    refuse_inputs({"`out`": settings.out}, [str(settings.scene), str(path)])
     model = load_model(path)
     images = _images(settings, model)
     messages.note(f"running the network on {len(images)} tiles")
@@ -175,7 +175,7 @@ def _images(settings: ExportSettings, model: Model) -> list[Floats]:
     if not images:
         raise UsageProblemError(
             f"{settings.scene} has no tile of {settings.tile_size} pixels that holds data",
-            hint="Give another --scene, or a smaller --tile-size.",
+            hint="Give another `scene`, or a smaller `tile_size`.",
         )
     return images
 

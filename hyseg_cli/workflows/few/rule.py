@@ -35,11 +35,11 @@ def decide(settings: TrainSettings) -> Decision:
     """Whether labels are few enough for a probe on a frozen transformer.
 
     They are if they are polygons that cover little of the scenes, if the model to go on from (the
-    built-in one unless `--from` names another) has a transformer, and if nothing was asked for
+    built-in one unless `start` names another) has a transformer, and if nothing was asked for
     that only the whole training can do. `--preset probe` asks for the probe.
     """
     if settings.preset == "probe":
-        return Decision(is_quick=True, reason="--preset probe asks for it")
+        return Decision(is_quick=True, reason="`preset` probe asks for it")
     asked = settings.asked_of_whole_training
     if asked is not None:
         return Decision(is_quick=False, reason=f"{asked} is of the whole training")

@@ -86,7 +86,7 @@ class FewPlan:
         return "\n".join(
             [
                 f"training           a linear head on a frozen {self.backbone}: {self.reason}",
-                "                   (--thorough trains the whole network instead)",
+                "                   (`thorough` trains the whole network instead)",
                 f"training scenes    {', '.join(scene.name for scene in self.scenes.scenes)}",
                 *(f"class {name:<20} {count} polygons" for name, count in entries),
                 f"features           {self.blocks} blocks of {BLOCK} px, {self.kept} of them kept",

@@ -147,7 +147,7 @@ def _require_one_type(scenes: Sequence[DrawnScene]) -> None:
             raise UnusableFileError(
                 f"{scene.name} has {len(scene.bands)} bands of {scene.dtype}, but {first.name} has "
                 f"{len(first.bands)} of {first.dtype}",
-                hint="Train on scenes of one kind, or choose common bands with --band.",
+                hint="Train on scenes of one kind, or choose common bands with `bands`.",
             )
 
 
@@ -162,7 +162,7 @@ def names_of_bands(scenes: DrawnScenes, given: tuple[str, ...]) -> tuple[str, ..
         if len(given) != len(bands):
             raise UsageProblemError(
                 f"{len(given)} names for {len(bands)} bands",
-                hint="Give --band-name once for each band, in their order.",
+                hint="Give `band_names` once for each band, in their order.",
             )
         return given
     scene = scenes.scenes[0].scene

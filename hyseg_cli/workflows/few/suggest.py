@@ -69,7 +69,7 @@ def run(settings: SuggestSettings, messages: Messages) -> SuggestResult:
     """
     require_free(settings.out, overwrite=settings.overwrite)
     inputs = [str(path) for path in (settings.scene, settings.labels) if path is not None]
-    refuse_inputs({"--out": settings.out}, inputs)
+    refuse_inputs({"`out`": settings.out}, inputs)
     scene = open_raster(settings.scene)
     if not scene.is_georeferenced:
         raise UsageProblemError(

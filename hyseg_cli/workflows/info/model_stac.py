@@ -40,8 +40,8 @@ def run(settings: InfoSettings) -> Json:
     model = model_meant(settings.path)
     if model is None:
         raise UsageProblemError(
-            f"--stac: {settings.path} is not a model",
-            hint="`hyseg predict` and `hyseg vectorize` write Items of their outputs, with --stac.",
+            f"`stac`: {settings.path} is not a model",
+            hint="`hyseg predict` and `hyseg vectorize` write Items of their outputs, with `stac`.",
         )
     info = describe_model(model)
     return model_item(info, info.path.parent)

@@ -114,7 +114,7 @@ def measure_prior(path: Path, images: Path, labels: Path, messages: Messages) ->
     network = model.network
     if network.pyramid is None:
         raise UsageProblemError(
-            f"{path.name} has no prior", hint="Leave out --images and --labels."
+            f"{path.name} has no prior", hint="Leave out `images` and `labels`."
         )
     scenes = open_pairs(find_pairs(images, labels), model.card.legend)
     some = _some(ValidationChips(scenes, size=CHIP))

@@ -79,7 +79,7 @@ class ModelInfo:
         table = [f"{name:<13} {text}" for name, text in lines.items()]
         if self.prior is not None:
             table += self.prior.to_text().splitlines()
-        return "\n".join([*table, "--all shows the legend's colours, costs and configuration."])
+        return "\n".join(table)
 
     def _card_text(self) -> str:
         card = self.card
@@ -134,8 +134,8 @@ def run(settings: InfoSettings, messages: Messages) -> ModelInfo | SceneInfo | M
         return _with_prior(describe_model(model), settings, messages)
     if settings.images is not None:
         raise UsageProblemError(
-            "--images measures the prior of a model, and this is not one",
-            hint="Give a model before it, or leave out --images and --labels.",
+            "`images` measures the prior of a model, and this is not one",
+            hint="Give a model before it, or leave out `images` and `labels`.",
         )
     facts = read_facts(open_raster(settings.path or "", is_sound=False))
     if is_map(facts):

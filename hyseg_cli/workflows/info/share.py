@@ -73,7 +73,7 @@ class AddedModel:
                 f"classes  {', '.join(self.card.legend.names)}",
                 f"licence  {self.card.data.licence or 'not stated'}",
                 f"sha256   {self.sha256}",
-                f"Use it with --model {self.name}.",
+                f"Use it with `model` {self.name}.",
             ]
         )
 
@@ -119,7 +119,7 @@ def add(
     if is_address and sha256 is None:
         raise UsageProblemError(
             f"{source}: what is fetched needs a checksum",
-            hint="Add --sha256 with the checksum that the publisher states.",
+            hint="Add `sha256` with the checksum that the publisher states.",
         )
     folder = model_folders()[0]
     given = name or _name_in(source)
@@ -164,7 +164,7 @@ def pack(
     """
     if out.suffix.lower() != PACK_SUFFIX:
         raise UsageProblemError(
-            f"--out {out} does not end in {PACK_SUFFIX}", hint="A pack is a zip: write .zip."
+            f"`out` {out} does not end in {PACK_SUFFIX}", hint="A pack is a zip: write .zip."
         )
     require_free(out, overwrite=overwrite)
     path = find_model(model)
@@ -197,16 +197,16 @@ def _require_name(name: str, folder: Path, *, overwrite: bool) -> None:
     if _NAME.fullmatch(name) is None:
         raise UsageProblemError(
             f"{name!r} cannot be the name of a model",
-            hint="Choose letters, digits, dots, dashes and underscores with --name.",
+            hint="Choose letters, digits, dots, dashes and underscores with `name`.",
         )
     if name in {file.name for file in list_models() if file.is_built_in}:
         raise UsageProblemError(
-            f"{name!r} is the name of a built-in model", hint="Choose another one with --name."
+            f"{name!r} is the name of a built-in model", hint="Choose another one with `name`."
         )
     path = folder / f"{name}{SUFFIX}"
     if path.exists() and not overwrite:
         raise OutputExistsError(
-            f"{path} exists already", hint="Choose another --name, or --overwrite."
+            f"{path} exists already", hint="Choose another `name`, or `overwrite`."
         )
 
 
@@ -282,14 +282,14 @@ def _unpacked(fetched: Path, source: str) -> Path:
 def _read_picture(path: Path) -> bytes:
     if path.suffix.lower() not in _PICTURES:
         raise UsageProblemError(
-            f"--picture {path} is neither PNG nor JPEG",
+            f"`picture` {path} is neither PNG nor JPEG",
             hint="`hyseg predict --preview map.png` draws one.",
         )
     try:
         return path.read_bytes()
     except OSError as error:
         raise UsageProblemError(
-            f"--picture {path} cannot be read ({error.strerror})", hint="Check the path."
+            f"`picture` {path} cannot be read ({error.strerror})", hint="Check the path."
         ) from error
 
 

@@ -38,8 +38,8 @@ def seen_together(
         return
     if len(jobs) < 2:
         raise UsageProblemError(
-            "--context needs neighbours, but there is one scene",
-            hint="Give the folder of all scenes, or leave out --context.",
+            "`context` needs neighbours, but there is one scene",
+            hint="Give the folder of all scenes, or leave out `context`.",
         )
     # In a folder of its own: nothing is written beside the maps before they exist, and processes
     # that share the work do not collide. Other machines see only the folder of the maps.

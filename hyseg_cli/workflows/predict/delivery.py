@@ -47,7 +47,7 @@ def stage(job: Job, settings: PredictSettings) -> Job:
         except OSError as error:
             raise HysegError(
                 f"{path.parent} cannot be made ({error.strerror})",
-                hint="Use another --staging, a folder on a disk of this machine.",
+                hint="Use another `staging`, a folder on a disk of this machine.",
             ) from error
     return replace(job, staging=root, **changes)
 
@@ -62,13 +62,13 @@ def _root(settings: PredictSettings) -> Path:
 def _require_possible(settings: PredictSettings) -> None:
     if settings.mosaic is not None:
         raise UsageProblemError(
-            "--mosaic joins maps on this machine, not in object storage",
+            "`mosaic` joins maps on this machine, not in object storage",
             hint="Leave it out, and make a VRT of the maps with gdalbuildvrt.",
         )
     if settings.context and settings.cluster is not None:
         raise UsageProblemError(
-            "--context with --cluster needs an --out that all machines share as a folder",
-            hint="Leave out --context, or map to a shared folder.",
+            "`context` with `cluster` needs an `out` that all machines share as a folder",
+            hint="Leave out `context`, or map to a shared folder.",
         )
 
 
@@ -81,7 +81,7 @@ def require_absent(name: str, flag: str) -> None:
     """
     if object_storage.exists(name):
         raise OutputExistsError(
-            f"{name} exists already", hint=f"Use another {flag}, or --overwrite."
+            f"{name} exists already", hint=f"Use another {flag}, or `overwrite`."
         )
 
 

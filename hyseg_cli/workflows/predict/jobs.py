@@ -54,16 +54,16 @@ class Job:
     @property
     def documents(self) -> dict[str, Path]:
         """Those of them that are made from the rasters, for people."""
-        return _wanted({"--preview": self.preview, "--report": self.report})
+        return _wanted({"`preview`": self.preview, "`report`": self.report})
 
     @property
     def rasters(self) -> dict[str, Path]:
         """Those of them that are rasters; the map comes last."""
         return _wanted(
             {
-                "--confidence": self.confidence,
-                "--probabilities": self.probabilities,
-                "--out": self.out,
+                "`confidence`": self.confidence,
+                "`probabilities`": self.probabilities,
+                "`out`": self.out,
             }
         )
 
@@ -135,7 +135,7 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
         for flag, path in job.rasters.items():
             check_suffix(path, (".tif", ".tiff"), "Maps are GeoTIFFs: end the name in .tif.", flag)
         if job.preview is not None:
-            check_suffix(job.preview, (".png",), "Previews end in .png.", "--preview")
+            check_suffix(job.preview, (".png",), "Previews end in .png.", "`preview`")
         check_report(job.report)
         _require_distinct((job,))
         return (job,)
@@ -157,7 +157,7 @@ def list_jobs(settings: PredictSettings) -> tuple[Job, ...]:
 
 
 def is_single(settings: PredictSettings) -> bool:
-    """Whether one scene was named, so that `--out` is a file."""
+    """Whether one scene was named, so that `out` is a file."""
     only = settings.inputs[0]
     return len(settings.inputs) == 1 and not only.startswith("@") and not Path(only).is_dir()
 
@@ -172,11 +172,11 @@ def make_folders(settings: PredictSettings) -> None:
     if is_single(settings):
         return
     wanted = {
-        "--out": settings.out,
-        "--confidence": settings.confidence,
-        "--probabilities": settings.probabilities,
-        "--preview": settings.preview,
-        "--report": settings.report,
+        "`out`": settings.out,
+        "`confidence`": settings.confidence,
+        "`probabilities`": settings.probabilities,
+        "`preview`": settings.preview,
+        "`report`": settings.report,
     }
     for flag, path in wanted.items():
         if path is None or is_remote(path):

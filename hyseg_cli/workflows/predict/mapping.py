@@ -145,7 +145,7 @@ def merged(
     if missing:
         raise HysegError(
             f"{plan.out}: {missing} of {len(plan.blocks)} parts are not computed yet",
-            hint="Run the missing --shard parts, or without --merge to compute what is missing.",
+            hint="Run the missing `shard` parts, or without `merge` to compute what is missing.",
         )
     work.fetch(shard_path(work, block).name for block in plan.blocks)
     totals = ClassTotals()

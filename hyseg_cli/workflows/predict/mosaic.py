@@ -41,14 +41,14 @@ def require_mosaic_free(jobs: Sequence[Job], settings: PredictSettings) -> None:
         return
     # Scenes that are added to a folder are added to its mosaic.
     overwrite = settings.overwrite or settings.skip_existing
-    require_free(out, overwrite=overwrite, flag="--mosaic")
+    require_free(out, overwrite=overwrite, flag="`mosaic`")
     WorkFolder(out).require_unneeded()
-    refuse_inputs({"--mosaic": out}, [job.scene for job in jobs])
+    refuse_inputs({"`mosaic`": out}, [job.scene for job in jobs])
     maps = [path for job in jobs for path in job.outputs.values()]
-    refuse_inputs({"--mosaic": out}, [str(path) for path in maps])
+    refuse_inputs({"`mosaic`": out}, [str(path) for path in maps])
     if out.absolute() in {path.absolute() for path in maps}:
         raise UsageProblemError(
-            f"--mosaic {out} is the map of a scene", hint="Use another name for the mosaic."
+            f"`mosaic` {out} is the map of a scene", hint="Use another name for the mosaic."
         )
     _crs(settings)
 
@@ -79,7 +79,7 @@ def make_mosaic(
         if legend_of(layer.scene) != legend:
             raise UsageProblemError(
                 f"{layer.scene.path} and {first.path} have different classes",
-                hint="Map all scenes with one model; --overwrite maps them again.",
+                hint="Map all scenes with one model; `overwrite` maps them again.",
             )
     tags = {
         "HYSEG_VERSION": __version__,
@@ -109,7 +109,7 @@ def _write_vrt(out: Path, layers: list[Layer], legend: Legend, tags: dict[str, s
     except UsageProblemError as error:
         raise UsageProblemError(
             f"{out} can join maps of one grid only: {error.message}",
-            hint="Give --mosaic the name of a .tif, which has a grid of its own.",
+            hint="Give `mosaic` the name of a .tif, which has a grid of its own.",
         ) from error
     spec = MapSpec(
         height=whole.height,
@@ -161,6 +161,6 @@ def _crs(settings: PredictSettings) -> CRS | None:
         return CRS.from_user_input(settings.mosaic_crs)
     except CRSError as error:
         raise UsageProblemError(
-            f"--mosaic-crs {settings.mosaic_crs} is not a valid CRS",
+            f"`mosaic_crs` {settings.mosaic_crs} is not a valid CRS",
             hint="Use a code such as EPSG:3035.",
         ) from error

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hyseg_cli.learn.inference.precision import Precision
 
 LIBRARY_BYTES = 1.3e9
-"""Part of --max-memory that libraries, the model and the network with tiles of 512 pixels need."""
+"""Part of `max_memory` that libraries, the model and the network with tiles of 512 pixels need."""
 
 
 def bytes_for_rows(memory: int) -> float:
@@ -119,7 +119,7 @@ class Inspection:
         if collar is None:
             return ()
         share = f"{100 * collar.share:.1f} % of {self.itself.path}"
-        return (f"{share} are a collar without data; --collar none maps it, too",)
+        return (f"{share} are a collar without data; `collar` none maps it, too",)
 
 
 def inspect_scene(
@@ -165,7 +165,7 @@ def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> V
 def _window_asked(scene: Raster, settings: PredictSettings) -> Window | None:
     """The pixels that bounds or area leave, None if neither is given."""
     if settings.bounds is not None:
-        return window_of_bounds(scene, settings.bounds, "--bounds")
+        return window_of_bounds(scene, settings.bounds, "`bounds`")
     return None if settings.aoi is None else AreaOfInterest(settings.aoi, scene).window
 
 
@@ -268,7 +268,7 @@ class Plan:
         if free < needed:
             raise HysegError(
                 f"{self.out}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
-                hint="Make space, choose another --out, or map parts of it with --bounds.",
+                hint="Make space, choose another `out`, or map parts of it with `bounds`.",
             )
 
 
@@ -310,7 +310,7 @@ class MappingRequest:
         if window.height * window.width > MOST_PIXELS:
             raise UsageProblemError(
                 f"{job.scene} has {window.width} x {window.height} pixels, too many for one map",
-                hint="Map parts of it with --bounds or --aoi.",
+                hint="Map parts of it with `bounds` or `aoi`.",
             )
         outputs = self._outputs(grid, window)
         count = sum(output.spec.band_count for output in outputs)
@@ -411,9 +411,9 @@ class MappingRequest:
         found = self.job.window or Window(0, 0, scene.height, scene.width)
         asked = {}
         if bounds is not None:
-            asked["--bounds"] = window_of_bounds(scene, bounds, "--bounds")
+            asked["`bounds`"] = window_of_bounds(scene, bounds, "`bounds`")
         if area is not None:
-            asked["--aoi"] = area.window
+            asked["`aoi`"] = area.window
         for flag, window in asked.items():
             both = found.intersection(window)
             if both is None:

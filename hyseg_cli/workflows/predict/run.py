@@ -74,7 +74,7 @@ def run(
     here = tuple(job for job in jobs if results[job.out].state != "elsewhere")
     if not here:
         raise ElsewhereError(
-            f"the area of --bounds or --aoi lies outside all {len(results)} scenes",
+            f"the area of `bounds` or `aoi` lies outside all {len(results)} scenes",
             hint="Give coordinates in the CRS of the scenes; `hyseg info SCENE` shows it.",
         )
     _join(here, settings, messages)

@@ -201,7 +201,7 @@ def require_outputs_free(job: Job, settings: PredictSettings) -> None:
         return
     if settings.dry_run and not is_single(settings) and not job.out.parent.exists():
         return  # the run itself makes the folders
-    named_by = [*job.outputs.items(), *(("--out", path) for path in job.beside.values())]
+    named_by = [*job.outputs.items(), *(("`out`", path) for path in job.beside.values())]
     for flag, path in named_by:
         may_replace = settings.overwrite or str(path.absolute()) in own
         remote = job.remote_of(path)

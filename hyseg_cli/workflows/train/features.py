@@ -137,7 +137,7 @@ def _fill(
     precision: Precision,
     messages: Messages,
 ) -> None:
-    hint = "continue with --resume and the same settings"
+    hint = "continue with `resume` and the same settings"
     with Interruption("the features", hint) as interruption:
 
         def tick(done: int, total: int) -> None:

@@ -38,7 +38,7 @@ def band_names(settings: TrainSettings, bands: int) -> tuple[str, ...]:
         if len(settings.band_names) != bands:
             raise UsageProblemError(
                 f"{len(settings.band_names)} names for {bands} bands",
-                hint="Give --band-name once for each band, in their order.",
+                hint="Give `band_names` once for each band, in their order.",
             )
         return settings.band_names
     if settings.benchmark is not None:
@@ -75,23 +75,23 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Mes
         config = _sized(preset(settings.preset), settings, scenes)
         network = build(config, pretrained=settings.pretrained)
     except ConfigError as error:
-        raise UsageProblemError(f"--preset: {error}", hint="Choose one of these.") from error
+        raise UsageProblemError(f"`preset`: {error}", hint="Choose one of these.") from error
     except WeightsUnavailableError as error:
         raise UsageProblemError(
-            str(error), hint="Go online once, or train from random weights without --pretrained."
+            str(error), hint="Go online once, or train from random weights without `pretrained`."
         ) from error
     provenance = _provenance(network, settings)
     if settings.stage == "prior" and network.prior is None:
         raise UsageProblemError(
-            f"--preset {settings.preset} has no prior to train",
-            hint="Train it with --stage all, or choose another --preset.",
+            f"`preset` {settings.preset} has no prior to train",
+            hint="Train it with `stage` all, or choose another `preset`.",
         )
     if settings.prior is not None:
         _take_over_prior(network, find_model(settings.prior))
     elif network.segmentor is not None:
         raise UsageProblemError(
-            f"--preset {settings.preset} uses another model as its prior",
-            hint="Train that one first and give it with --prior MODEL.",
+            f"`preset` {settings.preset} uses another model as its prior",
+            hint="Train that one first and give it with `prior` MODEL.",
         )
     return Start(network, provenance=provenance)
 
@@ -111,8 +111,8 @@ def _provenance(network: HySeg, settings: TrainSettings) -> Provenance | None:
         return provenance_of_hub(network.config.host.backbone)
     if network.config.host.frozen and settings.prior is None:
         raise UsageProblemError(
-            f"--preset {settings.preset} keeps its backbone as it is, so that needs weights",
-            hint="Give --backbone-weights FILE, or fetch them with --pretrained.",
+            f"`preset` {settings.preset} keeps its backbone as it is, so that needs weights",
+            hint="Give `backbone_weights` FILE, or fetch them with `pretrained`.",
         )
     return None
 
@@ -179,14 +179,14 @@ def _take_over_prior(network: HySeg, path: Path) -> None:
     if not same or target is None or source is None:
         raise ModelMismatchError(
             f"the prior of {path} is not built like that of this run",
-            hint="Use the same --preset, legend and bands as the model's own training.",
+            hint="Use the same `preset`, legend and bands as the model's own training.",
         )
     target.load_state_dict(source.state_dict())
     if network.shares_backbone:
         if donor.config.host.backbone != network.config.host.backbone:
             raise ModelMismatchError(
                 f"the prior of {path} uses another backbone",
-                hint="Use the same --preset as the model's own training.",
+                hint="Use the same `preset` as the model's own training.",
             )
         network.backbone.load_state_dict(donor.backbone.state_dict())
     if network.prior is not None:
@@ -198,7 +198,7 @@ def _take_over_encoder(network: HySeg, donor: HySeg, path: Path) -> None:
     if not _copy_encoder(donor, network):
         raise ModelMismatchError(
             f"{path} has no prior whose encoder is a {network.config.host.backbone}",
-            hint="Leave out --prior, or give a model whose prior uses this backbone.",
+            hint="Leave out `prior`, or give a model whose prior uses this backbone.",
         )
 
 
@@ -206,7 +206,7 @@ def share_encoder(network: HySeg) -> None:
     """Start the host's backbone from the prior's encoder, as far as both are the same network.
 
     Without pretrained weights, the host would have to learn again what the encoder has just
-    learned. A bare host gets the same start with `--prior`.
+    learned. A bare host gets the same start with `prior`.
     """
     if network.prior is not None:
         _copy_encoder(network, network)

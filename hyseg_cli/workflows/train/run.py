@@ -153,7 +153,7 @@ def run(
     start = start_network(settings, scenes, messages)
     _warn_of_small_chips(start.network.config.head, settings.chip_size, messages)
     if settings.prior_steps and start.network.prior is None:
-        messages.warn("--prior-steps: this network has no prior; --preset default has one")
+        messages.warn("`prior_steps`: this network has no prior; `preset` default has one")
     folder = RunFolder(settings)
     with folder.at_work() if processes.is_first else nullcontext():
         return _train(settings, messages, scenes, start, folder, processes, show)
@@ -272,7 +272,7 @@ def _warn_of_small_chips(head: HeadConfig, chip_size: int, messages: Messages) -
     if chip_size < head.least_chip:
         messages.warn(
             f"chips of {chip_size} pixels are smaller than one neighbourhood of the coarsest "
-            f"level, which a map's tiles hold many of: take --chip-size {head.least_chip} or more"
+            f"level, which a map's tiles hold many of: take `chip_size` {head.least_chip} or more"
         )
 
 

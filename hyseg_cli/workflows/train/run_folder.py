@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,15 @@ class RunFolder:
             self._take()
             is_whole = manifest.is_file() and not (self.path / CLEARING).exists()
             if self._settings.resume and is_whole:
-                _require_same(json.loads(manifest.read_text(encoding="utf-8")), own, self.path)
+                known = json.loads(manifest.read_text(encoding="utf-8"))
+                _require_same(_with_later_settings(known, own), own, self.path)
+                if "precision" not in known:
+                    (self.path / PRECISION).write_text("float32", encoding="utf-8")
                 return
             if is_whole and not self._settings.overwrite:
                 raise OutputExistsError(
                     f"{self.path} holds a training that was stopped",
-                    hint="Continue with --resume, or start over with --overwrite.",
+                    hint="Continue with `resume`, or start over with `overwrite`.",
                 )
             self._clear()
             with replacing(manifest) as temporary:
@@ -93,7 +96,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise HysegError(
                 f"{self.path}: the run folder cannot be used ({error})",
-                hint="Check the permissions and the free space, or train without --resume.",
+                hint="Check the permissions and the free space, or train without `resume`.",
             ) from error
 
     def precision(self, device_type: str) -> Precision:
@@ -115,7 +118,7 @@ class RunFolder:
         if self.path.exists() and not any(marks) and any(self.path.iterdir()):
             raise OutputExistsError(
                 f"{self.path} exists already, and no training wrote it",
-                hint="Move it away, or use another --out.",
+                hint="Move it away, or use another `out`.",
             )
         self.path.mkdir(exist_ok=True)
         try:
@@ -123,7 +126,7 @@ class RunFolder:
         except Timeout as error:
             raise StateMismatchError(
                 f"{self.path} is in use by another training",
-                hint="Wait for it to end, or use another --out.",
+                hint="Wait for it to end, or use another `out`.",
             ) from error
 
     def _clear(self) -> None:
@@ -146,11 +149,24 @@ def _plain(settings: TrainSettings) -> dict[str, Any]:
     return plain
 
 
+def _with_later_settings(known: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What a run that an earlier version began would have recorded: later settings as usual.
+
+    Its precision was float32, which `auto` then means, too.
+    """
+    usual = {
+        field.name: field.default for field in fields(TrainSettings) if field.default is not MISSING
+    }
+    usual = {name: value for name, value in usual.items() if name not in FREE}
+    usual["precision"] = "auto" if own["precision"] == "auto" else "float32"
+    earlier: dict[str, Any] = json.loads(json.dumps(usual, default=str)) | known
+    return earlier
+
+
 def _require_same(known: dict[str, Any], own: dict[str, Any], folder: Path) -> None:
     for key in sorted(known.keys() | own.keys()):
         if known.get(key) != own.get(key):
-            flag = "--from" if key == "start" else f"--{key.replace('_', '-')}"
             raise OutputExistsError(
-                f"{folder} has another {flag}: {known.get(key)}, not {own.get(key)}",
-                hint="Give the same settings, or start over with --overwrite and no --resume.",
+                f"{folder} has another `{key}`: {known.get(key)}, not {own.get(key)}",
+                hint="Give the same settings, or start over with `overwrite` and no `resume`.",
             )

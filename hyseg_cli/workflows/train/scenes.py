@@ -282,7 +282,7 @@ def _split(named: list[Named], settings: TrainSettings) -> tuple[list[Named], li
     unknown = sorted(set(settings.val_scenes) - set(names))
     if unknown:
         raise UsageProblemError(
-            f"--val-scenes {unknown[0]}: there is no such scene",
+            f"`val_scenes` {unknown[0]}: there is no such scene",
             hint=f"The scenes are {', '.join(names)}.",
         )
     held_out = set(settings.val_scenes)

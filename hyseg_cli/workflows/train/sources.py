@@ -77,7 +77,7 @@ def open_sources(
     Training images that touch one that is held out are left out: both show one place.
 
     Raises:
-        UsageProblemError: If a pattern of `--val-scenes` fits nothing, or a source has no band of
+        UsageProblemError: If a pattern of `val_scenes` fits nothing, or a source has no band of
             the training.
         HysegError: If labels do not fit their images or the legend.
     """
@@ -108,7 +108,7 @@ def _require_patterns(found: Sources, patterns: Sequence[str]) -> None:
             )
             more = ", ..." if len(places) > 12 else ""
             raise UsageProblemError(
-                f"--val-scenes {pattern}: no source has such a place or image",
+                f"`val_scenes` {pattern}: no source has such a place or image",
                 hint=f"The places are {', '.join(places[:12])}{more}; patterns such as "
                 f"{found.sources[0].name}/* are possible.",
             )
@@ -171,7 +171,7 @@ def _require_bands(
     if needed:
         raise UsageProblemError(
             f"source {source} has no band {needed[0]}",
-            hint=f"Name it in its band-names, or make it optional: --optional-band {needed[0]}.",
+            hint=f"Name it in its band-names, or make it optional: `optional_bands` {needed[0]}.",
         )
     if lacking and len(lacking) < len(optional):
         raise UsageProblemError(

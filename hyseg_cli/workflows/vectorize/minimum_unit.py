@@ -53,14 +53,14 @@ def _sizes_and_limits(
     in_pixels = False
     for text in sorted(settings.mmu, key=lambda text: "=" in text):
         name, _, amount = text.rpartition("=")
-        quantity = Quantity.parse(amount, ("px", "m2", "ha"), "--mmu")
+        quantity = Quantity.parse(amount, ("px", "m2", "ha"), "`mmu`")
         in_pixels = quantity.unit == "px"
         value = quantity.value * (M2_PER_HA if quantity.unit == "ha" else 1.0)
         if name:
-            limits[chosen(name, "--mmu")] = value
+            limits[chosen(name, "`mmu`")] = value
         else:
             limits[:] = value
     for name in settings.keep:
-        limits[chosen(name, "--keep")] = 0.0
+        limits[chosen(name, "`keep`")] = 0.0
     sizes = regions.pixels.astype(float) if in_pixels else regions.areas_m2
     return sizes, limits

@@ -76,7 +76,7 @@ def crs_to_transform_to(
     Args:
         scene: The map.
         form: The format of the layer, which may prescribe one.
-        asked_for: The value of --dst-crs.
+        asked_for: The value of `dst_crs`.
 
     Raises:
         UsageProblemError: If the map has no CRS to transform from, or there is no such CRS.
@@ -87,7 +87,7 @@ def crs_to_transform_to(
     if scene.crs is None:
         raise UsageProblemError(
             f"{scene.path} has no CRS to transform from",
-            hint="Write a .gpkg without --dst-crs, or georeference the map.",
+            hint="Write a .gpkg without `dst_crs`, or georeference the map.",
         )
     import pyproj
 
@@ -158,7 +158,7 @@ class PolygonJob:
         if self.settings.mmu:
             if self.scene.crs is None and not self.settings.mmu[0].endswith("px"):
                 raise UsageProblemError(
-                    f"--mmu {self.settings.mmu[0]}: {self.scene.path} is not georeferenced, "
+                    f"`mmu` {self.settings.mmu[0]}: {self.scene.path} is not georeferenced, "
                     "so its pixels have no area",
                     hint="Give the unit in px.",
                 )
@@ -230,7 +230,7 @@ class PolygonJob:
             raise HysegError(
                 f"{len(regions)} polygons take about {size / 1e9:.1f} GB, "
                 f"and {free / 1e9:.1f} GB are free",
-                hint="Merge small regions (--mmu), simplify, write .parquet, or free space.",
+                hint="Merge small regions (`mmu`), simplify, write .parquet, or free space.",
             )
 
     def _write_files(
@@ -300,12 +300,12 @@ class PolygonJob:
         chosen = [
             class_id
             for name in self.settings.classes
-            for class_id in find_classes(name, self.styles, present, "--classes")
+            for class_id in find_classes(name, self.styles, present, "`classes`")
         ]
         if not present & set(chosen):
             raise UsageProblemError(
                 f"{self.scene.path} has no pixel of {', '.join(self.settings.classes)}",
-                hint="Leave out --classes, or name one that occurs.",
+                hint="Leave out `classes`, or name one that occurs.",
             )
         return np.isin(regions.class_ids, chosen)
 
@@ -319,7 +319,7 @@ class PolygonJob:
         resolution = self.scene.resolution_m()
         if resolution is None:
             raise UsageProblemError(
-                f"--simplify {self.settings.simplify}: {self.scene.path} is not georeferenced, "
+                f"`simplify` {self.settings.simplify}: {self.scene.path} is not georeferenced, "
                 "so its pixels have no size in metres",
                 hint="Give the tolerance in px.",
             )
@@ -332,7 +332,7 @@ class PolygonJob:
         if problems:
             raise CheckFailedError(
                 f"the polygons do not form a coverage: {', '.join(problems)}",
-                hint="Use --no-check to look at them, and please report this with the raster.",
+                hint="Use `check=False` to look at them, and please report this with the raster.",
             )
 
 
@@ -375,5 +375,5 @@ def _require_small(
     if size > SHAPEFILE_LIMIT:
         raise UsageProblemError(
             f"{polygons} polygons take {size / 1e9:.1f} GB, more than a Shapefile can hold",
-            hint="Write a .gpkg, or give --split-files for several Shapefiles.",
+            hint="Write a .gpkg, or give `split_files` for several Shapefiles.",
         )

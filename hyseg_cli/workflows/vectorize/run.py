@@ -37,10 +37,10 @@ def _require_free(settings: VectorizeSettings) -> None:
     """Refuse to replace any file unless requested; a Shapefile is more than one file."""
     require_free(settings.out, overwrite=settings.overwrite)
     if settings.sieve_out is not None:
-        require_free(settings.sieve_out, overwrite=settings.overwrite, flag="--sieve-out")
+        require_free(settings.sieve_out, overwrite=settings.overwrite, flag="`sieve_out`")
     other_tables(settings.out, settings.layer)
     known = files_of_layer(settings.out, numbered=settings.split_files)
     if known and not settings.overwrite:
         raise OutputExistsError(
-            f"{known[0]} exists already", hint="Use another --out, or --overwrite."
+            f"{known[0]} exists already", hint="Use another `out`, or `overwrite`."
         )

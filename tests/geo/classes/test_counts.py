@@ -26,16 +26,13 @@ from hyseg_cli.geo.raster.raster import open_raster
         ("EPSG:32632", Affine(2, 0, 500_000, 0, -2, 5_400_000)),
     ],
 )
-def test_counts_are_those_of_the_whole_array(
-    write_raster, monkeypatch, strip, dtype, crs, transform
-):
-    monkeypatch.setattr(class_counts, "STRIP_PIXELS", strip)
+def test_counts_are_those_of_the_whole_array(write_raster, strip, dtype, crs, transform):
     values = np.random.default_rng(0).choice(np.array([0, 3, 7, 120], dtype), (61, 83))
     if dtype == np.int16:
         values[values == 7] = -700
     scene = open_raster(write_raster(values, crs=crs, transform=transform, nodata=0))
     seen = []
-    found, empty = count_classes(scene, seen.append)
+    found, empty = count_classes(scene, seen.append, strip_pixels=strip)
     row_areas = GroundMeasure(scene).row_areas_m2()
     assert found == {
         int(value): (

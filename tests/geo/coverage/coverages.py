@@ -25,15 +25,15 @@ class Traced:
     proof: Proof
 
 
-def regions_of(classes, no_class=255, tile=0):
+def regions_of(classes, no_class=255, **options):
     source = ArrayRows(classes, no_class=no_class)
     with tempfile.TemporaryDirectory() as folder:
-        return source, find_regions(source, np.ones(len(classes)), Path(folder), tile=tile)
+        return source, find_regions(source, np.ones(len(classes)), Path(folder), **options)
 
 
-def trace(classes, *, smooth=False, tolerance=0.0, strip_rows=STRIP_ROWS, tile=0):
+def trace(classes, *, smooth=False, tolerance=0.0, strip_rows=STRIP_ROWS, **options):
     """All polygons of an array, in the order of their regions."""
-    source, regions = regions_of(classes, tile=tile)
+    source, regions = regions_of(classes, **options)
     proof = Proof(seams(len(classes), strip_rows))
     polygons, numbers = [], []
     for batch in trace_polygons(

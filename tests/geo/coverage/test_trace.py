@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.features import shapes
 
-from hyseg_cli.geo.coverage import regions
 from hyseg_cli.geo.coverage.trace import Generalisation, trace_polygons
 
 rasters = hnp.arrays(
@@ -200,12 +199,11 @@ def test_large_regions_are_cut_along_straight_tile_lines(
 
 
 @pytest.mark.parametrize("tile", [0, 64])
-def test_runs_that_were_kept_give_the_polygons_of_runs_that_were_not(monkeypatch, tile):
+def test_runs_that_were_kept_give_the_polygons_of_runs_that_were_not(tile):
     classes = blobs(600, 70, seed=3)
     options = {"smooth": True, "tolerance": 1.5, "tile": tile}
     kept = trace(classes, **options)
-    monkeypatch.setattr(regions, "KEPT_RUNS", kept.regions.runs - 1)
-    found_again = trace(classes, **options)
+    found_again = trace(classes, **options, kept_runs=kept.regions.runs - 1)
     assert (len(kept.regions.strips), len(found_again.regions.strips)) == (3, 0)
     assert_coverage(kept)
     assert shapely.equals_exact(kept.polygons, found_again.polygons).all()

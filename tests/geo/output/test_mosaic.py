@@ -22,11 +22,6 @@ SIZE = 0.5
 LEFT, TOP = 500_000.0, 5_400_000.0
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
-    monkeypatch.setattr(joining, "BLOCK", 32)
-
-
 def layers_at(write_raster, corners, rng, *, sure=True, size=SIZE, crs="EPSG:32632"):
     """Random maps (with gaps) whose first pixels lie at these rows and columns."""
     layers, arrays = [], []
@@ -47,7 +42,7 @@ def whole_of(frame, layers, resample="nearest"):
     """The mosaic, put together of its blocks."""
     found = np.full((frame.height, frame.width), 77, np.uint8)
     covered = np.zeros(found.shape, int)
-    for unit, numbers in blocks_of(frame):
+    for unit, numbers in blocks_of(frame, 32):
         reaching = [layers[number] for number in numbers]
         found[unit.window.slices] = compose(frame, reaching, unit.window, resample)
         covered[unit.window.slices] += 1
@@ -122,7 +117,7 @@ def test_blocks_that_no_map_reaches_are_left_out(write_raster):
     rng = np.random.default_rng(1)
     layers, _ = layers_at(write_raster, [(0, 0), (400, 400)], rng)
     frame = find_frame([layer.scene for layer in layers], None, None)
-    blocks = list(blocks_of(frame))
+    blocks = list(blocks_of(frame, 32))
     assert len(blocks) < (frame.height // 32) * (frame.width // 32) / 10
     reached = {number for _, numbers in blocks for number in numbers}
     assert reached == {0, 1}

@@ -9,7 +9,6 @@ import pytest
 import rasterio
 
 from hyseg_cli.geo.classes.styles import class_styles
-from hyseg_cli.geo.output import sidecar
 from hyseg_cli.geo.output.sidecar import share_statistics, sidecar_of_classes, sidecar_of_shares
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.legend import Legend
@@ -114,7 +113,7 @@ def test_statistics_of_shares_skip_what_is_empty(write_raster, gdalinfo):
     )
 
 
-def test_statistics_of_large_shares_are_estimates_and_say_so(write_raster, monkeypatch):
+def test_statistics_of_large_shares_are_estimates_and_say_so(write_raster):
     levels = np.random.default_rng(0).integers(0, 255, (1, 64, 64), np.uint8)
     path = write_raster(levels, nodata=255)
     with rasterio.open(path, "r+") as file:
@@ -122,8 +121,7 @@ def test_statistics_of_large_shares_are_estimates_and_say_so(write_raster, monke
     (exact,) = share_statistics(str(path))
     assert exact.is_exact
     assert exact.mean == pytest.approx(levels.mean())
-    monkeypatch.setattr(sidecar, "ENOUGH_PIXELS", 500)
-    (estimate,) = share_statistics(str(path))
+    (estimate,) = share_statistics(str(path), enough=500)
     assert not estimate.is_exact
     assert estimate.mean == pytest.approx(exact.mean, rel=0.02)
     assert "STATISTICS_APPROXIMATE" in sidecar_of_shares([estimate])

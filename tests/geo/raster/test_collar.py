@@ -14,7 +14,7 @@ from hyseg_cli.geo.raster.reader import SceneReader, scene_validity
 from hyseg_cli.geo.window import Window
 
 
-def collar_of(image, block=(64, 64)):
+def collar_of(image, block=(64, 64), **options):
     """The collar and the windows that were read to find it."""
     windows = []
 
@@ -23,7 +23,7 @@ def collar_of(image, block=(64, 64)):
         return image[:, *window.slices]
 
     found = find_collar(
-        read, image.shape[-2:], block=block, pixel_bytes=len(image) * image.itemsize
+        read, image.shape[-2:], block=block, pixel_bytes=len(image) * image.itemsize, **options
     )
     return found, windows
 
@@ -117,11 +117,10 @@ def test_the_flood_by_chunks_is_the_flood_of_the_whole(seed, height, width, step
         np.testing.assert_array_equal(found, np.isin(label, edge[edge > 0]))
 
 
-def test_cells_grow_with_the_scene_so_that_their_number_is_bounded(monkeypatch):
-    monkeypatch.setattr("hyseg_cli.geo.raster.collar.MAX_CELLS", 1000)
+def test_cells_grow_with_the_scene_so_that_their_number_is_bounded():
     image = photo()
     image[:, :, :300] = 0
-    found, _ = collar_of(image)
+    found, _ = collar_of(image, max_cells=1000)
     assert found.cell > MIN_CELL
     assert found.cells[0].size <= 1000
     np.testing.assert_array_equal(found.mask(image, 0, 0), (image == 0).all(axis=0))

@@ -49,12 +49,11 @@ def test_large_rasters_without_overviews_are_thinned_out_before_they_are_average
     ],
     ids=["tiles", "rows", "strips"],
 )
-def test_thinned_pixels_are_those_of_the_whole_array(write_raster, monkeypatch, storage):
-    monkeypatch.setattr(thinned, "CHUNK_COLS", 40)
+def test_thinned_pixels_are_those_of_the_whole_array(write_raster, storage):
     values = np.random.default_rng(3).integers(0, 4, (2, 131, 173), np.uint8)
     part = Window(10, 7, 100, 150)
     with rasterio.open(write_raster(values, nodata=3, **storage)) as dataset:
-        image, masks = thinned.read_thinned(dataset, (2, 1), part, (13, 31))
+        image, masks = thinned.read_thinned(dataset, (2, 1), part, (13, 31), chunk_cols=40)
     rows = 10 + ((np.arange(13) + 0.5) * 100 / 13).astype(int)
     cols = 7 + ((np.arange(31) + 0.5) * 150 / 31).astype(int)
     expected = values[[1, 0]][:, rows][:, :, cols]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyseg_cli.geo.tiling import blocks as module
 from hyseg_cli.geo.tiling.blocks import block_runs, cut_blocks, share_of, whole_scene
 from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.window import Window
@@ -34,9 +32,7 @@ def test_units_cover_a_window_exactly_once(grid, columns, pixels, data):
         data.draw(st.integers(1, width - col)),
     )
     seen = np.zeros((height, width), int)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_PIXELS", pixels)
-        blocks = cut_blocks(grid, within, columns)
+    blocks = cut_blocks(grid, within, columns, pixels=pixels)
     for block in blocks:
         seen[block.window.slices] += 1
         assert len(block.tile_cols) <= columns
@@ -49,10 +45,8 @@ def test_units_cover_a_window_exactly_once(grid, columns, pixels, data):
 @settings(max_examples=100, deadline=None)
 @given(grids(), st.integers(1, 6), st.integers(1, 200_000), st.integers(1, 9))
 def test_parts_are_neighbours_and_leave_nothing_out(grid, columns, pixels, parts):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_PIXELS", pixels)
-        window = Window(0, 0, grid.rows.size, grid.cols.size)
-        blocks = cut_blocks(grid, window, columns)
+    window = Window(0, 0, grid.rows.size, grid.cols.size)
+    blocks = cut_blocks(grid, window, columns, pixels=pixels)
     shares = [share_of(blocks, part, parts) for part in range(1, parts + 1)]
     assert sum(shares, ()) == blocks
     sizes = [len(share) for share in shares]
@@ -81,9 +75,7 @@ def test_a_run_of_blocks_runs_the_tiles_that_reach_into_it():
 
 def test_a_gap_parts_two_runs_of_blocks():
     grid = TileGrid.cover(4000, 100, tile=128, overlap=32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_PIXELS", 10_000)
-        blocks = cut_blocks(grid, Window(0, 0, 4000, 100), 9)
+    blocks = cut_blocks(grid, Window(0, 0, 4000, 100), 9, pixels=10_000)
     assert len(list(block_runs(blocks))) == 1
     assert len(list(block_runs(blocks[:3] + blocks[4:]))) == 2
 

@@ -68,17 +68,17 @@ def test_a_short_scene_gets_a_short_tile():
 @pytest.mark.parametrize(
     ("tile", "overlap", "flag"),
     [
-        (100, 32, "--tile-size"),
-        (32, 0, "--tile-size"),
-        (128, 96, "--overlap"),
-        (128, 20, "--overlap"),
+        (100, 32, "`tile_size`"),
+        (32, 0, "`tile_size`"),
+        (128, 96, "`overlap`"),
+        (128, 20, "`overlap`"),
     ],
 )
 def test_impossible_tiles_are_refused_with_a_value_that_works(tile, overlap, flag):
     with pytest.raises(UsageProblemError, match=flag) as caught:
         TileGrid.cover(500, 500, tile=tile, overlap=overlap)
     suggested = int(caught.value.hint.rstrip(".").split()[-1])
-    values = {"tile": 128, "overlap": 32} | {flag.strip("-").split("-")[0]: suggested}
+    values = {"tile": 128, "overlap": 32} | {flag.strip("`").split("_")[0]: suggested}
     TileGrid.cover(500, 500, **values)
 
 

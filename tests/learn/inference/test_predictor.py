@@ -65,7 +65,7 @@ def test_a_network_that_does_not_compile_is_told_of(tiny_model, windows, monkeyp
     with pytest.raises(HysegError) as told:
         predict(*windows)
     assert "(no C++ compiler)" in told.value.message
-    assert "--compile" in told.value.hint
+    assert "`compiled`" in told.value.hint
 
 
 @pytest.mark.slow

@@ -79,11 +79,11 @@ def test_bands_asked_for_are_taken(scene, legend):
 def test_a_wrong_band_count_is_one_line_with_its_cure(scene, legend, colors):
     with pytest.raises(ModelMismatchError, match=f"has {len(colors)} bands") as caught:
         match(scene(colors), make_card(legend))
-    assert ("--band 1,2,3" in caught.value.hint) == (len(colors) > 3)
+    assert ("`bands` 1,2,3" in caught.value.hint) == (len(colors) > 3)
 
 
 def test_a_band_that_does_not_exist_is_refused(scene, legend):
-    with pytest.raises(UsageProblemError, match="--band 4"):
+    with pytest.raises(UsageProblemError, match="`bands` 4"):
         match(scene([R, G, B]), make_card(legend), (1, 2, 4))
 
 
@@ -129,7 +129,7 @@ def test_metres_asked_for_are_what_the_network_sees(scene, legend):
 def test_a_resolution_far_beyond_is_refused(scene, legend, metres, words):
     with pytest.raises(ModelMismatchError, match=words) as caught:
         match(scene([R, G, B], transform=grid_of(metres)), make_card(legend))
-    assert "--gsd native" in caught.value.hint
+    assert "`gsd` native" in caught.value.hint
 
 
 def test_a_model_without_resolution_maps_as_it_is_with_a_warning(scene, legend):

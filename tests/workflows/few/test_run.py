@@ -146,9 +146,9 @@ def test_the_dry_run_explains_the_choice(image, polygons, donor, tmp_path):
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        (["--thorough"], "--thorough"),
-        (["--steps", "3"], "--steps"),
-        (["--freeze", "backbone"], "--freeze"),
+        (["--thorough"], "`thorough`"),
+        (["--steps", "3"], "`steps`"),
+        (["--freeze", "backbone"], "`freeze`"),
     ],
 )
 def test_what_only_the_whole_training_has_asks_for_it(

@@ -1,0 +1,21 @@
+"""What a setting can be, where only a few words are allowed; the command line offers the same."""
+
+from typing import Literal
+
+Allocation = Literal["proportional", "equal", "neyman", "olofsson"]
+Benchmark = Literal["loveda", "uavid", "potsdam", "vaihingen"]
+BenchmarkPart = Literal["val", "test"]
+ClassWeights = Literal["none", "sqrt", "inverse"]
+Collar = Literal["auto", "none"]
+Connectivity = Literal[4, 8]
+ExportFormat = Literal["onnx", "pt2"]
+Frozen = Literal["none", "backbone"]
+LoggerName = Literal["tensorboard", "mlflow", "wandb"]
+MergedInto = Literal["longest-border", "largest"]
+Noise = Literal["position", "mean", "zero"]
+OnError = Literal["skip", "stop"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Resampling = Literal["nearest", "mode"]
+Sampling = Literal["area", "classes"]
+Stage = Literal["all", "prior", "segmentation"]
+TestTimeAugmentation = Literal["none", "flip", "d4", "multiscale"]
