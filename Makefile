@@ -56,7 +56,7 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]"
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-# Minutes for each of the six fuzzers; FUZZ_FIGURES=file adds up what was tried.
+# Minutes for each of the fourteen fuzzers, two at once; FUZZ_FIGURES=file notes what was tried.
 FUZZ_MINUTES ?= 3
 
 fuzz: $(INSTALLED)

@@ -14,6 +14,7 @@ exceptions of `hyseg_cli.errors`, which carry a message and a hint, and prints n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from hyseg_cli.messages import Console, Messages, Silence
+from hyseg_cli.startup import ignore_foreign_proj
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from hyseg_cli.workflows.sample import SampleResult
     from hyseg_cli.workflows.train.run import TrainResult
     from hyseg_cli.workflows.vectorize.coverage import VectorizeResult
+
+for _text in ignore_foreign_proj():
+    warnings.warn(_text, RuntimeWarning, stacklevel=2)
 
 PathLike = str | Path
 _Settings = TypeVar("_Settings")

@@ -40,6 +40,7 @@ NETWORKS = {"hyseg_models", "hyseg_models.config"}
 ALLOWED: dict[str, set[str]] = {
     "hyseg_cli": {"hyseg_cli.api", "hyseg_cli.errors"},
     "hyseg_cli.api": {
+        "hyseg_cli.startup",
         *TELLING, *LEGEND, "hyseg_cli.learn.inference", "hyseg_cli.learn.model",
         "hyseg_cli.learn.scores", "hyseg_cli.report", "hyseg_cli.settings", "hyseg_cli.workflows",
         "hyseg_cli.workflows.evaluate", "hyseg_cli.workflows.few", "hyseg_cli.workflows.info",

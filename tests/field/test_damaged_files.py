@@ -47,6 +47,37 @@ def test_a_tiff_whose_next_directory_lies_nowhere(tmp_path):
         assert "its header cannot be read" in require_one_line(*words).stderr
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326", ""])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        "500000, 0.5, 0, nan, 0, -0.5",
+        "inf, 0.5, 0, 5400000, 0, -0.5",
+        "500000, 0.5, 0, 5400000, 0, -1.8e-304",
+        "500000, 0, 0, 5400000, 0, 0",
+        "500000, 0.5, 0.5, 5400000, 0.5, 0.5",
+        "1e300, 1e299, 0, 5400000, 0, -1e299",
+    ],
+)
+def test_a_geotransform_that_is_none(tmp_path, tiny_model, crs, transform):
+    write_geotiff(tmp_path / "pixels.tif", np.zeros((40, 40), np.uint8), crs=None)
+    path = tmp_path / "map.vrt"
+    path.write_text(
+        f'<VRTDataset rasterXSize="40" rasterYSize="40"><SRS>{crs}</SRS><GeoTransform>{transform}'
+        '</GeoTransform><VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename '
+        'relativeToVRT="1">pixels.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
+    )
+    (tmp_path / "legend.json").write_text(LEGEND)
+    for words in (
+        ("info", path),
+        ("vectorize", path, "-o", tmp_path / "o.gpkg"),
+        ("sample", path, "-o", tmp_path / "s.gpkg"),
+        ("evaluate", path, "--reference", path, "--legend", tmp_path / "legend.json"),
+        ("predict", path, "-o", tmp_path / "o.tif", "-m", tiny_model),
+    ):
+        assert "its geotransform is not valid" in require_one_line(*words).stderr
+
+
 @pytest.mark.parametrize("damage", ["ring", "description"])
 def test_a_geoparquet_with_a_ring_that_is_open_or_a_description_that_lacks_something(
     tmp_path, damage

@@ -1,7 +1,10 @@
 """Where rasters lie: contradictions, CRS with heights, frames that nobody names."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import geopandas as gpd
@@ -153,6 +156,27 @@ def test_the_database_of_another_proj_is_not_used_and_that_is_said(tmp_path, tin
     words = ("predict", scene, "-o", tmp_path / "map.tif", "-m", tiny_model)
     result = run(*words, env={variable: str(folder)})
     assert result.stderr.count(f"{variable}={folder}") == 1
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.crs.to_epsg() == 28992
+
+
+def test_the_database_of_another_proj_is_not_used_by_functions_either(tmp_path, tiny_model):
+    place = from_origin(127_400, 428_225, 0.25, 0.25)
+    scene = write_geotiff(
+        tmp_path / "scene.tif", IMAGE, crs=28992, transform=place, photometric="RGB"
+    )
+    (tmp_path / "proj.db").write_bytes(b"")
+    program = """
+import sys
+import hyseg_cli as hyseg
+hyseg.predict(sys.argv[1], sys.argv[2], model=sys.argv[3])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, scene, tmp_path / "map.tif", tiny_model],
+        check=False, capture_output=True, text=True, env=os.environ | {"PROJ_DATA": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"RuntimeWarning: PROJ_DATA={tmp_path}" in done.stderr
     with rasterio.open(tmp_path / "map.tif") as file:
         assert file.crs.to_epsg() == 28992
 

@@ -111,7 +111,7 @@ DOCUMENTS = {
     "legend.json": None,
     "legend.csv": "id,name,color\n0,0,#112233\n1,1,#445566\n2,2,#778899\n",
     "legend.clr": "0 17 34 51 255 0\n1 68 85 102 255 1\n2 119 136 153 255 2\n",
-    "config.toml": "json = true\npatch = 64\nquiet = true\n",
+    "config.toml": "json = true\nquiet = true\n",
     "map.tif.aux.xml": """<PAMDataset><PAMRasterBand band="1"><CategoryNames>
 <Category>0</Category><Category>1</Category><Category>2</Category></CategoryNames>
 <GDALRasterAttributeTable><FieldDefn index="0"><Name>Value</Name><Type>0</Type><Usage>5</Usage>

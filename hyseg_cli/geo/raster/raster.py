@@ -32,6 +32,10 @@ from hyseg_cli.geo.window import Window
 
 Floats = npt.NDArray[np.float64]
 
+LARGEST_COORDINATE = 1e15
+"""Of a raster in any unit; more than that is a damaged header."""
+SMALLEST_RATIO = 1e-9
+"""Of the sides of a pixel, and of its area to that of a rectangle of its sides."""
 MIN_POINTS = 3
 """Ground control points that determine an affine transform."""
 
@@ -260,6 +264,19 @@ def to_map(
     return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
 
+def _is_place(transform: Affine) -> bool:
+    """Whether a transform puts pixels of some area in some place."""
+    t = transform
+    sides = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+    if not all(math.isfinite(value) and abs(value) < LARGEST_COORDINATE for value in t[:6]):
+        return False
+    return (
+        min(sides) > SMALLEST_RATIO * max(sides)
+        and max(sides) > 1.0 / LARGEST_COORDINATE
+        and abs(t.a * t.e - t.b * t.d) > SMALLEST_RATIO * sides[0] * sides[1]
+    )
+
+
 def contradiction_of(scene: Raster) -> str | None:
     """What the coordinates of a raster say against its CRS, None if they go together."""
     if scene.crs is None or not scene.is_georeferenced:
@@ -301,7 +318,7 @@ def open_raster(path: str | Path, *, is_sound: bool = True) -> Raster:
 
     Raises:
         UsageProblemError: If there is no such file.
-        UnusableFileError: If GDAL cannot open it.
+        UnusableFileError: If GDAL cannot open it, or its geotransform is not one.
         ModelMismatchError: If it has no bands or complex values, or its CRS cannot be true.
     """
     name = str(path)
@@ -329,6 +346,11 @@ def open_raster(path: str | Path, *, is_sound: bool = True) -> Raster:
         raise ModelMismatchError(
             f"{name}: the raster has no bands",
             hint="If it is a container (NetCDF, HDF), name a subdataset; `rio info` lists them.",
+        )
+    if not _is_place(scene.transform):
+        raise UnusableFileError(
+            f"{name}: its geotransform is not valid ({', '.join(map(str, scene.transform[:6]))})",
+            hint="Write it again, or give it a place: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM.",
         )
     problem = contradiction_of(scene) if is_sound else None
     if problem is not None:

@@ -27,7 +27,7 @@ class Layer:
     name: str
     """Name of the layer, where a format has layers."""
     geometry_type: str
-    """Polygon or MultiPolygon."""
+    """Polygon, MultiPolygon or Point; Unknown for several kinds."""
     wkt: str | None
     """CRS of the geometry as WKT, None for a map without georeference."""
     projjson: str | None = None

@@ -8,14 +8,21 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pyarrow as pa
 import shapely
 import torch
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.classes.styles import ClassStyle
 from hyseg_cli.geo.classes.symbology import add_outline_style
+from hyseg_cli.geo.crs import crs_text
+from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.vector.formats import GEOMETRY, files_of_layer, move_into_place
+from hyseg_cli.geo.vector.geopackage import copy_other_layers
+from hyseg_cli.geo.vector.layers import Layer
+from hyseg_cli.geo.vector.writer import LayerWriter
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import class_texts, read_features
 from hyseg_cli.learn.few.features import BLOCK
@@ -228,17 +235,39 @@ def _write(
     places = gpd.GeoDataFrame([*old, *rows], crs=scene.crs)
     places["rank"] = [0] * len(old) + list(range(1, len(rows) + 1))
     places[settings.class_field] = class_texts(places[settings.class_field])
-    temporary = settings.out.with_name(f"{settings.out.stem}.partial.gpkg")
-    temporary.unlink(missing_ok=True)
-    try:
-        places.to_file(temporary, layer=LAYER, driver="GPKG")
-        styles = {c.id: ClassStyle(c.name, c.color) for c in model.card.legend.classes}
-        add_outline_style(temporary, LAYER, styles, "first")
-        temporary.replace(settings.out)
-    except OSError as error:
-        raise HysegError(
-            f"{settings.out}: cannot be written ({error})",
-            hint="Check the folder's permissions and the free space.",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    styles = {c.id: ClassStyle(c.name, c.color) for c in model.card.legend.classes}
+    table = _as_table(places)
+    out = settings.out
+    with WorkFolder(out).scratch() as folder:
+        work = folder / "layer"
+        try:
+            work.mkdir()
+            copy_other_layers(out, work / out.name, LAYER)
+            layer = Layer(
+                file=str(work / out.name),
+                name=LAYER,
+                geometry_type="Unknown",
+                wkt=None if scene.crs is None else crs_text(scene.crs),
+            )
+            with LayerWriter() as writer:
+                writer.write(iter(table.to_batches()), table.schema, layer)
+            add_outline_style(work / out.name, LAYER, styles, "first")
+        except OSError as error:
+            raise HysegError(
+                f"{out}: cannot be written ({error})",
+                hint="Check the folder's permissions and the free space.",
+            ) from error
+        move_into_place(work, [out.name], out.parent, files_of_layer(out))
+
+
+def _as_table(places: gpd.GeoDataFrame) -> pa.Table:
+    """Features as a layer is written from them; a column without any value is one of text."""
+    table = pa.Table.from_pandas(gpd.pd.DataFrame(places.drop(columns="geometry")))
+    fields = [
+        field.with_type(pa.string()) if pa.types.is_null(field.type) else field
+        for field in table.schema
+        if field.name in places.columns
+    ]
+    table = table.select([field.name for field in fields]).cast(pa.schema(fields))
+    shapes = pa.array(places.geometry.to_wkb().tolist(), pa.binary())
+    return table.append_column(GEOMETRY, shapes)

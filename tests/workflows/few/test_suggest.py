@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 
 import geopandas as gpd
 import numpy as np
 import pytest
 from rasterio.transform import from_origin
 from rasters import write_geotiff
+from shapely.geometry import box
 from workflows.training import run
 
 CRS = "EPSG:32640"
@@ -87,3 +89,22 @@ def test_a_scene_without_place_is_refused(tiny_model, tmp_path):
     done = run("suggest", image, "-m", tiny_model, "-o", tmp_path / "next.gpkg")
     assert done.exit_code == 2
     assert "has no place" in done.output
+
+
+def test_other_layers_stay_whatever_the_file_is_called(image, tiny_model, tmp_path):
+    folder = tmp_path / "Site A!"
+    folder.mkdir()
+    gpd.GeoDataFrame({"owner": ["A"]}, geometry=[box(0, 0, 1, 1)], crs=CRS).to_file(
+        tmp_path / "project.gpkg", layer="parcels"
+    )
+    out = (tmp_path / "project.gpkg").rename(folder / "new!project;.gpkg")
+    (tmp_path / "project;.gpkg").write_text("precious")
+    for times in (1, 2):
+        done = run("suggest", image, "-m", tiny_model, "-o", out, "-n", 4, "--overwrite")
+        assert done.exit_code == 0, done.output
+        assert sorted(path.name for path in folder.iterdir()) == [out.name], times
+        with closing(sqlite3.connect(out)) as database:
+            assert database.execute("SELECT owner FROM parcels").fetchall() == [("A",)]
+            assert database.execute("SELECT count(*) FROM polygons").fetchone() == (4,)
+            assert database.execute("SELECT count(*) FROM layer_styles").fetchone() == (1,)
+    assert (tmp_path / "project;.gpkg").read_text() == "precious"
