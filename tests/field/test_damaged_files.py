@@ -123,3 +123,25 @@ def test_what_the_system_refuses_is_not_called_a_defect(error, said):
     assert result.exit_code == 1
     assert said in result.stderr
     assert ("defect" in result.stderr) == ("unexpected" in said)
+
+
+@pytest.mark.parametrize("suffix", [".shp", ".gpkg", ".parquet"])
+def test_coordinates_that_are_not_numbers(tmp_path, tiny_model, suffix):
+    raster = write_geotiff(tmp_path / "map.tif", np.zeros((40, 40), np.uint8))
+    image = np.full((3, 40, 40), 90, np.uint8)
+    scene = write_geotiff(tmp_path / "scene.tif", image, photometric="RGB")
+    (tmp_path / "legend.json").write_text(LEGEND)
+    path = tmp_path / f"labels{suffix}"
+    shape = shapely.Polygon([(500_000, 5_400_000), (500_007.25, 5_399_990), (500_010, 5_400_000)])
+    frame = gpd.GeoDataFrame({"class": ["a"]}, geometry=[shape], crs=32632)
+    if suffix == ".parquet":
+        frame.to_parquet(path, compression=None)
+    else:
+        frame.to_file(path)
+    number, nan = struct.pack("<d", 500_007.25), struct.pack("<d", float("nan"))
+    path.write_bytes(path.read_bytes().replace(number, nan))
+    for words in (
+        ("evaluate", raster, "--legend", tmp_path / "legend.json", "--reference", path),
+        ("predict", scene, "-m", tiny_model, "-n", "-o", tmp_path / "o.tif", "--aoi", path),
+    ):
+        assert "not numbers" in require_one_line(*words).stderr

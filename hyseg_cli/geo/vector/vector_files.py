@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pyogrio
 import pyogrio.errors
+import shapely
 import shapely.errors
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
@@ -38,20 +40,32 @@ def read_vector(
     name = f"{flag} {path}".strip()
     _require_file(path, name)
     try:
-        if path.suffix.lower() == PARQUET:
-            return _read_parquet(path, name, field)
-        layer = _geometry_layer(path, name, usual)
-        if field is not None:
-            _require_layer_field(path, layer, name, field)
-        columns = None if field is None else [field]
-        found = pyogrio.read_dataframe(vector_name(path), layer=layer, columns=columns)
+        # Coordinates that are not numbers are refused below; shapely would only warn of them.
+        with np.errstate(invalid="ignore"):
+            if path.suffix.lower() == PARQUET:
+                found = _read_parquet(path, name, field)
+            else:
+                found = _read_layer(path, name, field, usual)
     except _READ_ERRORS as error:
         raise _unreadable(name, error) from error
     if not isinstance(found, gpd.GeoDataFrame):
         raise UnusableFileError(
             f"{name} is a table without geometry", hint="Give a file of points or polygons."
         )
+    if not np.isfinite(shapely.get_coordinates(found.geometry.to_numpy())).all():
+        raise UnusableFileError(
+            f"{name} has coordinates that are not numbers",
+            hint="The file is damaged: fetch or write it again.",
+        )
     return found
+
+
+def _read_layer(path: Path, name: str, field: str | None, usual: str | None) -> Any:
+    layer = _geometry_layer(path, name, usual)
+    if field is not None:
+        _require_layer_field(path, layer, name, field)
+    columns = None if field is None else [field]
+    return pyogrio.read_dataframe(vector_name(path), layer=layer, columns=columns)
 
 
 def read_column(path: Path, field: str) -> Any:
