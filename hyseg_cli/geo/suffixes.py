@@ -1,4 +1,4 @@
-"""Files beside an overwritten raster that would describe the new one wrongly."""
+"""Suffixes of vector files that are read, and of the files that stand beside a raster."""
 
 from __future__ import annotations
 

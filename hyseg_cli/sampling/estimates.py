@@ -6,7 +6,7 @@ is Stehman 2014 (doi:10.1080/01431161.2014.930207), equations 3 and 25 to 28. Ev
 a mean, or a ratio of means, of an indicator of (map class, reference class), so the counts by
 stratum, map class and reference class are all that is needed.
 
-Do two maps differ by more than chance at the same points?
+Two maps are compared at the same points: do they differ by more than chance?
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How settings report what is wrong with them.
+"""How settings report what is wrong with them, and amounts with their unit, as they are typed.
 
-Amounts with their unit, as they are typed: 1.5px, 2m, 100m2, 0.5ha, 4GB.
+Amounts are such as 1.5px, 2m, 100m2, 0.5ha and 4GB.
 """
 
 from __future__ import annotations

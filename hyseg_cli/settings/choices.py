@@ -2,6 +2,10 @@
 
 from typing import Literal
 
+VECTOR_SUFFIXES = (".gpkg", ".fgb", ".parquet", ".geojson", ".geojsonl", ".shp")
+"""Of layers that can be written; the suffix chooses the format."""
+VECTOR_HINT = "The suffix chooses the format: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp."
+
 Allocation = Literal["proportional", "equal", "neyman", "olofsson"]
 Benchmark = Literal["loveda", "uavid", "potsdam", "vaihingen"]
 BenchmarkPart = Literal["val", "test"]

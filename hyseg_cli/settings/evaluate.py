@@ -1,7 +1,4 @@
-"""Settings of `hyseg evaluate`.
-
-Settings of `hyseg evaluate --probabilities`.
-"""
+"""Settings of `hyseg evaluate`, and of `hyseg evaluate --probabilities`."""
 
 from __future__ import annotations
 

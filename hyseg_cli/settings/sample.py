@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
-from hyseg_cli.settings.choices import Allocation
+from hyseg_cli.settings.choices import VECTOR_HINT, VECTOR_SUFFIXES, Allocation
 
 EXPECTED_ACCURACY = 0.8
 """User's accuracy of a class without an expectation of its own."""
@@ -60,8 +60,8 @@ class SampleSettings:
             check(distance.value > 0, "`min_distance` is 0", "Leave it out for no distance.")
         check_suffix(
             self.out,
-            (".gpkg", ".fgb", ".parquet", ".geojson", ".geojsonl", ".shp"),
-            "The suffix chooses the format: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp.",
+            VECTOR_SUFFIXES,
+            VECTOR_HINT,
         )
 
 

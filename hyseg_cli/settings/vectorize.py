@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyseg_cli.settings.checks import Quantity, check, check_suffix
-from hyseg_cli.settings.choices import Connectivity, MergedInto
+from hyseg_cli.settings.choices import VECTOR_HINT, VECTOR_SUFFIXES, Connectivity, MergedInto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ class VectorizeSettings:
         )
         check_suffix(
             self.out,
-            (".gpkg", ".fgb", ".parquet", ".geojson", ".geojsonl", ".shp"),
-            "The suffix chooses the format: .gpkg, .fgb, .parquet, .geojson, .geojsonl or .shp.",
+            VECTOR_SUFFIXES,
+            VECTOR_HINT,
         )
         if self.sieve_out is not None:
             check_suffix(

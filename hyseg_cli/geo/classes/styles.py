@@ -1,6 +1,6 @@
 """Names and colours of the classes of a raster, wherever the raster keeps them.
 
-Colour tables, category names and the legend that a class raster carries.
+They come from a colour table, category names, or the legend that a map of hyseg carries.
 """
 
 from __future__ import annotations

@@ -10,12 +10,8 @@ have their names; the rest of the folder can be deleted.
 A run that nobody goes on with, such as that of a mosaic or of polygons, borrows the folder as
 scratch: under the same lock, without a manifest, and only if no unfinished run needs it.
 
-Complete files are kept in a store: the folder itself, or object storage if the output goes there.
-
-The store of a work folder: its complete files, in the folder itself or in object storage.
-
-A run whose outputs go to object storage still has a folder on this machine, for its locks and for
-incomplete files; the files that other machines need are in storage.
+Complete files are kept in a store: the folder itself, or object storage if the outputs go there.
+Such a run still has a folder on this machine, for its locks and for incomplete files.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
-"""Areas and lengths on the ground: of pixels by closed formula, of borders edge by edge.
+"""A raster on the ground: areas, lengths, directions, its footprint, and others laid over it.
 
-Directions and round lengths, for the pictures of maps.
+Areas of pixels follow from a closed formula, borders are measured edge by edge. Warnings say where
+areas of the map differ from those on the ground.
 
-The footprint of a raster on the earth, for GeoJSON.
-
-Warnings about areas that differ from those on the ground.
-
-Rasters laid over each other. Two with a CRS meet on the ground. Two that have a transform and not
-both a CRS, as world files give it, share one frame, whatever it is. What has no place at all is
-laid over pixel by pixel. Longitudes are the same modulo 360: a raster from 0 to 360 meets one from
--180 to 180.
+Of rasters that are laid over each other, two with a CRS meet on the ground. Two that have a
+transform and not both a CRS, as world files give it, share one frame, whatever it is. What has no
+place at all is laid over pixel by pixel. Longitudes are the same modulo 360: a raster from 0 to 360
+meets one from -180 to 180.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Shapes with their attributes, as Arrow record batches ready to be written.
 
-Polygons of a batch as well-known binary in map coordinates.
-
-Features of several regions: one for each class, or for regions that touch at corners.
+Polygons become well-known binary in map coordinates. A feature is one region, all regions of a
+class, or regions that touch at corners.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Vector files: each format with its driver, options, limits and the files it consists of.
-
-Also chooses the layer of a vector file.
-"""
+"""Formats of vector files: the driver, options and limits of each, and the files it consists of."""
 
 from __future__ import annotations
 

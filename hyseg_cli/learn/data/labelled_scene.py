@@ -1,8 +1,6 @@
 """Pairs of images and labels, opened to be read window by window.
 
 JPEG and 8-bit PNG pairs are read with Pillow alone; GDAL is imported only when a raster needs it.
-
-Labelled scenes read with Pillow alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What both stages of training share, as a Lightning module.
-
-The two stages of training, as Lightning modules: first the prior, then the whole network.
-"""
+"""The two stages of training, as Lightning modules: first the prior, then the whole network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`hyseg info` of a map: its classes with their pixels and areas, and where it comes from.
-
-Legends in a terminal.
-"""
+"""`hyseg info` of a map: its classes with pixels, areas and colours, and where it comes from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""All scenes of a run as one queue that several workers share.
-
-Mapping shared by several workers: their tasks and what they do.
-"""
+"""All scenes of a run as one queue that several workers share: their tasks and what they do."""
 
 from __future__ import annotations
 

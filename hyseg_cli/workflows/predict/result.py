@@ -1,8 +1,6 @@
-"""What `hyseg predict` did, as tables and JSON.
+"""What `hyseg predict` did, as tables and JSON, and what a run will need, printed before it begins.
 
-What a run will need, printed before anything is written.
-
-The manifest of a run: a line of JSON for each scene, written when it ends.
+The manifest of a run has a line of JSON for each scene, written when the scene ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""From a class raster to a coverage: open, sieve, trace, write, put in place.
-
-A STAC Item for the polygons of `hyseg vectorize`.
-"""
+"""From a class raster to a file of polygons: open, sieve, trace, write, describe, put in place."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""From a class raster to files of polygons, according to the settings of `hyseg vectorize`.
-
-The CRS that polygons are written in.
+"""From a class raster to polygons with attributes, in the CRS that is asked for.
 
 pyproj takes as long to load as a small map takes to trace, so it is imported only when needed.
 """
