@@ -157,6 +157,14 @@ def sample_block(block: Block, sizes: Sequence[int], rows: Ints, cols: Ints) -> 
     return torch.cat([*parts, looks], dim=1)
 
 
+def spread_over(block: Block, step: int) -> tuple[Ints, Ints]:
+    """Rows and columns of the scene of valid pixels of a block, `step` apart each way."""
+    inner = np.zeros(block.valid.shape, bool)
+    inner[MARGIN + step // 2 : -MARGIN : step, MARGIN + step // 2 : -MARGIN : step] = True
+    rows, cols = np.nonzero(inner & block.valid.numpy())
+    return rows + block.window.row, cols + block.window.col
+
+
 class Moments:
     """Mean and standard deviation of features over all blocks that were seen; mutable."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -13,14 +13,24 @@ from torch import Tensor
 
 from hyseg_cli.learn.few.polygons import Ints
 
-PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
+PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Penalties on the squared weights that are tried, the strongest first."""
+ALONE = 0.01
+"""The penalty where every class has a single polygon, so that none can be chosen."""
 FOLDS = 8
 """Parts that the polygons are dealt into; one is left out at a time."""
 RANK = 512
 """Directions of the features that are kept: where samples are many, the others are noise."""
 STEPS = 60
 TEMPERATURES = tuple(float(t) for t in np.geomspace(0.5, 4.0, 13))
+
+
+SURE = 0.9
+"""Probability from which on the class of a pixel counts as known."""
+WEIGHT = 0.5
+"""What all these pixels weigh together, beside 1 for all polygons."""
+DIRECTIONS = 512
+"""Of these pixels, those whose directions are added to those of the polygons, about."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,9 @@ class Fit:
     where there was none; None if nothing could be left out."""
     temperature: float
     """What makes these probabilities mean what they say."""
+    shares: tuple[float, ...] | None = None
+    """Shares of the classes among what it was sure of around the polygons; None if it has learned
+    from these alone."""
 
 
 def fit_probe(samples: Samples, classes: int, *, seed: int) -> Fit:
@@ -74,11 +87,11 @@ def fit_probe(samples: Samples, classes: int, *, seed: int) -> Fit:
         classes: Classes N.
         seed: Of the way polygons are dealt into folds.
     """
-    basis = _basis(samples.features)
+    basis = _basis_of(samples.features)
     x = samples.features @ basis
     y, weights = torch.from_numpy(samples.channel), samples.weights
     folds = deal(samples, seed)
-    best, chosen = None, PENALTIES[len(PENALTIES) // 2]
+    best, chosen = None, ALONE
     if folds is not None:
         best, chosen = _leave_out(x, y, weights, folds, classes)
     weight, bias = _solve(x, y, weights[None], classes, chosen)
@@ -89,6 +102,38 @@ def fit_probe(samples: Samples, classes: int, *, seed: int) -> Fit:
         chosen,
         None if best is None else (best / temperature).softmax(dim=1).numpy(),
         temperature,
+    )
+
+
+def fit_with_surroundings(fitted: Fit, samples: Samples, around: Tensor) -> Fit:
+    """Fit a head again, to polygons and to what it is sure of around them.
+
+    Polygons do not say how common classes are: people draw as many on rare ones. Pixels around
+    them that the head is sure of count like polygons, each class as often as it is found.
+    What it says of polygons that were left out stays as it is: it is that of heads which learned
+    from polygons alone.
+
+    Args:
+        fitted: A head that was fitted to polygons.
+        samples: The pixels of the polygons.
+        around: (n, C) features of pixels spread evenly over the surroundings.
+
+    Source: Lee 2013, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method.
+    """
+    probabilities = (around @ fitted.weight.T + fitted.bias).softmax(dim=1)
+    sure, channel = probabilities.max(dim=1)
+    known = around[sure > SURE]
+    if len(known) == 0:
+        return fitted
+    basis = _basis_of(torch.cat([samples.features, known[:: -(-len(known) // DIRECTIONS)]]))
+    x = torch.cat([samples.features, known]) @ basis
+    y = torch.cat([torch.from_numpy(samples.channel), channel[sure > SURE]])
+    each = WEIGHT * len(samples.channel) / len(known)
+    weights = torch.cat([samples.weights, torch.full((len(known),), each)])
+    weight, bias = _solve(x, y, weights[None], len(fitted.bias), fitted.penalty)
+    shares = np.bincount(channel[sure > SURE].numpy(), minlength=len(fitted.bias)) / len(known)
+    return replace(
+        fitted, weight=(basis @ weight[:, 0]).T, bias=bias[0], shares=tuple(shares.tolist())
     )
 
 
@@ -111,7 +156,7 @@ def deal(samples: Samples, seed: int) -> Ints | None:
     return fold if turn else None
 
 
-def _basis(features: Tensor) -> Tensor:
+def _basis_of(features: Tensor) -> Tensor:
     """Orthonormal directions (C, r) that the samples spread along."""
     count, width = features.shape
     rank = min(RANK, count, width)
@@ -154,10 +199,10 @@ def _solve(
     penalty: float,
     start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Heads (C, F, classes) and their offsets (F, classes), one for each row of weights (F, n).
+    """Heads (C, F, classes) that converged, and their offsets (F, classes), F rows of weights.
 
-    All of them are found in one search, from those of another penalty if they are given: one
-    large product is faster than many small ones.
+    Weights are (F, n), x is (n, C). All heads are found in one search, from those of another
+    penalty if they are given: one large product is faster than many small ones.
     """
     heads = len(weights)
     weight = torch.zeros(x.shape[1], heads, classes) if start is None else start[0].clone()

@@ -31,9 +31,10 @@ from hyseg_cli.learn.few.features import (
     feature_folder,
     make_room,
     sample_block,
+    spread_over,
 )
 from hyseg_cli.learn.few.polygons import DrawnPolygon, Ints
-from hyseg_cli.learn.few.probe import Fit, Samples, fit_probe
+from hyseg_cli.learn.few.probe import Fit, Samples, fit_probe, fit_with_surroundings
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import ModelCard, Radiometry, TrainingData, digest_of, read_card
@@ -54,6 +55,10 @@ from hyseg_models import HySeg
 
 TILE = 1024
 """Side of the tiles that such a model is best mapped with."""
+AROUND = 8_192
+"""Pixels around polygons that are learned from at most, about."""
+STEPS = (16, 32, 64, 128)
+"""Distances between them in pixels, of which the smallest that is possible is taken."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +138,19 @@ def run(settings: TrainSettings, reason: str, messages: Messages) -> FewResult:
     require_free(settings.out, overwrite=settings.overwrite)
     messages.note(f"a linear head on a frozen transformer is trained: {reason}")
     work = _prepare(settings, messages)
-    samples, moments = _collect(work, messages)
+    samples, around, moments = _collect(work, messages)
     kept, legend = _with_samples(samples, work.scenes.legend, messages)
     fitted = fit_probe(kept, len(legend), seed=settings.seed)
+    fitted = fit_with_surroundings(fitted, kept, around)
     expected = expect(kept, fitted.held_out, legend.names)
     messages.note(
         f"{len(np.unique(kept.polygon))} polygons, {len(kept.channel)} of their pixels; penalty "
         f"{fitted.penalty:g}"
     )
+    if fitted.shares is not None:
+        common = zip(legend.names, fitted.shares, strict=True)
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in common)
+        messages.note(f"around the polygons, of what is clear: {shares}")
     network = _fill(work, fitted, moments, len(legend))
     save_model(settings.out, network, _card(work, network, legend, fitted, expected))
     make_room(feature_folder())
@@ -210,16 +220,19 @@ def _blocks(scene: DrawnScene) -> list[tuple[int, int]]:
     return sorted({place for p in scene.drawing.polygons for place in blocks_of(p.rows, p.cols)})
 
 
-def _collect(work: _Work, messages: Messages) -> tuple[Samples, Moments]:
-    """Features of the pixels of all polygons, and the moments of all features."""
-    moments, parts = Moments(), []
+def _collect(work: _Work, messages: Messages) -> tuple[Samples, Tensor, Moments]:
+    """Features of the pixels of all polygons, of pixels around them, and moments of all."""
+    moments, parts, around = Moments(), [], []
     by_scene = [Moments() for _ in work.scenes.scenes]
     places, empty = work.places, set()
+    step = next((s for s in STEPS if len(places) * (BLOCK // s) ** 2 <= AROUND), STEPS[-1])
     for done, (index, place) in enumerate(places):
         messages.advance("features", done, len(places))
         block = work.features[index].block(place)
         moments.add(block)
         by_scene[index].add(block)
+        sizes = work.features[index].sizes
+        around.append(sample_block(block, sizes, *spread_over(block, step)))
         for polygon in work.scenes.scenes[index].drawing.polygons:
             rows, cols = _in_block(polygon, place)
             is_valid = block.valid.numpy()[rows - block.window.row, cols - block.window.col]
@@ -227,8 +240,7 @@ def _collect(work: _Work, messages: Messages) -> tuple[Samples, Moments]:
                 empty.add(polygon.row)
             rows, cols = rows[is_valid], cols[is_valid]
             if len(rows):
-                found = sample_block(block, work.features[index].sizes, rows, cols)
-                parts.append((found, polygon))
+                parts.append((sample_block(block, sizes, rows, cols), polygon))
     messages.advance("features", len(places), len(places))
     if empty:
         messages.warn(f"{len(empty)} polygons lie on pixels without data, which are left out")
@@ -239,7 +251,8 @@ def _collect(work: _Work, messages: Messages) -> tuple[Samples, Moments]:
     _compare_scenes(work, by_scene, moments, messages)
     set_moments(work.network, *moments.result())
     features = design(work.network, torch.cat([found for found, _ in parts]))
-    return Samples(features, _repeated(parts, "channel"), _repeated(parts, "row")), moments
+    samples = Samples(features, _repeated(parts, "channel"), _repeated(parts, "row"))
+    return samples, design(work.network, torch.cat(around)), moments
 
 
 def _in_block(polygon: DrawnPolygon, place: tuple[int, int]) -> tuple[Ints, Ints]:
@@ -319,6 +332,7 @@ def _card(
             "backbone_from": {"model": work.donor.name, "data": asdict(donor.data)}
             | {key: donor.training[key] for key in ("backbone",) if key in donor.training},
             "penalty": fitted.penalty,
+            "shares": fitted.shares and dict(zip(legend.names, fitted.shares, strict=True)),
             "hyseg": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),

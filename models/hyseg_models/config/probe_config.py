@@ -30,7 +30,7 @@ class ProbeConfig:
     """Standard deviations in pixels of the Gaussians that they see the image through."""
     detail_bandwidth: float = 0.67
     """Typical turn of their cosines, in radians, for a pixel one standard deviation off."""
-    detail_weight: float = 0.5
+    detail_weight: float = 1.0
     """How much they count beside tokens, which are richer but blind to single pixels."""
     radius: int = 12
     """Half the side, in pixels, of the windows of the guided filter; 0 for no filter."""
