@@ -42,7 +42,7 @@ def ending_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def telling_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
+def reporting_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
     """The result of `act`; an error is printed on stderr and ends the command with its code."""
     try:
         return act()

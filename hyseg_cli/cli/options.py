@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from hyseg_cli.cli.environment import flag_of, take_variables
-from hyseg_cli.cli.exit import READER_GONE, ending_in_order, telling_errors
+from hyseg_cli.cli.exit import READER_GONE, ending_in_order, reporting_errors
 from hyseg_cli.cli.flags import as_typed, flag_writer
 from hyseg_cli.cli.help import write_examples, write_options
 from hyseg_cli.errors import UsageProblemError
@@ -159,13 +159,13 @@ class HysegCommand(click.Command):
             take_variables(ctx)
             return super(HysegCommand, self).parse_args(ctx, args)
 
-        rest: list[str] = telling_errors(ctx, parse)
+        rest: list[str] = reporting_errors(ctx, parse)
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.meta["proj"] = ignore_foreign_proj()
         with ending_in_order():
-            return telling_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
+            return reporting_errors(ctx, lambda: super(HysegCommand, self).invoke(ctx))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self, ctx, formatter)

@@ -25,7 +25,7 @@ _LINES_TO_SHOW = 20
 
 
 class Listener:
-    """Who is told of a run; QGIS's feedback, or nobody."""
+    """What a run reports to: QGIS's feedback, or nothing."""
 
     def advance(self, percent: float, text: str) -> None:
         """How much of a task is done, 0 to 100, and what there is to read of it."""

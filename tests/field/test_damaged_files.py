@@ -15,7 +15,7 @@ from rasterio.errors import RasterioIOError
 from rasters import write_geotiff
 from shapely.geometry import box
 
-from hyseg_cli.cli.exit import telling_errors
+from hyseg_cli.cli.exit import reporting_errors
 from hyseg_cli.cli.group import cli
 
 LEGEND = '{"classes": [{"id": 0, "name": "a", "color": "#000000"}]}'
@@ -117,7 +117,7 @@ def test_what_the_system_refuses_is_not_called_a_defect(error, said):
         raise error
 
     command = click.Command(
-        "fail", callback=lambda: telling_errors(click.get_current_context(), fail)
+        "fail", callback=lambda: reporting_errors(click.get_current_context(), fail)
     )
     result = CliRunner().invoke(command)
     assert result.exit_code == 1

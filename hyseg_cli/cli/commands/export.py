@@ -59,7 +59,7 @@ def export(*, as_json: bool, **options: Any) -> None:
 
     It takes one tile and gives the probabilities of its classes; standardisation and temperature
     are inside. The file is kept only if it finds the network's class on 99.9 % of the pixels of
-    real tiles. There is no noise in its prior, as its place is not known to it.
+    real tiles. Its prior gets no noise, because a graph does not know the place of a tile.
 
     \b
       hyseg export default --scene scene.tif --out default.onnx

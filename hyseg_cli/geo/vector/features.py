@@ -116,7 +116,7 @@ def _on_one_turn(points: Floats, first_points: Int64s) -> Floats:
     """Longitudes and latitudes (n, 2) with each polygon in one piece, most of it in -180 to 180.
 
     Raises:
-        HysegError: If they are no longitudes and latitudes.
+        HysegError: If they are not longitudes and latitudes.
     """
     if not (np.abs(points[:, 1]) <= 90.0 + 1e-9).all():
         raise HysegError(

@@ -38,7 +38,7 @@ misses its arc by less than a decimetre."""
 
 
 class Kinds(NamedTuple):
-    """How many features of a file are no polygons."""
+    """How many features of a file are not polygons."""
 
     lines: int
     points: int

@@ -111,7 +111,7 @@ def _processor() -> str:
     with contextlib.suppress(OSError, ValueError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         kinds = ("vendor_id", "cpu family", "model", "model name", "stepping")
-        told = dict(line.split(":", 1) for line in lines if ":" in line)
-        named = {key.strip(): value.strip() for key, value in told.items()}
+        facts = dict(line.split(":", 1) for line in lines if ":" in line)
+        named = {key.strip(): value.strip() for key, value in facts.items()}
         return " ".join(named[key] for key in kinds if key in named)
     return platform.processor()

@@ -1,4 +1,4 @@
-"""A legend of a data set, told in the classes of the common one."""
+"""A legend of a data set, expressed in the classes of the common one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SourceClasses:
         return table
 
     @property
-    def told(self) -> dict[ClassSet, str]:
+    def distinguished(self) -> dict[ClassSet, str]:
         """The sets that its labels tell apart, each with the names of the classes that it is."""
         names: dict[ClassSet, list[str]] = {}
         for name, allowed in zip(self.legend.names, self.sets, strict=True):
@@ -82,7 +82,7 @@ def match_classes(source: str, own: Legend, common: Legend, rules: Rules) -> Sou
                 f'"{ANY}" leaves the class out.',
             )
     found = SourceClasses(source, own, tuple(sets), len(common))
-    if not found.told:
+    if not found.distinguished:
         raise UsageProblemError(
             f"source {source}: none of its classes says anything of {', '.join(common.names)}",
             hint=f'Map one of them to fewer classes than "{ANY}", or leave the source out.',

@@ -35,20 +35,20 @@ class Collapse:
     @classmethod
     def of(cls, source: SourceClasses, labels: LabelSets) -> Collapse:
         """The collapse onto a source's legend, for labels encoded by `labels`."""
-        told = list(source.told)
-        own = [labels.label_of(allowed) for allowed in told]
+        sets = list(source.distinguished)
+        own = [labels.label_of(allowed) for allowed in sets]
         reference = np.full(NODATA_ID + 1, NODATA_ID, np.uint8)
         reference[own] = range(len(own))
-        narrowest = np.full(source.classes, len(told), np.uint8)
+        narrowest = np.full(source.classes, len(sets), np.uint8)
         for channel in range(source.classes):
-            fitting = [place for place, allowed in enumerate(told) if channel in allowed]
+            fitting = [place for place, allowed in enumerate(sets) if channel in allowed]
             if fitting:
-                narrowest[channel] = min(fitting, key=lambda place: len(told[place]))
+                narrowest[channel] = min(fitting, key=lambda place: len(sets[place]))
         mapped = np.tile(narrowest, (NODATA_ID + 1, 1))
-        for place, allowed in enumerate(told):
+        for place, allowed in enumerate(sets):
             mapped[own[place], sorted(allowed)] = place
         entries = list(_styled(source))
-        if (narrowest == len(told)).any():
+        if (narrowest == len(sets)).any():
             entries.append(
                 LegendClass(id=len(entries), name=OTHER, color=distinct_color(len(entries)))
             )
@@ -74,7 +74,7 @@ class Collapse:
 def _styled(source: SourceClasses) -> list[LegendClass]:
     """The classes that a source tells apart, each as the first class of its own that it is."""
     entries = []
-    for place, (allowed, name) in enumerate(source.told.items()):
+    for place, (allowed, name) in enumerate(source.distinguished.items()):
         model = source.legend.classes[source.sets.index(allowed)]
         entries.append(replace(model, id=place, name=name))
     return entries

@@ -206,9 +206,9 @@ class _Seeing:
 
     @torch.inference_mode()
     def __call__(self, batch: Sample) -> list[Tensor]:
-        # Which bands there are is told where some may be missing.
-        told = [batch[name] for name in ("image", "valid", "has_band") if name in batch]
-        image = self.standardise(*(values.to(self.device) for values in told))
+        # `has_band` is there where bands may be missing.
+        inputs = [batch[name] for name in ("image", "valid", "has_band") if name in batch]
+        image = self.standardise(*(values.to(self.device) for values in inputs))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
             levels = self.backbone(image.contiguous(memory_format=torch.channels_last))
         return [level.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).half().cpu() for level in levels]
