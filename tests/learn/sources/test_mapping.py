@@ -44,7 +44,7 @@ def test_classes_match_by_name_and_by_rule():
     }
     found = match_classes("x", own, COMMON, rules)
     assert found.sets == ({5}, {4}, {0, 1}, set(range(6)), {1, 2, 3, 4, 5})
-    assert list(found.told.values()) == ["Water", "forest", "urban", "no roof"]
+    assert list(found.distinguished.values()) == ["Water", "forest", "urban", "no roof"]
 
 
 @pytest.mark.parametrize(
