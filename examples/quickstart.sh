@@ -37,12 +37,10 @@ say "Turning the map into polygons"
 hyseg vectorize "$demo/west.tif" --out "$demo/west.gpkg" \
     --mmu 25px --smooth --simplify 1px --overwrite
 
-say "Mapping the same scene with the built-in model"
-# That model does not know drawn landscapes: this shows the command, not the quality of its maps.
-hyseg predict "$demo/images/west.tif" --out "$demo/landcover.tif" --overwrite
-
 say "Drawing the map beside its polygons"
 python "$here/polygons.py" "$demo/west.tif" "$demo/west.gpkg" "$demo/polygons.png"
 
 say "Everything is in $demo"
 ls -l "$demo"
+
+say "To map a scene of your own with the built-in model: make demo SCENE=scene.tif"

@@ -22,6 +22,7 @@ from raised import EXIT_CODES, Sources
 
 from hyseg_cli import __version__
 from hyseg_cli import errors as kinds
+from hyseg_cli.cli.flags import flag_writer
 from hyseg_cli.cli.group import cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,7 +152,7 @@ def test_the_keys_of_a_model_card_are_described(lively_model):
 # ---- errors -----------------------------------------------------------------------------------
 
 # Messages that are those of another error, which stands in the catalogue by itself.
-HANDED_ON = {"<error>", "--preset: <error>"}
+HANDED_ON = {"<error>", "`preset`: <error>"}
 
 
 def test_every_message_can_be_read_in_the_source():
@@ -267,8 +268,9 @@ def test_a_message_is_followed_through_the_functions_that_make_it():
 
 def test_every_error_is_in_the_catalogue(site):
     text = text_of(site / "reference" / "errors.html")
+    typed = flag_writer(command for _, command in all_commands())
     for raised in errors():
-        for part in (raised.message, raised.hint):
+        for part in map(typed, (raised.message, raised.hint)):
             assert re.sub(r"\s+", " ", part.strip()) in re.sub(r"\s+", " ", text), part
 
 

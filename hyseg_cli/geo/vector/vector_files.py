@@ -126,7 +126,8 @@ def _read_parquet(path: Path, name: str, field: str | None) -> gpd.GeoDataFrame:
     try:
         found = gpd.read_parquet(absolute(path))
     except (KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(name, ValueError(f"its description lacks {error}")) from error
+        cause = ValueError(f"its description lacks {error}")
+        raise _unreadable(name, cause) from error
     return found if field is None else found[[field, found.geometry.name]]
 
 
