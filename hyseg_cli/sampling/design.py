@@ -92,8 +92,10 @@ class SampleDesign:
             strata = tuple(DesignStratum(**stratum) for stratum in values.pop("strata"))
             points = {int(k): DesignPoint(**point) for k, point in values.pop("points").items()}
             return cls(strata=strata, points=points, **values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise _bad_design(name, f"{type(error).__name__}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _bad_design(name, f"its fields are not those of a design ({error})") from error
+        except ValueError as error:
+            raise _bad_design(name, str(error)) from error
 
 
 def design_path(points: Path) -> Path:

@@ -44,7 +44,7 @@ class Outcome:
         """What is wrong with it, whatever its input was."""
         if self.code not in EXPECTED:
             return f"it ended with {self.code}"
-        if "unexpected" in self.stderr or "Traceback" in self.stderr:
+        if "Error: unexpected" in self.stderr or "Traceback" in self.stderr:
             return "an error was not expected"
         errors = [line for line in self.stderr.splitlines() if line.startswith("Error: ")]
         if (self.code != 0) != (len(errors) == 1):
@@ -87,7 +87,7 @@ def _serve(words: list[str], answer: int) -> None:
         result = CliRunner().invoke(cli, words)
         told = {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
         if result.exception is not None and not isinstance(result.exception, SystemExit):
-            told["stderr"] += f"unexpected {result.exception!r}"
+            told["stderr"] += f"Error: unexpected {result.exception!r}"
         with os.fdopen(answer, "wb") as stream:
             stream.write(json.dumps(told).encode())
         code = 0
