@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from field.killed_commands import digest
 from filelock import FileLock
 from rasterio.transform import from_origin
 from rasters import write_geotiff
@@ -76,8 +76,7 @@ def words_of(command, folder):
 def outcomes_of(folder, words, step=1):
     done = subprocess.run(
         [sys.executable, PROGRAM, str(step), folder, *map(str, words)],
-        # GeoPackages hold the time at which they were written.
-        env=os.environ | {"OGR_CURRENT_DATE": "2024-05-06T07:08:09.000Z", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False, capture_output=True, text=True, cwd=folder.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -91,8 +90,7 @@ def require_layers(path):
 
 
 def hashes(folder):
-    files = [path for path in folder.iterdir() if path.is_file()]
-    return {path.name: sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.name: digest(path) for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -194,9 +192,9 @@ def test_of_two_trainings_to_one_model_the_second_is_refused(tmp_path, scene_fol
 def test_a_training_that_is_killed_goes_on_to_the_same_model(tmp_path, scene_folder):
     folder = tmp_path / "trained"
     folder.mkdir()
-    options = {"prior-steps": 4, "steps": 4, "val-every": 2, "save-every": 1, "workers": 0}
+    options = {"prior-steps": 2, "steps": 4, "val-every": 2, "save-every": 2, "workers": 0}
     words = train_arguments(scene_folder, folder / "m.safetensors", **options)
-    *killed, whole = outcomes_of(folder, [*words, "--resume", "--overwrite"], step=5)
+    *killed, whole = outcomes_of(folder, [*words, "--resume", "--overwrite"], step=7)
     assert whole["killed"] == 0
     assert killed
     for outcome in killed:
