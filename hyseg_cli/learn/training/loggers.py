@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +16,14 @@ from lightning.pytorch.loggers import (
     WandbLogger,
 )
 
-from hyseg_cli.errors import UsageProblemError
+from hyseg_cli.errors import HysegError, UsageProblemError
 
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 """Each is also the name of the package that it needs."""
 PROJECT = "hyseg"
 """What runs are filed under."""
+SERVER = "MLFLOW_TRACKING_URI"
+"""Variable with the address of a server of MLflow."""
 
 
 def require_loggers(names: Sequence[LoggerName]) -> None:
@@ -49,16 +52,33 @@ def make_loggers(
         folder: The run folder, `NAME.run`.
         stage: Name of the stage.
         version: Folder below that of the stage for a run that goes on; empty for the first.
+
+    Raises:
+        HysegError: If a logger cannot begin, for whatever reason of its own.
     """
     made: list[Logger] = [CSVLogger(folder, name=stage, version=version)]
-    title = " ".join(part for part in (folder.stem, stage, version) if part)
     for name in names:
-        if name == "tensorboard":
-            made.append(TensorBoardLogger(folder, name=stage, version=version))
-        elif name == "mlflow":
-            # MLFLOW_TRACKING_URI names a server; without it runs are kept in the run folder.
-            made.append(MLFlowLogger(PROJECT, run_name=title, save_dir=str(folder / "mlruns")))
-        else:
-            # WANDB_MODE=offline keeps runs in the run folder.
-            made.append(WandbLogger(name=title, project=PROJECT, save_dir=folder))
+        logger = _logger(name, folder, stage, version)
+        try:
+            _ = logger.experiment  # begins the run, which otherwise waits for the first value
+        except Exception as error:
+            raise HysegError(
+                f"--logger {name}: {error}",
+                hint="Check its own settings, or leave it out: training.html needs nothing.",
+            ) from error
+        made.append(logger)
     return made
+
+
+def _logger(
+    name: LoggerName, folder: Path, stage: str, version: str
+) -> TensorBoardLogger | MLFlowLogger | WandbLogger:
+    title = " ".join(part for part in (folder.stem, stage, version) if part)
+    if name == "tensorboard":
+        return TensorBoardLogger(folder, name=stage, version=version)
+    if name == "mlflow":
+        # Without a server: MLflow keeps no more runs in plain folders.
+        own = f"sqlite:///{folder.absolute() / 'mlflow.db'}"
+        return MLFlowLogger(PROJECT, run_name=title, tracking_uri=os.environ.get(SERVER) or own)
+    # WANDB_MODE=offline keeps runs in the run folder.
+    return WandbLogger(name=title, project=PROJECT, save_dir=folder)

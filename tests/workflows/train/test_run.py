@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +18,9 @@ from PIL import Image
 from rasterio.features import shapes
 from workflows.training import run, train_arguments
 
+from hyseg_cli.errors import HysegError
 from hyseg_cli.learn.model.weights import load_model, save_model
+from hyseg_cli.learn.training.loggers import make_loggers
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_models import build, preset
 
@@ -378,21 +381,54 @@ def test_without_its_package_a_logger_is_refused_with_what_to_install(
     assert not list(tmp_path.iterdir())
 
 
-def test_loggers_are_those_of_lightning_by_their_names(tmp_path, monkeypatch):
+@pytest.fixture
+def made_loggers(monkeypatch):
+    """The loggers of Lightning, which note how they are made instead of logging."""
     from hyseg_cli.learn.training import loggers
 
-    made = []
-    for kind in ("TensorBoardLogger", "MLFlowLogger", "WandbLogger"):
-        monkeypatch.setattr(
-            loggers, kind, lambda *args, kind=kind, **named: made.append((kind, args, named))
-        )
-    loggers.make_loggers(("wandb", "mlflow"), tmp_path / "my.run", "prior", "after_3")
-    (wandb, _, of_wandb), (mlflow, _, of_mlflow) = made
-    assert (wandb, mlflow) == ("WandbLogger", "MLFlowLogger")
-    assert of_wandb["name"] == of_mlflow["run_name"] == "my prior after_3"
-    # Nothing is written beside the run folder.
-    for place in (of_wandb["save_dir"], of_mlflow["save_dir"]):
+    made = {}
+    monkeypatch.delenv(loggers.SERVER, raising=False)
+
+    def note(kind):
+        def make(*_, **named):
+            made[kind] = named
+            return SimpleNamespace(experiment=None)
+
+        return make
+
+    for kind in ("MLFlowLogger", "WandbLogger"):
+        monkeypatch.setattr(loggers, kind, note(kind))
+    return made
+
+
+def test_loggers_write_nothing_beside_the_run_folder(tmp_path, made_loggers):
+    make_loggers(("wandb", "mlflow"), tmp_path / "my.run", "prior", "after_3")
+    wandb, mlflow = made_loggers["WandbLogger"], made_loggers["MLFlowLogger"]
+    assert wandb["name"] == mlflow["run_name"] == "my prior after_3"
+    for place in (wandb["save_dir"], mlflow["tracking_uri"].removeprefix("sqlite:///")):
         assert Path(place).is_relative_to(tmp_path / "my.run")
+
+
+def test_a_server_of_mlflow_is_used_if_the_environment_names_one(
+    tmp_path, made_loggers, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://here:5000")
+    make_loggers(("mlflow",), tmp_path / "my.run", "prior", "")
+    assert made_loggers["MLFlowLogger"]["tracking_uri"] == "http://here:5000"
+
+
+def test_a_logger_that_cannot_begin_is_an_error_in_words(tmp_path, monkeypatch):
+    class Offline:
+        def __init__(self, *_, **__):
+            pass
+
+        @property
+        def experiment(self):
+            raise OSError("no such server")
+
+    monkeypatch.setattr("hyseg_cli.learn.training.loggers.WandbLogger", Offline)
+    with pytest.raises(HysegError, match="--logger wandb: no such server"):
+        make_loggers(("wandb",), tmp_path / "my.run", "prior", "")
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
