@@ -169,6 +169,8 @@ def test_a_scene_is_told_as_it_is_stored_and_as_it_would_be_mapped(scene_folder,
     assert fit["warnings"] == planned["warnings"]
     text = run(path, "-m", tiny_model).stdout
     assert "yes, with bands red = 1, green = 2, blue = 3" in text
+    assert "in one part, under 10 MB of disk" in text
+    assert "trained on" in text
 
 
 def test_a_scene_of_other_resolution_is_told_what_the_network_sees(write_raster, tiny_model):
