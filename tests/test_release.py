@@ -83,6 +83,14 @@ def test_targets_and_files_that_ci_names_exist():
             assert (ROOT / name).exists(), name
 
 
+def test_the_date_of_a_release_is_that_of_its_changes():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(PROJECT['version'])}, (\S+)$", text, re.MULTILINE)
+    assert found, "the changes of this version have no heading"
+    assert found[1] == str(citation["date-released"])
+
+
 def test_every_extra_is_pinned_where_it_is_installed_for_tests_or_a_release():
     pinned = {
         line.partition("==")[0].lower()
