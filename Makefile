@@ -50,7 +50,8 @@ test: $(INSTALLED)
 FAST := $(addprefix tests/,cli geo models sampling settings $(addprefix learn/,data inference model scores))
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile $(wildcard $(FAST)) tests/test_structure.py \
-	    tests/test_errors.py tests/test_legend.py tests/test_legend_files.py tests/test_messages.py
+	    tests/test_errors.py tests/test_legend.py tests/test_legend_files.py tests/test_messages.py \
+	    -k "not in_the_interpreter and not training_on_pictures"
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]"
