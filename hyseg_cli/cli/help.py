@@ -35,7 +35,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "val_scenes", "val_split", "val_images", "val_labels", "val_every", "patience",
         ),
         "Network": (
-            "preset", "thorough", "prior", "pretrained", "backbone_weights", "freeze", "blend",
+            "preset", "thorough", "prior", "pretrained", "backbone_weights", "freeze", "unfreeze",
+            "blend",
         ),
         "Training": (
             "stage", "prior_steps", "steps", "batch_size", "chip_size", "prior_rate", "rate",

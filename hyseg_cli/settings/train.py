@@ -43,6 +43,8 @@ class TrainSettings:
     """Train the whole network although few labels would do for a probe."""
     freeze: Frozen = "none"
     """Part of the network that keeps its weights in stage 2."""
+    unfreeze: bool = False
+    """Train the backbone, too, which the network keeps as it is; at a tenth of the rate."""
     blend: float | None = None
     """Mix of the weights of `start` (0) and the new ones (1); None for the better of 0.5 and 1 on
     held-out images, and for 0.5 without any."""
@@ -150,6 +152,7 @@ class TrainSettings:
             ("`prior_steps`", self.prior_steps is not None),
             ("`steps`", self.steps is not None),
             ("`freeze`", self.freeze != "none"),
+            ("`unfreeze`", self.unfreeze),
             ("`blend`", self.blend is not None),
             ("`pretrained`", self.pretrained),
             ("`val_scenes`", bool(self.val_scenes)),
@@ -270,6 +273,11 @@ class TrainSettings:
                 "`blend` is for a segmentation that starts from a model",
                 "Give that model with `start`, or leave out `blend`.",
             )
+        check(
+            not (self.unfreeze and self.freeze == "backbone"),
+            "`freeze` backbone and `unfreeze` exclude each other",
+            "Use one of them: the backbone is trained or not.",
+        )
         check(
             self.backbone_weights is None or not (self.pretrained or self.start is not None),
             "`backbone_weights`, `pretrained` and `start` exclude each other",

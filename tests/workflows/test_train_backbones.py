@@ -140,6 +140,45 @@ def test_a_model_goes_on_with_its_frozen_backbone(
     assert json.loads(read_card(second).to_json())["config"]["host"]["frozen"]
 
 
+def test_a_backbone_that_is_unfrozen_learns_at_a_lower_rate(
+    tmp_path, scene_folder, tiny_presets, weights_file
+):
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    arguments = {"preset": "vit+plain", "backbone-weights": weights_file("test_vit")}
+    assert run(*train_arguments(scene_folder, first, **arguments)).exit_code == 0
+    flags = ["--from", first, "--unfreeze", "--blend", "1"]
+    done = run(*train_arguments(scene_folder, second, preset=None), *flags)
+    assert done.exit_code == 0, done.output
+    before, after = load_model(first).network, load_model(second).network
+    moved = {
+        part: max(
+            float((value - getattr(after, part).state_dict()[name]).abs().max())
+            for name, value in getattr(before, part).state_dict().items()
+            if value.is_floating_point()
+        )
+        for part in ("backbone", "decoder")
+    }
+    assert 0 < moved["backbone"] < moved["decoder"]
+    assert not json.loads(read_card(second).to_json())["config"]["host"]["frozen"]
+
+
+def test_the_backbone_of_a_prior_stays_as_the_prior_knows_it(
+    tmp_path, scene_folder, tiny_presets, weights_file
+):
+    arguments = {"preset": "vit", "backbone-weights": weights_file("test_vit")}
+    given = train_arguments(scene_folder, tmp_path / "a.safetensors", **arguments)
+    done = run(*given, "--unfreeze")
+    assert done.exit_code == 2
+    assert "--unfreeze: the prior of this network has learned with its backbone" in done.stderr
+
+
+def test_a_backbone_is_frozen_or_not(tmp_path, scene_folder):
+    given = train_arguments(scene_folder, tmp_path / "a.safetensors")
+    done = run(*given, "--freeze", "backbone", "--unfreeze")
+    assert done.exit_code == 2
+    assert "--freeze backbone and --unfreeze exclude each other" in done.stderr
+
+
 @pytest.fixture
 def seen(monkeypatch):
     """Counts the images that transformers look at."""

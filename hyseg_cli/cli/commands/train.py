@@ -98,6 +98,11 @@ from hyseg_cli.startup import loading
     show_default=True,
     help="Part of the network that keeps its weights in stage 2.",
 )
+@click.option(
+    "--unfreeze",
+    is_flag=True,
+    help="Train the backbone, too, where the network keeps it as it is; at a tenth of the rate.",
+)
 @bands_option
 @click.option(
     "--band-name",

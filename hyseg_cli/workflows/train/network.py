@@ -69,6 +69,16 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Mes
         UsageProblemError: If the preset or pretrained weights are not available.
         ModelMismatchError: If a model or prior to start from does not fit.
     """
+    start = _start(settings, scenes, messages)
+    if settings.unfreeze and start.network.shares_backbone:
+        raise UsageProblemError(
+            "`unfreeze`: the prior of this network has learned with its backbone as it is",
+            hint="Choose a `preset` without such a prior, for example by +plain.",
+        )
+    return start
+
+
+def _start(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
     if settings.start is not None:
         return _go_on_from(settings, scenes, messages)
     try:
@@ -98,7 +108,11 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Mes
 
 def _sized(config: HySegConfig, settings: TrainSettings, scenes: TrainingScenes) -> HySegConfig:
     bands = scenes.training[0].bands
-    host = replace(config.host, seen=colours_of(band_names(settings, bands)))
+    host = replace(
+        config.host,
+        seen=colours_of(band_names(settings, bands)),
+        frozen=config.host.frozen and not settings.unfreeze,
+    )
     return replace(config, bands=bands, classes=len(scenes.legend), host=host)
 
 
