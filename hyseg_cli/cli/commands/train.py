@@ -72,7 +72,7 @@ from hyseg_cli.startup import loading
     default=default_of(TrainSettings, "preset"),
     show_default=True,
     help="Network: plain, default (with a structure prior), vit (frozen DINOv2), fast, light or "
-    "cpu_smoke; fast+plain is the fast one without a prior.",
+    "cpu_smoke; fast+plain is the fast one without a prior; probe is the head for a few polygons.",
 )
 @click.option(
     "--from",
