@@ -92,7 +92,13 @@ def _described(error: Exception) -> tuple[str, str]:
             f"{named}the system refuses ({error.strerror})",
             "Check the permissions and the free space, and that the disk or share is still there.",
         )
-    if type(error).__module__.partition(".")[0] in ("rasterio", "pyogrio"):
+    package = type(error).__module__.partition(".")[0]
+    if package == "pyproj":
+        return (
+            f"coordinates cannot be transformed ({text})",
+            "The CRS of a file may be a local one, or damaged: `hyseg info FILE` shows it.",
+        )
+    if package in ("rasterio", "pyogrio"):
         return (
             f"a file cannot be read or written ({text})",
             "It may be damaged: `rio info FILE` and `ogrinfo FILE` show what GDAL reads from it.",

@@ -10,6 +10,8 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from hyseg_cli.errors import UnusableFileError
+
 if TYPE_CHECKING:
     import pyproj
 
@@ -56,6 +58,30 @@ def _horizontal(wkt: str) -> pyproj.CRS:
     if crs.is_compound:
         crs = crs.sub_crs_list[0]
     return crs.to_2d() if len(crs.axis_info) > 2 else crs
+
+
+def way_between(source: pyproj.CRS, target: pyproj.CRS, name: str) -> pyproj.Transformer:
+    """How coordinates, x first, get from one CRS to another.
+
+    Args:
+        source: Their CRS.
+        target: The other.
+        name: What is to be transformed, for the error.
+
+    Raises:
+        UnusableFileError: If nothing leads there, as from local systems.
+    """
+    import pyproj
+
+    try:
+        return pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise UnusableFileError(
+            f"{name}: there is no way from {source.name} ({source.type_name}) to "
+            f"{target.name} ({target.type_name})",
+            hint="One CRS may be a local one, or damaged: `hyseg info` shows it. Assign the right "
+            "one: gdal_edit.py -a_srs EPSG:...",
+        ) from error
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """What the fuzzers found, one test each: a damaged file is one line, whatever it is asked for."""
 
 import errno
+import json
 import struct
 
 import click
@@ -145,3 +146,26 @@ def test_coordinates_that_are_not_numbers(tmp_path, tiny_model, suffix):
         ("predict", scene, "-m", tiny_model, "-n", "-o", tmp_path / "o.tif", "--aoi", path),
     ):
         assert "not numbers" in require_one_line(*words).stderr
+
+
+def test_a_local_crs_is_not_laid_over_one_of_the_earth(tmp_path, tiny_model):
+    local = 'LOCAL_CS["site",UNIT["metre",1]]'
+    pixels = np.random.default_rng(0).integers(0, 2, (40, 40), dtype=np.uint8)
+    here = write_geotiff(tmp_path / "here.tif", pixels, crs=local, nodata=255)
+    there = write_geotiff(tmp_path / "there.tif", pixels, nodata=255)
+    image = np.full((3, 40, 40), 90, np.uint8)
+    scene = write_geotiff(tmp_path / "scene.tif", image, crs=local, photometric="RGB")
+    labels = tmp_path / "labels.gpkg"
+    shape = box(500_000, 5_399_990, 500_010, 5_400_000)
+    gpd.GeoDataFrame({"class": ["0"]}, geometry=[shape], crs=4326).to_file(labels)
+    legend = tmp_path / "legend.json"
+    classes = [{"id": i, "name": str(i), "color": "#000000"} for i in range(2)]
+    legend.write_text(json.dumps({"classes": classes}))
+    for words in (
+        ("evaluate", here, "--legend", legend, "--reference", there),
+        ("evaluate", here, "--legend", legend, "--reference", labels),
+        ("change", here, there, "--legend", legend),
+        ("sample", here, "-o", tmp_path / "s.gpkg", "--strata", there, "--count", 200),
+        ("predict", scene, "-m", tiny_model, "-n", "-o", tmp_path / "o.tif", "--aoi", labels),
+    ):
+        assert "no way from" in require_one_line(*words).stderr

@@ -13,13 +13,14 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
+from rasterio.errors import CRSError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform, transform_bounds
 from rasterio.windows import Window as RasterWindow
 
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.crs import horizontal, turn_of
-from hyseg_cli.geo.raster.gdal import naming_the_cause
+from hyseg_cli.geo.raster.gdal import READ_ERRORS, cause_of, naming_the_cause
 from hyseg_cli.geo.raster.ground import moved, step_near
 from hyseg_cli.geo.raster.raster import Raster, open_dataset
 from hyseg_cli.geo.tiling.blocks import Block
@@ -213,7 +214,13 @@ def _bounds_in(scene: Raster, crs: CRS) -> tuple[float, float, float, float]:
     bounds = (min(xs), min(ys), max(xs), max(ys))
     if scene.crs == crs:
         return bounds
-    left, bottom, right, top = transform_bounds(scene.crs, crs, *bounds)
+    try:
+        left, bottom, right, top = transform_bounds(scene.crs, crs, *bounds)
+    except (*READ_ERRORS, CRSError) as error:
+        raise UsageProblemError(
+            f"{scene.path} cannot be brought to the CRS of the mosaic ({cause_of(error)})",
+            hint="Its CRS may be a local one; map it in a run of its own.",
+        ) from error
     if right < left:  # across the antimeridian
         right += turn_of(horizontal(crs)) or 0.0
     return left, bottom, right, top

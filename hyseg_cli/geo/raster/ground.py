@@ -22,7 +22,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from hyseg_cli.errors import UnusableFileError
-from hyseg_cli.geo.crs import horizontal, turn_of
+from hyseg_cli.geo.crs import horizontal, turn_of, way_between
 from hyseg_cli.geo.raster.raster import Raster, to_map
 
 Floats = npt.NDArray[np.float64]
@@ -270,15 +270,16 @@ def grid_for(first: Raster, other: Raster, *, may_be_bare: bool) -> Raster | Non
 
 
 def overlap(one: Raster, other: Raster) -> bool:
-    """Whether two georeferenced rasters meet, seen in the CRS of the second, the larger one."""
+    """Whether two georeferenced rasters meet, seen in the CRS of the second, the larger one.
+
+    Raises:
+        UnusableFileError: If nothing leads from one CRS to the other.
+    """
     theirs = _four_corners(other)
     x, y = _around(one)
     if one.crs != other.crs:
-        import pyproj  # takes long to load
-
-        way = pyproj.Transformer.from_crs(
-            horizontal(one.crs), horizontal(other.crs), always_xy=True
-        )
+        names = f"{one.path} and {other.path}"
+        way = way_between(horizontal(one.crs), horizontal(other.crs), names)
         x, y = map(np.asarray, way.transform(x, y))
         is_there = np.isfinite(x) & np.isfinite(y)
         x, y = x[is_there], y[is_there]

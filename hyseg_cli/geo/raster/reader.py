@@ -16,6 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
+from hyseg_cli.geo.crs import horizontal, way_between
 from hyseg_cli.geo.raster.collar import MOST_EDGE_BYTES, edge_bytes, find_collar
 from hyseg_cli.geo.raster.gdal import DAMAGED, naming_the_cause
 from hyseg_cli.geo.raster.ground import PLANE, moved, steps_onto
@@ -56,6 +57,9 @@ class SceneReader:
         onto: Read on the grid of this scene instead, by nearest neighbour; pixels beyond
             `scene` hold no data. Both must be georeferenced.
         validity: Rules for empty pixels, besides those that the raster declares.
+
+    Raises:
+        UnusableFileError: If nothing leads from the CRS of `scene` to that of `onto`.
     """
 
     def __init__(
@@ -69,6 +73,9 @@ class SceneReader:
         self.scene = scene
         self.bands = bands
         self._grid = onto or scene
+        if onto is not None and None not in (scene.crs, onto.crs) and scene.crs != onto.crs:
+            names = f"{scene.path} and {onto.path}"
+            way_between(horizontal(scene.crs), horizontal(onto.crs), names)
         self._validity = validity
         self._local = threading.local()
         self._opened: list[rasterio.DatasetReader] = []

@@ -18,11 +18,10 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pyproj
-import pyproj.exceptions
 import shapely
 
 from hyseg_cli.errors import UnusableFileError, UsageProblemError
-from hyseg_cli.geo.crs import horizontal, turn_of
+from hyseg_cli.geo.crs import horizontal, turn_of, way_between
 from hyseg_cli.geo.raster.raster import Raster, to_map
 
 Floats = npt.NDArray[np.float64]
@@ -63,7 +62,7 @@ class _Way:
 
     @cached_property
     def _transformer(self) -> pyproj.Transformer:
-        return pyproj.Transformer.from_crs(self.source, self.target, always_xy=True)
+        return way_between(self.source, self.target, self.scene.path)
 
     @cached_property
     def around(self) -> tuple[Floats, Floats]:
@@ -246,14 +245,8 @@ def _way_to(shapes: gpd.GeoDataFrame, scene: Raster, name: str) -> _Way:
             f"{name} has no CRS", hint="Assign one, or write a GeoPackage, which keeps it."
         )
     way = _Way(scene, horizontal(shapes.crs), horizontal(scene.crs))
-    try:
-        way.boxes()
-    except pyproj.exceptions.ProjError as error:
-        raise UnusableFileError(
-            f"{name}: there is no way from {way.source.name} to {way.target.name} "
-            f"({' '.join(str(error).split())})",
-            hint="Save it in the CRS of the raster, for example in QGIS.",
-        ) from error
+    if not way.is_none:
+        way_between(way.source, way.target, f"{name} and {scene.path}")
     return way
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyproj
 
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.geo.raster.raster import Raster
-from hyseg_cli.geo.vector.onto_raster import outline
+from hyseg_cli.geo.vector.onto_raster import outline, points_onto
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import PointRules
 from hyseg_cli.learn.data.label_sources import class_texts, read_features
@@ -146,7 +146,7 @@ def _in_pixels(points: Floats, crs: object, image: Raster, path: Path) -> Floats
             f"{image.path} has no place, so the points of {path} cannot be laid over it",
             hint="Give the points in pixels, columns x and y.",
         )
-    placed = gpd.GeoSeries.from_xy(points[:, 0], points[:, 1], crs=crs).to_crs(image.crs)
+    placed = points_onto(points[:, 0], points[:, 1], pyproj.CRS.from_user_input(crs), image)
     inverse = ~image.transform
-    found = [inverse @ (x, y) for x, y in zip(placed.x, placed.y, strict=True)]
+    found = [inverse @ (x, y) for x, y in zip(*placed, strict=True)]
     return np.array(found, float).reshape(-1, 2)
