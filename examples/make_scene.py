@@ -3,7 +3,7 @@
     python make_scene.py FOLDER [--name NAME] [--seed N] [--size PIXELS]
 
 FOLDER/images/NAME.tif is an RGB image in UTM at 0.5 m with an empty corner, FOLDER/labels/NAME.tif
-its class raster, FOLDER/legend.json the legend. The classes are those of the built-in model.
+its class raster, FOLDER/legend.json the legend.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PIXEL_M = 0.5
 
 LEGEND = {
     "classes": [
-        {"id": BUILDING, "name": "building", "color": "#3c1098"},
-        {"id": LAND, "name": "land", "color": "#8429f6"},
-        {"id": ROAD, "name": "road", "color": "#6ec1e4"},
-        {"id": VEGETATION, "name": "vegetation", "color": "#fedd3a"},
-        {"id": WATER, "name": "water", "color": "#e2a929"},
+        {"id": BUILDING, "name": "building", "color": "#c8403c"},
+        {"id": LAND, "name": "land", "color": "#dcc08c"},
+        {"id": ROAD, "name": "road", "color": "#8c8c94"},
+        {"id": VEGETATION, "name": "vegetation", "color": "#5fa04e"},
+        {"id": WATER, "name": "water", "color": "#3d7fc4"},
     ],
     "ignore": [],
 }

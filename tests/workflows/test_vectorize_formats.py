@@ -81,9 +81,9 @@ def test_a_geopackage_opens_in_the_colors_of_the_legend(tmp_path, land_cover):
         ).fetchone()
     assert row[:3] == ("east", column, 1)
     assert registered == "attributes"
-    assert 'value="226,169,41,255"' in row[3]
+    assert 'value="61,127,196,255"' in row[3]
     assert 'label="water"' in row[3]
-    assert "#e2a929" in row[4]
+    assert "#3d7fc4" in row[4]
     assert pyogrio.list_layers(out)[:, 0].tolist() == ["east", "layer_styles"]
 
 

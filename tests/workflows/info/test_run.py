@@ -59,7 +59,7 @@ def test_a_model_is_told_with_its_legend_and_cost(tiny_model):
         part = cost.parts[name]
         assert rows[name][0] == f"{part.parameters / 1e6:.2f}"
         assert rows[name][2] == f"{part.macs / 1e9:.2f}"
-    assert "#fedd3a  vegetation" in result.stdout
+    assert "#5fa04e  vegetation" in result.stdout
     assert "head.p2a.kernel = 7" in result.stdout
     assert "red, green, blue (uint8)" in result.stdout
 
@@ -92,7 +92,7 @@ def test_what_is_no_model_is_refused(tmp_path):
 
 
 def test_colours_are_shown_in_a_terminal_only(tiny_model):
-    swatch = "\x1b[48;2;254;221;58m"
+    swatch = "\x1b[48;2;95;160;78m"
     assert swatch in run(tiny_model, "--all", color=True).stdout
     assert "\x1b" not in run(tiny_model, "--all").stdout
     assert "\x1b" not in run(tiny_model, "--all", color=True, env={"NO_COLOR": "1"}).stdout
