@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import hyseg_cli
 from hyseg_cli.qgis_plugin.program import ProgramMissingError, clean_environment, find_program
 from hyseg_cli.qgis_plugin.running import Listener, RunCancelledError, RunFailedError, run
 
 FAKE = Path(__file__).with_name("fake_hyseg.py")
-PLUGIN = Path(__file__).parents[2] / "hyseg_cli" / "qgis_plugin"
+PLUGIN = Path(hyseg_cli.__file__).parent / "qgis_plugin"
 
 
 @pytest.fixture
