@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from rasterio.merge import merge
 
-pytestmark = [pytest.mark.qgis, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.qgis, pytest.mark.timeout(3600)]
 
 HERE = Path(__file__).parent
 # Aerial photographs of farmland in Ohio that lie beside each other: 4 x 5 tiles of 256 pixels.
@@ -109,7 +109,7 @@ def walked(tmp_path_factory):
             screen, "-a", "-s", "-screen 0 1500x1000x24",
             "qgis", "--nologo", "--noversioncheck", "--code", str(HERE / "ten_minutes.py"),
         ],
-        env=env, check=False, cwd=folder, capture_output=True, timeout=1500,
+        env=env, check=False, cwd=folder, capture_output=True, timeout=3300,
     )  # fmt: skip
     told = json.loads((folder / "told.json").read_text())
     assert "error" not in told, told["error"]
