@@ -120,9 +120,11 @@ def run(name, values):
     return {layer.name(): layer for key, layer in project.mapLayers().items() if key not in before}
 
 
-def only(found):
+def only(found, role):
+    """The one layer that an algorithm added, which is told under what it is."""
     ((name, layer),) = found.items()
-    told["layers"][name] = {
+    told["layers"][role] = {
+        "name": name,
         "valid": layer.isValid(),
         "source": layer.source(),
         "renderer": layer.renderer().type(),
@@ -148,23 +150,23 @@ def walk():
     places = only(run("suggestwheretodraw", {
         "SCENE": scene.id(), "MODEL_FILE": model, "POLYGONS": polygons.id(), "FIELD": "class",
         "COUNT": 5, "OUTPUT": "TEMPORARY_OUTPUT",
-    }))  # fmt: skip
-    told["layers"][places.name()]["features"] = places.featureCount()
-    told["layers"][places.name()]["drawn"] = polygons.featureCount()
+    }), "places")  # fmt: skip
+    told["layers"]["places"]["features"] = places.featureCount()
+    told["layers"]["places"]["drawn"] = polygons.featureCount()
     tree.findLayer(places.id()).setItemVisibilityChecked(False)
     tree.findLayer(polygons.id()).setItemVisibilityChecked(False)
     land = only(run("mapscene", {
         "SCENE": scene.id(), "MODEL_FILE": model, "OUTPUT": str(FOLDER / "landcover.tif"),
-    }))  # fmt: skip
-    told["layers"][land.name()]["classes"] = [
+    }), "map")  # fmt: skip
+    told["layers"]["map"]["classes"] = [
         [entry.label, entry.color.name()] for entry in land.renderer().classes()
     ]
     take(window, "map")
     shapes = only(run("maptopolygons", {
         "MAP": land.id(), "MMU": 25, "SMOOTH": True, "SIMPLIFY": 0.6,
         "OUTPUT": "TEMPORARY_OUTPUT",
-    }))  # fmt: skip
-    told["layers"][shapes.name()]["features"] = shapes.featureCount()
+    }), "polygons")  # fmt: skip
+    told["layers"]["polygons"]["features"] = shapes.featureCount()
     shapes.setOpacity(0.5)
     tree.findLayer(land.id()).setItemVisibilityChecked(False)
     extent = scene.extent()

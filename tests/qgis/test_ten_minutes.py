@@ -124,9 +124,10 @@ def test_polygons_that_were_never_saved_become_a_model_of_their_classes(walked):
 
 
 def test_the_map_is_in_the_project_with_names_and_colours(walked):
-    # QGIS names layers after their files; those without a name of their own get one.
-    land = walked[0]["layers"]["landcover"]
+    land = walked[0]["layers"]["map"]
     assert land["valid"]
+    # QGIS prefers the names of files to ours, unless they lie in its folder for temporary files.
+    assert land["name"] in ("landcover", "Land cover of scene")
     assert land["renderer"] == "paletted"
     assert {name for name, _ in land["classes"]} == set(DRAWN)
     assert len({color for _, color in land["classes"]}) == len(DRAWN)
@@ -134,15 +135,17 @@ def test_the_map_is_in_the_project_with_names_and_colours(walked):
 
 def test_polygons_without_a_file_name_are_in_the_project_too(walked):
     layers = walked[0]["layers"]
-    shapes = layers["landcover (polygons)"]
+    shapes = layers["polygons"]
     assert shapes["valid"]
+    assert shapes["name"] == f"{layers['map']['name']} (polygons)"
     assert shapes["renderer"] == "categorizedSymbol"
     assert shapes["features"] > 10
     assert len(layers) == 3
 
 
 def test_suggested_places_come_with_the_polygons_that_are_drawn(walked):
-    places = walked[0]["layers"]["Where to draw on scene"]
+    places = walked[0]["layers"]["places"]
+    assert places["name"] == "Where to draw on scene"
     assert places["drawn"] == sum(map(len, DRAWN.values()))
     assert places["features"] == places["drawn"] + 5
 
