@@ -169,3 +169,16 @@ def test_a_local_crs_is_not_laid_over_one_of_the_earth(tmp_path, tiny_model):
         ("predict", scene, "-m", tiny_model, "-n", "-o", tmp_path / "o.tif", "--aoi", labels),
     ):
         assert "no way from" in require_one_line(*words).stderr
+
+
+def test_a_projection_of_a_shapefile_that_is_not_text(tmp_path, tiny_model):
+    image = np.full((3, 40, 40), 90, np.uint8)
+    scene = write_geotiff(tmp_path / "scene.tif", image, photometric="RGB")
+    shape = box(500_000, 5_399_990, 500_010, 5_400_000)
+    gpd.GeoDataFrame({"class": ["a"]}, geometry=[shape], crs=32632).to_file(tmp_path / "l.shp")
+    projection = tmp_path / "l.prj"
+    text = projection.read_bytes()
+    projection.write_bytes(text[:195] + b"\xff\xff\xff\xff" + text[199:])
+    words = ("predict", scene, "-m", tiny_model, "-n", "-o", tmp_path / "o.tif")
+    result = require_one_line(*words, "--aoi", tmp_path / "l.shp")
+    assert "cannot be read as a vector file" in result.stderr

@@ -160,6 +160,7 @@ _READ_ERRORS = (
     pyogrio.errors.DataSourceError,
     pa.ArrowException,
     shapely.errors.ShapelyError,
+    UnboundLocalError,  # what pyogrio makes of a .prj that is damaged
 )
 """What readers raise for damaged files; pandas' and pyarrow's decoding errors are ValueErrors."""
 
