@@ -88,8 +88,7 @@ class Walk:
 
     def picture(self, name, image):
         if self.folder:
-            path = Path(self.folder) / f"few_{name}.png"
-            image.quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+            image.save(Path(self.folder) / f"few_{name}.jpg", quality=80, optimize=True)
 
 
 def busy_s():
@@ -133,7 +132,7 @@ def photo(image, polygons, colors):
         left, bottom, right, top = shape.bounds
         first, last = inverse * (left, top), inverse * (right, bottom)
         box = [value * scale for value in (*first, *last)]
-        draw.rectangle(box, outline=(255, 255, 255) if is_new else (0, 0, 0), width=2,
+        draw.rectangle(box, outline=(255, 255, 255) if is_new else (0, 0, 0), width=3,
                        fill=colors[kind])  # fmt: skip
     return picture
 
