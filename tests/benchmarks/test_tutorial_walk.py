@@ -103,7 +103,7 @@ def legend_of(names):
 
 def fill_in(path, scene):
     """What a person does: name the commonest class of each square, delete those that are mixed."""
-    table = gpd.read_file(path)
+    table = gpd.read_file(path, layer="polygons")
     with rasterio.open("scene.tif") as file:
         inverse = ~file.transform
     kept = []
@@ -117,23 +117,23 @@ def fill_in(path, scene):
                 continue
             table.loc[index, "kind"] = scene.names[int(counts.argmax())]
         kept.append(index)
-    table.loc[kept].to_file(path)
+    table.loc[kept].to_file(path, layer="polygons")
 
 
 def photo(image, polygons, colors):
     """The scene with the polygons on it, in the colours of the map; white edges for new ones."""
     picture = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     draw, scale = ImageDraw.Draw(picture), SIDE / image.shape[1]
-    table = gpd.read_file(polygons)
+    table = gpd.read_file(polygons, layer="polygons")
     with rasterio.open("scene.tif") as file:
         inverse = ~file.transform
     new = table["rank"] > 0 if "rank" in table else [False] * len(table)
     for shape, kind, is_new in zip(table.geometry, table["kind"], new, strict=True):
         left, bottom, right, top = shape.bounds
         first, last = inverse * (left, top), inverse * (right, bottom)
-        box = [value * scale for value in (*first, *last)]
-        draw.rectangle(box, outline=(255, 255, 255) if is_new else (0, 0, 0), width=3,
-                       fill=colors[kind])  # fmt: skip
+        edge = (255, 255, 255) if is_new else (0, 0, 0)
+        box = [value * scale + d for value, d in zip((*first, *last), (-3, -3, 3, 3), strict=True)]
+        draw.rectangle(box, outline=edge, width=2, fill=colors[kind])
     return picture
 
 
