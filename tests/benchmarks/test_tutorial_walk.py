@@ -97,7 +97,7 @@ def busy_s():
 
 
 def legend_of(names):
-    entries = [{"id": i, "name": n, "color": [40 * i, 0, 0]} for i, n in enumerate(names)]
+    entries = [{"id": i, "name": n, "color": f"#{40 * i:02x}0000"} for i, n in enumerate(names)]
     return json.dumps({"classes": entries})
 
 
