@@ -63,7 +63,7 @@ def make_loggers(
             _ = logger.experiment  # begins the run, which otherwise waits for the first value
         except Exception as error:
             raise HysegError(
-                f"`logger` {name}: {error}",
+                f"`logger` {name} cannot begin a run ({error})",
                 hint="Check its own settings, or leave it out: training.html needs nothing.",
             ) from error
         made.append(logger)
