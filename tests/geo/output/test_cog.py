@@ -49,7 +49,7 @@ def test_the_map_is_a_valid_cog_with_everything_in_it(tmp_path, legend, write_ma
         assert file.transform == spec.transform
         assert file.nodata == 255
         assert file.dtypes == ("uint8",)
-        assert file.colormap(1)[3] == (0xFE, 0xDD, 0x3A, 255)
+        assert file.colormap(1)[3] == (0x5F, 0xA0, 0x4E, 255)
         assert file.overviews(1)
         assert file.tags()["HYSEG_VERSION"] == "test"
 

@@ -63,7 +63,7 @@ def test_an_untrained_prior_is_warned_of():
 
 def test_an_average_velocity_that_is_not_learned_is_warned_of():
     found = PriorDiagnostics(0.3, 0.6, 0.6, 0.1, 0.1, 0.1)
-    assert any("--prior-steps" in line for line in found.warnings())
+    assert any("`prior_steps`" in line for line in found.warnings())
 
 
 def test_the_variance_over_the_noise_is_in_units_of_hard_labels():

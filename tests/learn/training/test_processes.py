@@ -52,7 +52,7 @@ def test_processes_share_each_batch_and_every_validation_chip(count):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(UsageProblemError, match="--batch-size 8 cannot be shared by 3"):
+    with pytest.raises(UsageProblemError, match="`batch_size` 8 cannot be shared by 3"):
         Processes(3).share_of(8)
 
 
