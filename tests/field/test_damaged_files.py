@@ -171,6 +171,21 @@ def test_a_local_crs_is_not_laid_over_one_of_the_earth(tmp_path, tiny_model):
         assert "no way from" in require_one_line(*words).stderr
 
 
+@pytest.mark.parametrize("far", ["1e300", "9e307", "-1e30"])
+def test_coordinates_that_no_crs_has(tmp_path, far):
+    raster = write_geotiff(tmp_path / "map.tif", np.zeros((40, 40), np.uint8))
+    legend, labels = tmp_path / "legend.json", tmp_path / "in.geojsonl"
+    legend.write_text(LEGEND)
+    ring = f"[[9, 48], [9, {far}], [12, {far}], [9, 48]]"
+    labels.write_text(
+        '{"type": "Feature", "properties": {"class_id": 0}, '
+        f'"geometry": {{"type": "Polygon", "coordinates": [{ring}]}}}}\n'
+    )
+    flags = ("--reference", labels, "--class-field", "class_id", "--legend", legend)
+    result = require_one_line("evaluate", raster, *flags, codes=(1,))
+    assert "coordinates that no CRS has" in result.stderr
+
+
 def test_a_projection_of_a_shapefile_that_is_not_text(tmp_path, tiny_model):
     image = np.full((3, 40, 40), 90, np.uint8)
     scene = write_geotiff(tmp_path / "scene.tif", image, photometric="RGB")

@@ -29,6 +29,8 @@ Shapes = npt.NDArray[np.object_]
 
 TURNS = (-2, -1, 0, 1, 2)
 """How far vectors and raster may be apart, in turns around the earth."""
+FARTHEST = 1e15
+"""No coordinate of any CRS is that large, in whatever unit."""
 MARGIN = 0.1
 """Of the raster's size, kept around it."""
 SEGMENTS = 64
@@ -166,6 +168,7 @@ def polygons_onto(shapes: gpd.GeoDataFrame, scene: Raster, name: str) -> gpd.Geo
     """
     way = _way_to(shapes, scene, name)
     numbers, polygons = polygons_of(shapes.geometry.to_numpy())
+    _require_of_some_crs(polygons, name)
     found_numbers, found = [numbers[:0]], [polygons[:0]]
     for box, step in way.boxes():
         chosen = np.flatnonzero(_meets(shapely.bounds(polygons), box))
@@ -256,6 +259,16 @@ def _meets(bounds: Floats, box: tuple[float, float, float, float]) -> npt.NDArra
         (left <= box[2]) & (right >= box[0]) & (bottom <= box[3]) & (top >= box[1])
     )
     return found
+
+
+def _require_of_some_crs(polygons: Shapes, name: str) -> None:
+    """Refuse coordinates with which geometry cannot be computed."""
+    is_far = (np.abs(shapely.bounds(polygons)) > FARTHEST).any(axis=1)
+    if is_far.any():
+        raise UnusableFileError(
+            f"{name}: {int(is_far.sum())} of its polygons have coordinates that no CRS has",
+            hint="The file is damaged; look at it in QGIS.",
+        )
 
 
 def _cut(
