@@ -13,6 +13,7 @@ import pytest
 import shapely
 from click.testing import CliRunner
 from rasterio.errors import RasterioIOError
+from rasterio.transform import from_origin
 from rasters import write_geotiff
 from shapely.geometry import box
 
@@ -184,6 +185,22 @@ def test_coordinates_that_no_crs_has(tmp_path, far):
     flags = ("--reference", labels, "--class-field", "class_id", "--legend", legend)
     result = require_one_line("evaluate", raster, *flags, codes=(1,))
     assert "coordinates that no CRS has" in result.stderr
+
+
+def test_a_hole_that_lies_far_outside_of_its_polygon(tmp_path):
+    place = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_400_000, 0.5, 0.5)}
+    raster = write_geotiff(tmp_path / "map.tif", np.zeros((40, 40), np.uint8), **place)
+    legend, labels = tmp_path / "legend.json", tmp_path / "in.geojsonl"
+    legend.write_text(LEGEND)
+    outer = [[9.0001, 48.7529], [9.0002, 48.7529], [9.0002, 48.75299], [9.0001, 48.7529]]
+    hole = [[9.0001, 48.7529], [970000544.0, 48.7529], [9.0001, 48.7528], [9.0001, 48.7529]]
+    shape = {"type": "Polygon", "coordinates": [outer, hole]}
+    feature = {"type": "Feature", "properties": {"class_id": 0}, "geometry": shape}
+    labels.write_text(json.dumps(feature) + "\n")
+    flags = ("--reference", labels, "--class-field", "class_id", "--legend", legend)
+    result = CliRunner().invoke(cli, [str(word) for word in ("evaluate", raster, *flags)])
+    assert result.exit_code in (0, 1, 2), result.output
+    assert "unexpected" not in result.stderr
 
 
 def test_a_projection_of_a_shapefile_that_is_not_text(tmp_path, tiny_model):

@@ -261,9 +261,14 @@ def _meets(bounds: Floats, box: tuple[float, float, float, float]) -> npt.NDArra
     return found
 
 
+def _bounds_of_rings(polygons: Shapes) -> Floats:
+    """Left, bottom, right and top of all rings: a hole of a damaged polygon may lie anywhere."""
+    return np.asarray(shapely.bounds(shapely.boundary(polygons)))
+
+
 def _require_of_some_crs(polygons: Shapes, name: str) -> None:
     """Refuse coordinates with which geometry cannot be computed."""
-    is_far = (np.abs(shapely.bounds(polygons)) > FARTHEST).any(axis=1)
+    is_far = (np.abs(_bounds_of_rings(polygons)) > FARTHEST).any(axis=1)
     if is_far.any():
         raise UnusableFileError(
             f"{name}: {int(is_far.sum())} of its polygons have coordinates that no CRS has",
@@ -275,7 +280,7 @@ def _cut(
     polygons: Shapes, box: tuple[float, float, float, float]
 ) -> tuple[npt.NDArray[np.int64], Shapes]:
     """What of some polygons lies in a box, and which polygon each part is of."""
-    left, bottom, right, top = shapely.bounds(polygons).T
+    left, bottom, right, top = _bounds_of_rings(polygons).T
     sticks_out = (left < box[0]) | (right > box[2]) | (bottom < box[1]) | (top > box[3])
     parts = polygons.copy()
     whole = polygons[sticks_out]
