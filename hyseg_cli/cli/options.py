@@ -264,6 +264,16 @@ def bands_option(function: _Function) -> _Function:
     )(function)
 
 
+def class_field_option(settings: type[Any]) -> Callable[[_Function], _Function]:
+    """`--class-field`: which column of polygons or points is the class."""
+    return click.option(
+        "--class-field",
+        default=default_of(settings, "class_field"),
+        show_default=True,
+        help="Column of a vector file that holds the class, by name or id.",
+    )
+
+
 def validity_options(settings: type[Any]) -> Callable[[_Function], _Function]:
     """`--src-nodata` and `--collar`: which pixels of a scene hold no data."""
 

@@ -77,8 +77,8 @@ def way_between(source: pyproj.CRS, target: pyproj.CRS, name: str) -> pyproj.Tra
         return pyproj.Transformer.from_crs(source, target, always_xy=True)
     except pyproj.exceptions.ProjError as error:
         raise UnusableFileError(
-            f"{name}: there is no way from {source.name} ({source.type_name}) to "
-            f"{target.name} ({target.type_name})",
+            f"{name}: coordinates cannot be transformed from {source.name} ({source.type_name}) "
+            f"to {target.name} ({target.type_name})",
             hint="One CRS may be a local one, or damaged: `hyseg info` shows it. Assign the right "
             "one: gdal_edit.py -a_srs EPSG:...",
         ) from error

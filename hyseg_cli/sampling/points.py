@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyproj
-import pyproj.exceptions
 import shapely
 
-from hyseg_cli.errors import ModelMismatchError, UsageProblemError
+from hyseg_cli.errors import ModelMismatchError, UnusableFileError, UsageProblemError
+from hyseg_cli.geo.crs import way_between
 from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.vector.features import BBOX
 from hyseg_cli.geo.vector.formats import FORMATS, GEOMETRY
@@ -108,14 +110,8 @@ def read_points(path: Path, field: str, scene: Raster) -> LabelledPoints:
             hint="A Shapefile needs its .prj beside it; assign the CRS in your GIS.",
         )
     x, y = frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
-    try:
+    with _in_a_crs_that_fits():
         x, y = points_onto(x, y, frame.crs, scene)
-    except pyproj.exceptions.ProjError as error:
-        raise ModelMismatchError(
-            f"there is no way from the CRS of {path} to that of {scene.path} "
-            f"({' '.join(str(error).split())})",
-            hint="Write the points as .gpkg, which keeps the CRS of the map.",
-        ) from error
     ids = None
     if ID_FIELD in frame.columns and frame[ID_FIELD].notna().all():
         ids = _whole_numbers(frame[ID_FIELD].to_numpy(), path)
@@ -132,19 +128,25 @@ def reproject(
     """Positions in another CRS, infinite outside its reach; unchanged in the same CRS.
 
     Raises:
-        ModelMismatchError: If there is no way from one CRS to the other.
+        ModelMismatchError: If nothing leads from one CRS to the other.
     """
     if source == target:
         return x, y
+    with _in_a_crs_that_fits():
+        new_x, new_y = way_between(source, target, "the points").transform(x, y)
+    return new_x, new_y
+
+
+@contextmanager
+def _in_a_crs_that_fits() -> Iterator[None]:
+    """Points that cannot be brought to the map do not fit it; the file may be sound."""
     try:
-        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
-    except pyproj.exceptions.ProjError as error:
+        yield
+    except UnusableFileError as error:
         raise ModelMismatchError(
-            f"there is no way from {source.name} to {target.name} ({' '.join(str(error).split())})",
+            f"the points do not fit the map: {error.message}",
             hint="Write the points as .gpkg, which keeps the CRS of the map.",
         ) from error
-    new_x, new_y = transformer.transform(x, y)
-    return new_x, new_y
 
 
 def _whole_numbers(values: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 import re
 import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from click.testing import CliRunner
+from killing import in_a_process
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo import atomic
@@ -30,32 +28,18 @@ from hyseg_cli.geo import atomic
 CHANGES = ("replace", "rename", "unlink")
 
 
-def in_a_process(words: list[str], killed_before: int = 0) -> int:
+def command(words: list[str], killed_before: int = 0) -> int:
     """The exit code of a command in a process of its own, -9 if it was killed."""
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        left = killed_before
 
-        def counted(change: Callable[..., Any]) -> Callable[..., Any]:
-            def act(*arguments: Any, **options: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return change(*arguments, **options)
-
-            return act
-
+    def act() -> int:
         atomic._remove_abandoned.cache_clear()  # this is a run of its own
-        for name in CHANGES:
-            setattr(os, name, counted(getattr(os, name)))
         result = CliRunner().invoke(cli, words)
         if result.exit_code:
             sys.stderr.write(result.output)
             sys.stderr.flush()
-        os._exit(result.exit_code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return result.exit_code
+
+    return in_a_process(act, CHANGES, killed_before)
 
 
 def digest(path: Path) -> str:
@@ -93,9 +77,9 @@ def main() -> None:
     while not outcomes or outcomes[-1]["killed"] == -signal.SIGKILL:
         shutil.rmtree(folder)
         shutil.copytree(start, folder)
-        killed = in_a_process(words, 1 + step * len(outcomes))
+        killed = command(words, 1 + step * len(outcomes))
         found = contents(folder)
-        mended = in_a_process(words) if killed == -signal.SIGKILL else killed
+        mended = command(words) if killed == -signal.SIGKILL else killed
         outcomes.append({"killed": killed, "found": found, "mended": mended})
         outcomes[-1]["left"] = contents(folder)
     print(json.dumps(outcomes))  # noqa: T201 - read by the test

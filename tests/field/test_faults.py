@@ -77,7 +77,7 @@ def words_of(command, folder):
 def outcomes_of(folder, words, step=1):
     done = subprocess.run(
         [sys.executable, PROGRAM, str(step), folder, *map(str, words)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(PROGRAM.parents[1]), "OMP_NUM_THREADS": "1"},
         check=False, capture_output=True, text=True, cwd=folder.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+from killing import in_a_process
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.tiling import blocks
@@ -26,30 +24,17 @@ from hyseg_cli.workflows.predict import run as _  # noqa: F401 - loaded once, be
 CHANGES = ("replace", "rename", "unlink", "rmdir", "fsync")
 
 
-def in_a_process(words: list[str], killed_before: int = 0) -> int:
+def merge(words: list[str], killed_before: int = 0) -> int:
     """The exit code of a command in a process of its own, -9 if it was killed."""
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        left = killed_before
 
-        def counted(change: Callable[..., Any]) -> Callable[..., Any]:
-            def act(*arguments: Any, **options: Any) -> Any:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return change(*arguments, **options)
-
-            return act
-
-        for name in CHANGES:
-            setattr(os, name, counted(getattr(os, name)))
+    def act() -> int:
         try:
             cli.main(words, standalone_mode=True)
         except SystemExit as end:
-            os._exit(int(end.code or 0))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            return int(end.code or 0)
+        return 0
+
+    return in_a_process(act, CHANGES, killed_before)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -66,9 +51,9 @@ def main() -> None:
     shutil.copytree(folder, start)
     outcomes: list[dict[str, Any]] = []
     while True:
-        killed = in_a_process([*words, "--merge"], len(outcomes) + 1)
+        killed = merge([*words, "--merge"], len(outcomes) + 1)
         found = contents(folder)
-        mended = in_a_process(words) if killed == -signal.SIGKILL else killed
+        mended = merge(words) if killed == -signal.SIGKILL else killed
         outcomes.append({"killed": killed, "found": found, "mended": mended})
         outcomes[-1]["left"] = contents(folder)
         if killed != -signal.SIGKILL:

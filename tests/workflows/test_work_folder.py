@@ -66,9 +66,10 @@ def test_a_merge_that_is_killed_anywhere_is_mended(tmp_path, scene, tiny_model, 
         flags.append("--overwrite")
     words = ["predict", scene, "--out", folder / "map.tif", "-m", tiny_model, *TILES, *flags]
     script = Path(__file__).with_name("killed_merges.py")
+    found_there = {"PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
     printed = subprocess.run(
         [sys.executable, script, folder, *map(str, words)],
-        check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True, capture_output=True, text=True, env=os.environ | found_there,
     )  # fmt: skip
     outcomes = json.loads(printed.stdout.splitlines()[-1])
     old = hashlib.sha256(map_there).hexdigest() if map_there else None

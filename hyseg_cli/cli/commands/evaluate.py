@@ -16,6 +16,7 @@ from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
     bands_option,
+    class_field_option,
     console,
     default_of,
     device_option,
@@ -130,12 +131,7 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
     type=FILE,
     help="Legend of the reference.  [default: its own, else the map's]",
 )
-@click.option(
-    "--class-field",
-    default=default_of(EvaluateSettings, "class_field"),
-    show_default=True,
-    help="Column of a vector file that holds the class, by name or id.",
-)
+@class_field_option(EvaluateSettings)
 @click.option(
     "--map-classes",
     type=FILE,

@@ -11,6 +11,7 @@ from hyseg_cli.cli.options import (
     FILE,
     HysegCommand,
     bands_option,
+    class_field_option,
     console,
     default_of,
     device_option,
@@ -39,12 +40,7 @@ from hyseg_cli.startup import loading
     type=FILE,
     help="Polygons that are drawn already: they are copied to --out, and not suggested again.",
 )
-@click.option(
-    "--class-field",
-    default=default_of(SuggestSettings, "class_field"),
-    show_default=True,
-    help="Column of a vector file that holds the class, by name or id.",
-)
+@class_field_option(SuggestSettings)
 @bands_option
 @click.option(
     "--blocks",

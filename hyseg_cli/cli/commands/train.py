@@ -11,6 +11,7 @@ from hyseg_cli.cli.options import (
     HysegCommand,
     NumberList,
     bands_option,
+    class_field_option,
     console,
     default_of,
     device_option,
@@ -60,12 +61,7 @@ from hyseg_cli.startup import loading
     type=FILE,
     help="The classes: .json, .csv, .qml or .clr.  [default: those of the labels]",
 )
-@click.option(
-    "--class-field",
-    default=default_of(TrainSettings, "class_field"),
-    show_default=True,
-    help="Column of a vector file that holds the class, by name or id.",
-)
+@class_field_option(TrainSettings)
 @out_option("The model file (.safetensors); logs go to a folder beside it.")
 @click.option(
     "--preset",

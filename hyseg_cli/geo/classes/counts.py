@@ -57,7 +57,7 @@ def count_classes(
     found: dict[int, tuple[int, float]] = {}
     empty = 0
     with ClassRaster(scene, named=named) as raster:
-        for window in _strips(scene, strip_pixels):
+        for window in strips_of(scene, strip_pixels):
             areas = measure.row_areas_m2(range(window.row, window.row_stop))
             classes = raster.read(window)
             empty += int((~classes.valid).sum())
@@ -76,7 +76,7 @@ def count_classes(
     return dict(sorted(found.items())), empty
 
 
-def _strips(scene: Raster, pixels: int) -> Iterator[Window]:
+def strips_of(scene: Raster, pixels: int) -> Iterator[Window]:
     """Whole rows, of which there are as many as may be read at once; parts of very long ones."""
     rows = max(1, pixels // scene.width)
     rows -= rows % scene.block[0] if rows > scene.block[0] else 0

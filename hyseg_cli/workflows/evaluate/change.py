@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from hyseg_cli import __version__
 from hyseg_cli.errors import HysegError
-from hyseg_cli.geo.classes.counts import STRIP_PIXELS
+from hyseg_cli.geo.classes.counts import STRIP_PIXELS, strips_of
 from hyseg_cli.geo.classes.styles import styles_of
 from hyseg_cli.geo.classes.symbology import to_raster_qml, to_raster_sld
 from hyseg_cli.geo.output.cog import MapSpec, Source, put_in_place, write_cog
@@ -154,7 +153,7 @@ def run(settings: ChangeSettings, messages: Messages) -> ChangeResult:
             settings.old, settings.new, settings.legend, merging, stack
         )
         counter = _Counter(scene, len(legend))
-        for window in _strips(scene):
+        for window in strips_of(scene, STRIP_PIXELS):
             counter.add(window, _codes(sources, window, len(legend)))
             messages.advance("counting changes", window.row_stop, scene.height)
         result = counter.result(legend, settings.out)
@@ -171,13 +170,6 @@ def _require_outputs(settings: ChangeSettings) -> None:
     for flag, path in asked.items():
         require_free(path, overwrite=settings.overwrite, flag=flag)
     refuse_inputs(asked, [str(settings.old), str(settings.new)])
-
-
-def _strips(scene: Raster) -> Iterator[Window]:
-    rows = max(1, STRIP_PIXELS // scene.width)
-    rows -= rows % scene.block[0] if rows > scene.block[0] else 0
-    for row in range(0, scene.height, rows):
-        yield Window(row, 0, min(rows, scene.height - row), scene.width)
 
 
 def _codes(sources: tuple[MapClasses, MapClasses], window: Window, count: int) -> Ints:
@@ -296,7 +288,7 @@ def _write_map(
     work = WorkFolder(out)
     with work.scratch():
         pixels, shards = np.zeros(NODATA_ID + 1, np.int64), []
-        for window in _strips(scene):
+        for window in strips_of(scene, STRIP_PIXELS):
             block = Block(range(1), range(1), window)
             values = ids[_codes(sources, window, count)]
             with writing_shard(work, block, 1) as shard:
