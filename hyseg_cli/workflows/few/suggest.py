@@ -80,7 +80,7 @@ def run(settings: SuggestSettings, messages: Messages) -> SuggestResult:
     scene = open_raster(settings.scene)
     if not scene.is_georeferenced:
         raise UsageProblemError(
-            f"{settings.scene} has no place, so no polygons can be laid over it",
+            f"{settings.scene} is not georeferenced, so polygons cannot be laid over it",
             hint="Georeference the scene first.",
         )
     drawn = None
