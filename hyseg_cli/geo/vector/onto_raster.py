@@ -163,7 +163,7 @@ def polygons_onto(shapes: gpd.GeoDataFrame, scene: Raster, name: str) -> gpd.Geo
         name: What to call the shapes in errors.
 
     Raises:
-        UsageProblemError: If the raster has no place, or the shapes have no CRS.
+        UsageProblemError: If the raster is not georeferenced, or the shapes have no CRS.
         UnusableFileError: If they have no place in the CRS of the raster.
     """
     way = _way_to(shapes, scene, name)

@@ -143,7 +143,7 @@ def _labels(
 def _in_pixels(points: Floats, crs: object, image: Raster, path: Path) -> Floats:
     if not image.is_georeferenced:
         raise UsageProblemError(
-            f"{image.path} has no place, so the points of {path} cannot be laid over it",
+            f"{image.path} is not georeferenced, so the points of {path} cannot be laid over it",
             hint="Give the points in pixels, columns x and y.",
         )
     placed = points_onto(points[:, 0], points[:, 1], pyproj.CRS.from_user_input(crs), image)

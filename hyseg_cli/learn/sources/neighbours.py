@@ -49,7 +49,7 @@ def _boxes(images: Sequence[Path], source: str) -> Boxes:
         scene = open_raster(path)
         if not scene.is_georeferenced:
             raise UsageProblemError(
-                f"source {source}: {path} has no place on earth, so it lies in no strip",
+                f"source {source}: {path} is not georeferenced, so it lies in no strip",
                 hint="Name places with a pattern (place = ...) instead of strips.",
             )
         corners = [

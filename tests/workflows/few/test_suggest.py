@@ -88,7 +88,7 @@ def test_a_scene_without_place_is_refused(tiny_model, tmp_path):
     image = write_geotiff(tmp_path / "scene.tif", np.ones((3, 64, 64), np.uint8), crs=None)
     done = run("suggest", image, "-m", tiny_model, "-o", tmp_path / "next.gpkg")
     assert done.exit_code == 2
-    assert "has no place" in done.output
+    assert "is not georeferenced" in done.output
 
 
 def test_other_layers_stay_whatever_the_file_is_called(image, tiny_model, tmp_path):
