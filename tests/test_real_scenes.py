@@ -41,7 +41,7 @@ COLLAR_SHARES = {"manila_white_areas": 0.185, "spain_black_areas": 0.258}
 """Part of a scene that lies outside of its image, counted as what is darker than 12 of 255 and
 connected to the edge; nothing in the files declares it."""
 
-NO_IMAGE = 4, "has 1 bands", "one band: elevation, near infrared or classes"
+NO_IMAGE = 4, "has 1 band (", "one band: elevation, near infrared or classes"
 """Exit code, words of the error, and why."""
 SIXTEEN_BITS = 4, "was trained on uint8", "16-bit reflectance; scaling is not guessed"
 MAPS = 0, "", "8-bit RGB"

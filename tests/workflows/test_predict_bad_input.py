@@ -169,7 +169,7 @@ TABLE = [
     (text, 1, "cannot be opened as a raster"),
     (folder_without_scenes, 2, "no scenes found"),
     (without_bands, 4, "no bands"),
-    (one_band, 4, "has 1 bands"),
+    (one_band, 4, "has 1 band ("),
     (five_bands, 4, "has 5 bands"),
     (complex_values, 4, "complex"),
     (other_type, 4, "uint16"),

@@ -15,10 +15,9 @@ from hyseg_cli.cli.options import (
     model_option,
     print_result,
 )
+from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.startup import loading
-
-DOES_NOT_FIT = 4
 
 
 @click.command(cls=HysegCommand)
@@ -30,10 +29,7 @@ DOES_NOT_FIT = 4
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--all", "is_whole", is_flag=True, help="Show all that is known of a model.")
 @click.option("--stac", is_flag=True, help="Print the STAC Item of a model, as JSON.")
-@click.pass_context
-def info(
-    ctx: click.Context, /, *, as_json: bool, is_whole: bool, stac: bool, **options: Any
-) -> None:
+def info(*, as_json: bool, is_whole: bool, stac: bool, **options: Any) -> None:
     """Describe PATH: a scene, a map or a model, whichever its content shows.
 
     For a scene: location, bands, storage, whether it fits the model, and the size of the work; with
@@ -59,5 +55,6 @@ def info(
         print_result("--all shows the legend's colours, costs and configuration.")
     else:
         print_result(result.to_text())
-    if settings.model is not None and getattr(result, "misfit", None) is not None:
-        ctx.exit(DOES_NOT_FIT)
+    misfit = getattr(result, "misfit", None)
+    if settings.model is not None and misfit is not None:
+        raise ModelMismatchError(misfit.message, hint=misfit.hint)

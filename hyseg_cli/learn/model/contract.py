@@ -113,7 +113,8 @@ def _find(scene: Raster, card: ModelCard) -> tuple[int, ...]:
     if len(scene.data_bands) < len(card.required_bands):
         hint = f"This model maps images with {', '.join(card.bands)}; choose another `model`."
     raise ModelMismatchError(
-        f"{scene.path} has {len(scene.data_bands)} bands ({found}), "
+        f"{scene.path} has {len(scene.data_bands)} band{'s' * (len(scene.data_bands) != 1)} "
+        f"({found}), "
         f"the model needs {_needed(card)}",
         hint=hint,
     )

@@ -193,6 +193,9 @@ def test_a_scene_that_does_not_fit_is_told_and_fails_only_if_a_model_was_asked_f
         "model": str(tiny_model),
     }
     assert "no: " in run(path).stdout
+    errors = [line for line in run(path, "-m", tiny_model).stderr.splitlines() if "Error" in line]
+    assert len(errors) == 1
+    assert "uint16" in errors[0]
 
 
 @pytest.mark.filterwarnings("ignore:The given matrix is equal:Warning")
