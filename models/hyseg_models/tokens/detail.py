@@ -105,16 +105,24 @@ class PixelScores(nn.Module):
 def gaussian(image: Tensor, sigma: float) -> Tensor:
     """Each channel smoothed by a Gaussian that is cut at three standard deviations.
 
-    Rows are cut into spans, each of which a banded matrix smooths, then columns: on a CPU this
-    takes a seventh of the time of a convolution of single channels.
-
     Shapes: (B, C, H, W) -> the same; beyond the edges the edge values count on.
     """
     radius = math.ceil(3 * sigma)
     at = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (at / sigma).square())
-    kernel = kernel / kernel.sum()
-    band = image.new_zeros(SPAN + 2 * radius, SPAN)
+    return smoothed(image, kernel / kernel.sum())
+
+
+def smoothed(image: Tensor, kernel: Tensor) -> Tensor:
+    """Each channel smoothed along its rows and columns by a kernel of odd length.
+
+    Rows are cut into spans, each of which a banded matrix smooths, then columns: on a CPU this
+    takes a seventh of the time of a convolution of single channels, and less than pooling.
+
+    Shapes: (B, C, H, W), (2 radius + 1,) -> (B, C, H, W); beyond the edges the edge values count
+    on.
+    """
+    band = image.new_zeros(SPAN + len(kernel) - 1, SPAN)
     for pixel in range(SPAN):
         band[pixel : pixel + len(kernel), pixel] = kernel
     across = _along_rows(image, band)

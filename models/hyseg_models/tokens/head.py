@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyseg_models.blocks.backbones import Backbone
-from hyseg_models.blocks.layers import in_single, size_of
+from hyseg_models.blocks.layers import in_single
 from hyseg_models.config.probe_config import ProbeConfig
 from hyseg_models.das.pyramid import Guide
 from hyseg_models.hosts import Decoded
-from hyseg_models.tokens.detail import PixelScores
+from hyseg_models.tokens.detail import PixelScores, smoothed
 
 LEAST = 1e-4
 """Least probability after filtering, before the logarithm."""
@@ -121,7 +121,4 @@ def guided_filter(values: Tensor, guide: Tensor, radius: int, smoothness: float)
 def _box(x: Tensor, radius: int) -> Tensor:
     """Mean over windows of side 2 radius + 1; beyond the edges the edge values count on."""
     side = 2 * radius + 1
-    height, width = size_of(x)
-    padded = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-    tall = F.avg_pool2d(padded, (side, 1), stride=1)
-    return F.avg_pool2d(tall, (1, side), stride=1).view(*x.shape[:2], height, width)
+    return smoothed(x, x.new_full((side,), 1 / side))
