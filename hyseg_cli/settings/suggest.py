@@ -25,7 +25,7 @@ class SuggestSettings:
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
     blocks: int = 36
-    """Most blocks of 512 x 512 pixels that are looked at, spread at random over the scene."""
+    """Most tiles of 576 x 576 pixels that are looked at, spread at random over the scene."""
     device: str = "auto"
     seed: int = 0
     overwrite: bool = False

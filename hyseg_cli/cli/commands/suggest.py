@@ -46,14 +46,14 @@ from hyseg_cli.startup import loading
     "--blocks",
     default=default_of(SuggestSettings, "blocks"),
     show_default=True,
-    help="Most blocks of 512 x 512 pixels to look at, at random from a large scene.",
+    help="Most tiles of 576 x 576 pixels to look at, at random from a large scene.",
 )
 @device_option(SuggestSettings)
 @click.option(
     "--seed",
     default=default_of(SuggestSettings, "seed"),
     show_default=True,
-    help="Seed of the blocks and clusters.",
+    help="Seed of the tiles and clusters.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @overwrite_option

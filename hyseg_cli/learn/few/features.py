@@ -1,60 +1,60 @@
-"""Features of a scene where somebody drew, block by block, computed once and kept on disk."""
+"""Features of a scene where somebody drew, tile by tile."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import Span, TileGrid
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.few.polygons import Ints
+from hyseg_cli.learn.inference.kept_tokens import KeptTokens
+from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.card import TOKEN_OVERLAP
 from hyseg_models import HySeg
 from hyseg_models.blocks.layers import size_of
 from hyseg_models.tokens.detail import PixelBank
+from hyseg_models.tokens.scaled import ScaledTokens
 
-BLOCK = 512
-"""Side of a block in pixels."""
-MARGIN = 32
-"""Pixels around a block that the network sees as well, a multiple of the coarsest token."""
-CACHE_BYTES = 4 * 2**30
-"""Largest size of the folder of kept features; the oldest go first."""
+TILE = 576
+"""Largest side of a tile in pixels: a few windows of the transformer."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Features of one block of a scene."""
+    """Features of one tile of a scene."""
 
     window: Window
-    """What the network saw, margins included."""
+    """Its place; it may reach beyond the scene, where pixels are reflected."""
     tokens: tuple[Tensor, ...]
     """One float16 map (C, window height / s, window width / s) for each size s of a token."""
     bank: Tensor
     """float32 (window height, window width, C'): looks of the pixels, see `PixelBank`."""
     valid: Tensor
     """bool (window height, window width)."""
+    own: Tensor
+    """bool likewise: valid pixels of the scene that lie in no other tile's middle."""
 
 
 class Features:
     """What the frozen backbone of a network makes of a scene.
 
+    Tiles are those that the scene is mapped in, so that mapping finds what was computed here.
+
     Args:
         reader: The scene; its bands are those of the network.
         network: Gives the backbone.
         standardise: How pixel values become its input.
-        key: Whatever the features depend on beside the block: scene, bands, weights.
-        folder: Where features are kept; None to keep none.
-        device: Where the backbone runs.
+        precision: Format in which the backbone runs.
+        device: Where it runs.
     """
 
     def __init__(
@@ -63,69 +63,92 @@ class Features:
         network: HySeg,
         standardise: Standardise,
         *,
-        key: Sequence[str],
-        folder: Path | None,
+        precision: Precision,
         device: torch.device,
     ) -> None:
         self._reader = reader
         self._network = network
         self._standardise = standardise
-        self._key = "\n".join(key)
-        self._folder = folder
+        self._is_half = precision == "bfloat16"
         self._device = device
         self._bank = PixelBank(network.config.probe)
+        self._grid = tiles_of(reader)
         self.sizes: tuple[int, ...] = tuple(network.backbone.strides)
 
+    def places_of(self, rows: Ints, cols: Ints) -> Ints:
+        """Row and column (n, 2) of the tiles in whose middles some pixels lie."""
+        return np.stack([tile_of(self._grid.rows, rows), tile_of(self._grid.cols, cols)], axis=1)
+
     def block(self, place: tuple[int, int]) -> Block:
-        """The block in some row and column of blocks: from disk, or computed and kept.
+        """The tile in some row and column of tiles.
 
         Raises:
             UnusableFileError: If the scene cannot be read.
         """
-        window = self._window(place)
-        pixels = self._reader.read(window)
-        valid = torch.from_numpy(pixels.valid)
+        window = window_of(self._grid, place)
+        standard, valid = self._read(window)
         with torch.inference_mode():
-            image = torch.from_numpy(pixels.image.astype(np.float32))[None]
-            standard = self._standardise(image.to(self._device), valid[None, None].to(self._device))
             bank = self._bank(standard)[0].movedim(0, -1).cpu()
-        path = self._path(place)
-        found = None if path is None else _read(path)
-        if found is None:
-            found = self._compute(standard)
-            if path is not None:
-                _keep(path, found)
-        tokens = tuple(found[f"tokens.{index}"] for index in range(len(self.sizes)))
-        return Block(window, tokens, bank, valid)
+            with self._format():
+                maps = self._network.backbone(standard)
+        tokens = tuple(level[0].cpu() for level in maps)
+        own = torch.from_numpy(own_pixels(self._grid, place))
+        return Block(window, tokens, bank, valid, own & valid)
 
     def is_kept(self, place: tuple[int, int]) -> bool:
-        """Whether a block need not be computed."""
-        path = self._path(place)
-        return path is not None and path.is_file()
+        """Whether the backbone need not run for a tile."""
+        tokens = self._network.backbone
+        if not isinstance(tokens, ScaledTokens) or not isinstance(tokens.recall, KeptTokens):
+            return False
+        standard, _ = self._read(window_of(self._grid, place))
+        with self._format():
+            return tokens.recall.has(tokens.pixels_of(standard))
 
-    def _window(self, place: tuple[int, int]) -> Window:
-        scene, (row, col) = self._reader.scene, place
-        height, width = (
-            min(BLOCK, -(-(side - at * BLOCK) // MARGIN) * MARGIN) + 2 * MARGIN
-            for side, at in ((scene.height, row), (scene.width, col))
-        )
-        return Window(row * BLOCK - MARGIN, col * BLOCK - MARGIN, height, width)
+    def _format(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_half)
 
-    def _path(self, place: tuple[int, int]) -> Path | None:
-        if self._folder is None:
-            return None
-        text = f"{self._key}\n{BLOCK} {MARGIN} {place[0]} {place[1]}"
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
-
-    def _compute(self, standard: Tensor) -> dict[str, Tensor]:
-        with torch.inference_mode():
-            maps = self._network.backbone(standard)
-        return {f"tokens.{i}": level[0].half().cpu() for i, level in enumerate(maps)}
+    def _read(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Standardised pixels (1, bands, H, W), and which hold data (H, W)."""
+        pixels = self._reader.read(window)
+        valid = torch.from_numpy(pixels.valid)
+        image = torch.from_numpy(pixels.image.astype(np.float32))[None]
+        whole = valid[None, None].to(self._device)
+        return self._standardise(image.to(self._device), whole), valid
 
 
-def blocks_of(rows: Ints, cols: Ints) -> list[tuple[int, int]]:
-    """The blocks that some pixels lie in, in order."""
-    return sorted(set(zip((rows // BLOCK).tolist(), (cols // BLOCK).tolist(), strict=True)))
+def tiles_of(reader: SceneReader) -> TileGrid:
+    """The tiles that a scene is mapped in by a model that was trained on a few polygons."""
+    scene = reader.scene
+    return TileGrid.cover(
+        scene.height, scene.width, tile=TILE, overlap=TOKEN_OVERLAP, phase=scene.noise_origin
+    )
+
+
+def tile_of(span: Span, at: Ints) -> Ints:
+    """The tile along an axis in whose middle a pixel lies: neighbours share what they overlap."""
+    found: Ints = (at - span.first - span.overlap // 2) // span.step
+    return found.clip(0, len(span.starts) - 1)
+
+
+def window_of(grid: TileGrid, place: tuple[int, int]) -> Window:
+    """The pixels of a tile."""
+    row, col = place
+    return Window(grid.rows.starts[row], grid.cols.starts[col], grid.rows.length, grid.cols.length)
+
+
+def own_pixels(grid: TileGrid, place: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Which pixels of a tile lie in the scene and in no other tile's middle, (H, W)."""
+    rows, cols = (
+        _own(span, index) for span, index in zip((grid.rows, grid.cols), place, strict=True)
+    )
+    own: npt.NDArray[np.bool_] = rows[:, None] & cols
+    return own
+
+
+def _own(span: Span, index: int) -> npt.NDArray[np.bool_]:
+    at = span.starts[index] + np.arange(span.length)
+    own: npt.NDArray[np.bool_] = (tile_of(span, at) == index) & (at >= 0) & (at < span.size)
+    return own
 
 
 def sample_block(block: Block, sizes: Sequence[int], rows: Ints, cols: Ints) -> Tensor:
@@ -158,10 +181,10 @@ def sample_block(block: Block, sizes: Sequence[int], rows: Ints, cols: Ints) -> 
 
 
 def spread_over(block: Block, step: int) -> tuple[Ints, Ints]:
-    """Rows and columns of the scene of valid pixels of a block, `step` apart each way."""
-    inner = np.zeros(block.valid.shape, bool)
-    inner[MARGIN + step // 2 : -MARGIN : step, MARGIN + step // 2 : -MARGIN : step] = True
-    rows, cols = np.nonzero(inner & block.valid.numpy())
+    """Rows and columns of the scene of a tile's own pixels, `step` apart each way."""
+    spread = np.zeros(block.valid.shape, bool)
+    spread[step // 2 :: step, step // 2 :: step] = True
+    rows, cols = np.nonzero(spread & block.own.numpy())
     return rows + block.window.row, cols + block.window.col
 
 
@@ -198,49 +221,3 @@ class Moments:
         mean = self._sum / self._count
         deviation = (self._squares / self._count - mean.square()).clamp_min(1e-8).sqrt()
         return mean.float(), (1.0 / deviation).float()
-
-
-def feature_folder() -> Path:
-    """Where features are kept: `hyseg/features` in the user's cache (`XDG_CACHE_HOME`)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "hyseg" / "features"
-
-
-def make_room(folder: Path, limit: int = CACHE_BYTES) -> None:
-    """Remove the features that were not used for longest until the others fit."""
-    entries = sorted(_entries(folder), reverse=True)
-    total = 0
-    for _, size, path in entries:
-        total += size
-        if total > limit:
-            path.unlink(missing_ok=True)
-
-
-def _entries(folder: Path) -> Iterable[tuple[float, int, Path]]:
-    for path in folder.glob("*.safetensors"):
-        try:
-            status = path.stat()
-        except OSError:
-            continue  # another run has just removed it
-        yield status.st_mtime, status.st_size, path
-
-
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """Kept features; None if there are none or they are damaged."""
-    try:
-        found = load_file(path)
-        os.utime(path)
-    except (OSError, SafetensorError, ValueError):
-        return None
-    return found
-
-
-def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write features by a temporary name; a full disk costs the next run time and no more."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        temporary.replace(path)
-    except (OSError, SafetensorError):
-        temporary.unlink(missing_ok=True)

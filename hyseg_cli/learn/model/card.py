@@ -64,6 +64,8 @@ TILE, LARGEST_TILE = 512, 2048
 LARGEST_OVERLAP = 128
 """Pixels that tiles share at most, likewise: what a network sees around a pixel has a size, not
 a share of the tile."""
+TOKEN_OVERLAP = 64
+"""Likewise, if the network sees no farther than windows that are smaller than a tile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +183,13 @@ class ModelCard:
         Args:
             tile: What was asked for; None for 512, or the side of the training chips (at most
                 2048) if that is larger.
-            overlap: Likewise; None for a quarter of the tile, at most 128.
+            overlap: Likewise; None for a quarter of the tile, at most 128, or 64 if the network
+                looks through windows that are smaller than tiles.
         """
         suits = min(max(TILE, self.tile_size), LARGEST_TILE) // ALIGNMENT * ALIGNMENT
         side = suits if tile is None else tile
-        shared = min(side // 4, LARGEST_OVERLAP) // ALIGNMENT * ALIGNMENT
+        most = TOKEN_OVERLAP if self.config.host.name == "probe" else LARGEST_OVERLAP
+        shared = min(side // 4, most) // ALIGNMENT * ALIGNMENT
         return side, shared if overlap is None else overlap
 
     @property

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from hyseg_cli import __version__
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.geo.raster.facts import fingerprint_of_raster
 from hyseg_cli.learn.few.backbone import (
     build_probe,
     probe_config,
@@ -24,27 +23,31 @@ from hyseg_cli.learn.few.backbone import (
 from hyseg_cli.learn.few.design import design, set_head, set_moments
 from hyseg_cli.learn.few.expected import Expected, expect, unlike_scenes
 from hyseg_cli.learn.few.features import (
-    BLOCK,
+    TILE,
     Features,
     Moments,
-    blocks_of,
-    feature_folder,
-    make_room,
     sample_block,
     spread_over,
 )
 from hyseg_cli.learn.few.polygons import DrawnPolygon, Ints
 from hyseg_cli.learn.few.probe import Fit, Samples, fit_probe, fit_with_surroundings
+from hyseg_cli.learn.inference.kept_tokens import keep_tokens
+from hyseg_cli.learn.inference.precision import choose_precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.card import ModelCard, Radiometry, TrainingData, digest_of, read_card
+from hyseg_cli.learn.model.card import (
+    TOKEN_OVERLAP,
+    ModelCard,
+    Radiometry,
+    TrainingData,
+    read_card,
+)
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import save_model
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages, format_duration
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.few.scenes import (
-    DrawnScene,
     DrawnScenes,
     names_of_bands,
     open_drawn_scenes,
@@ -53,8 +56,8 @@ from hyseg_cli.workflows.few.scenes import (
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_models import HySeg
 
-TILE = 1024
-"""Side of the tiles that such a model is best mapped with."""
+OWN = TILE - TOKEN_OVERLAP
+"""Side of the part of a tile that lies in no other tile's middle."""
 AROUND = 8_192
 """Pixels around polygons that are learned from at most, about."""
 STEPS = (16, 32, 64, 128)
@@ -77,8 +80,8 @@ class FewPlan:
     scenes: DrawnScenes
     polygons: tuple[int, ...]
     """Of each class."""
-    blocks: int
-    """Blocks of all scenes that polygons lie in."""
+    tiles: int
+    """Tiles of all scenes that polygons lie in."""
     kept: int
     """How many of them have features on disk."""
     backbone: str
@@ -94,7 +97,7 @@ class FewPlan:
                 "                   (`thorough` trains the whole network instead)",
                 f"training scenes    {', '.join(scene.name for scene in self.scenes.scenes)}",
                 *(f"class {name:<20} {count} polygons" for name, count in entries),
-                f"features           {self.blocks} blocks of {BLOCK} px, {self.kept} of them kept",
+                f"features           {self.tiles} tiles of {TILE} px, {self.kept} of them kept",
                 f"time               about {format_duration(self.seconds)} for the features",
             ]
         )
@@ -115,12 +118,15 @@ class _Work:
 
     @property
     def places(self) -> list[tuple[int, tuple[int, int]]]:
-        """Scene and block of all places with polygons."""
-        return [
-            (index, place)
-            for index, scene in enumerate(self.scenes.scenes)
-            for place in _blocks(scene)
-        ]
+        """Scene and tile of all places with polygons."""
+        return sorted(
+            {
+                (index, (row, col))
+                for index, scene in enumerate(self.scenes.scenes)
+                for polygon in scene.drawing.polygons
+                for row, col in self.features[index].places_of(polygon.rows, polygon.cols).tolist()
+            }
+        )
 
 
 def run(settings: TrainSettings, reason: str, messages: Messages) -> FewResult:
@@ -153,7 +159,6 @@ def run(settings: TrainSettings, reason: str, messages: Messages) -> FewResult:
         messages.note(f"around the polygons, of what is clear: {shares}")
     network = _fill(work, fitted, moments, len(legend))
     save_model(settings.out, network, _card(work, network, legend, fitted, expected))
-    make_room(feature_folder())
     return FewResult(settings.out, expected)
 
 
@@ -162,6 +167,7 @@ def plan(settings: TrainSettings, reason: str, messages: Messages) -> FewPlan:
     require_free(settings.out, overwrite=settings.overwrite)
     work = _prepare(settings, messages)
     places = work.places
+    missing = [at for at in places if not work.features[at[0]].is_kept(at[1])]
     counts = np.zeros(len(work.scenes.legend), np.int64)
     for channel, _ in {
         (polygon.channel, polygon.row)
@@ -169,21 +175,19 @@ def plan(settings: TrainSettings, reason: str, messages: Messages) -> FewPlan:
         for polygon in scene.drawing.polygons
     }:
         counts[channel] += 1
-    kept = sum(work.features[scene].is_kept(place) for scene, place in places)
     return FewPlan(
         reason,
         work.scenes,
         tuple(counts.tolist()),
         len(places),
-        kept,
+        len(places) - len(missing),
         work.network.config.probe.backbone,
-        _seconds_of_features(work),
+        _seconds_of_features(work, missing),
     )
 
 
-def _seconds_of_features(work: _Work) -> float:
-    """Time of the blocks without features, measured on the first of them, which is kept."""
-    missing = [(s, place) for s, place in work.places if not work.features[s].is_kept(place)]
+def _seconds_of_features(work: _Work, missing: list[tuple[int, tuple[int, int]]]) -> float:
+    """Time of the tiles without features, measured on the first of them, which is kept."""
     if not missing:
         return 0.0
     scene, place = missing[0]
@@ -201,23 +205,13 @@ def _prepare(settings: TrainSettings, messages: Messages) -> _Work:
     radiometry = radiometry_of(donor, dtype, bands, scenes.radiometry)
     standardise = Standardise(radiometry).to(device)
     network.to(device)
-    shared = (digest_of(donor), repr(network.config.probe), repr(radiometry))
+    keep_tokens(network, device)
+    precision = choose_precision(settings.precision, device.type)
     features = tuple(
-        Features(
-            scene.reader,
-            network,
-            standardise,
-            key=(*shared, *fingerprint_of_raster(scene.scene.path), repr(scene.bands)),
-            folder=feature_folder(),
-            device=device,
-        )
+        Features(scene.reader, network, standardise, precision=precision, device=device)
         for scene in scenes.scenes
     )
     return _Work(settings, scenes, network, radiometry, features, donor, device)
-
-
-def _blocks(scene: DrawnScene) -> list[tuple[int, int]]:
-    return sorted({place for p in scene.drawing.polygons for place in blocks_of(p.rows, p.cols)})
 
 
 def _collect(work: _Work, messages: Messages) -> tuple[Samples, Tensor, Moments]:
@@ -225,7 +219,7 @@ def _collect(work: _Work, messages: Messages) -> tuple[Samples, Tensor, Moments]
     moments, parts, around = Moments(), [], []
     by_scene = [Moments() for _ in work.scenes.scenes]
     places, empty = work.places, set()
-    step = next((s for s in STEPS if len(places) * (BLOCK // s) ** 2 <= AROUND), STEPS[-1])
+    step = next((s for s in STEPS if len(places) * (OWN // s) ** 2 <= AROUND), STEPS[-1])
     for done, (index, place) in enumerate(places):
         messages.advance("features", done, len(places))
         block = work.features[index].block(place)
@@ -234,7 +228,7 @@ def _collect(work: _Work, messages: Messages) -> tuple[Samples, Tensor, Moments]
         sizes = work.features[index].sizes
         around.append(sample_block(block, sizes, *spread_over(block, step)))
         for polygon in work.scenes.scenes[index].drawing.polygons:
-            rows, cols = _in_block(polygon, place)
+            rows, cols = _in_tile(polygon, work.features[index], place)
             is_valid = block.valid.numpy()[rows - block.window.row, cols - block.window.col]
             if not is_valid.all():
                 empty.add(polygon.row)
@@ -255,8 +249,10 @@ def _collect(work: _Work, messages: Messages) -> tuple[Samples, Tensor, Moments]
     return samples, design(work.network, torch.cat(around)), moments
 
 
-def _in_block(polygon: DrawnPolygon, place: tuple[int, int]) -> tuple[Ints, Ints]:
-    own = (polygon.rows // BLOCK == place[0]) & (polygon.cols // BLOCK == place[1])
+def _in_tile(
+    polygon: DrawnPolygon, features: Features, place: tuple[int, int]
+) -> tuple[Ints, Ints]:
+    own = (features.places_of(polygon.rows, polygon.cols) == place).all(axis=1)
     return polygon.rows[own], polygon.cols[own]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import shapely
 import torch
@@ -18,14 +19,14 @@ from hyseg_cli.geo.classes.symbology import add_outline_style
 from hyseg_cli.geo.crs import crs_text
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import Raster, open_raster
-from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.raster.reader import Pixels, SceneReader
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.vector.formats import GEOMETRY, files_of_layer, move_into_place
 from hyseg_cli.geo.vector.geopackage import copy_other_layers
 from hyseg_cli.geo.vector.layers import Layer
 from hyseg_cli.geo.vector.writer import LayerWriter
-from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.label_sources import class_texts, read_features
-from hyseg_cli.learn.few.features import BLOCK
+from hyseg_cli.learn.few.features import own_pixels, tile_of, tiles_of, window_of
 from hyseg_cli.learn.few.places import (
     KEPT,
     SIDE,
@@ -36,6 +37,8 @@ from hyseg_cli.learn.few.places import (
     suggest,
 )
 from hyseg_cli.learn.few.polygons import areas_of
+from hyseg_cli.learn.inference.kept_tokens import MAP_BYTES, keep_tokens
+from hyseg_cli.learn.inference.precision import choose_precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.contract import match
@@ -47,7 +50,7 @@ from hyseg_cli.workflows.outputs import refuse_inputs, require_free
 
 LAYER = "polygons"
 TRIES = 20
-"""Blocks that are read, for each that is looked at, to find some that hold data."""
+"""Tiles that are read, for each that is looked at, to find some that hold data."""
 
 
 @dataclass(frozen=True)
@@ -111,33 +114,23 @@ def _look(
         messages.warn(text)
     device = choose_device(settings.device)
     network = model.network.to(device)
-    standardise = Standardise(model.card.radiometry).to(device)
-    windows = _windows(scene, drawn, settings)
-    count = min(len(windows), settings.blocks)
+    keep_tokens(network, device, MAP_BYTES)
+    look = _Look(model, device)
+    _require_room(scene)
     parts: list[Candidates] = []
-    with SceneReader(scene, contract.bands) as reader, torch.inference_mode():
-        for window in windows:
+    with SceneReader(scene, contract.bands) as reader:
+        grid = tiles_of(reader)
+        places = _places(scene, grid, drawn, settings)
+        count = min(len(places), settings.blocks)
+        for place in places:
             if len(parts) == count:
                 break
+            window = window_of(grid, place)
             pixels = reader.read(window)
             if not pixels.valid.any():
                 continue
             messages.advance("looking", len(parts), count)
-            valid = torch.from_numpy(pixels.valid)
-            image = torch.from_numpy(pixels.image.astype(np.float32))[None].to(device)
-            standard = standardise(image, valid[None, None].to(device))
-            features = network.backbone(standard)
-            logits = network(standard, valid[None, None].to(device), features=features).logits
-            level = next((m for m in features if m.shape[-1] * SIDE <= window.width), features[-1])
-            parts.append(
-                candidates_of(
-                    logits[0].cpu() / model.card.temperature,
-                    level[0].cpu(),
-                    valid,
-                    window.row,
-                    window.col,
-                )
-            )
+            parts.append(look(pixels, own_pixels(grid, place), window.row, window.col))
     messages.advance("looking", count, count)
     found = join(parts) if parts else None
     if found is None or len(found) == 0:
@@ -146,41 +139,63 @@ def _look(
     return found.part(np.sort(rng.permutation(len(found))[:KEPT]))
 
 
-def _windows(
-    scene: Raster, drawn: gpd.GeoDataFrame | None, settings: SuggestSettings
-) -> list[Window]:
-    """Blocks inside the scene, whole squares of 32 pixels; the last ones are moved inwards.
+class _Look:
+    """What a model makes of a tile, in the format that maps are made in."""
 
-    There are more than will be looked at, in random order, as some may hold no data; the last
-    are those of polygons, because of a huge scene only a part may be filled.
-    """
-    sides = [min(BLOCK, side // 32 * 32) for side in (scene.height, scene.width)]
-    if min(sides) == 0:
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self._network = model.network
+        self._temperature = model.card.temperature
+        self._standardise = Standardise(model.card.radiometry).to(device)
+        self._device = device
+        self._is_half = choose_precision("auto", device.type) == "bfloat16"
+
+    @torch.inference_mode()
+    def __call__(
+        self, pixels: Pixels, own: npt.NDArray[np.bool_], row: int, col: int
+    ) -> Candidates:
+        """The squares of a tile that lie in its own pixels (H, W) and hold data."""
+        valid = torch.from_numpy(pixels.valid)[None, None].to(self._device)
+        image = torch.from_numpy(pixels.image.astype(np.float32))[None].to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_half):
+            standard = self._standardise(image, valid)
+            features = self._network.backbone(standard)
+            logits = self._network(standard, valid, features=features).logits
+        level = next((m for m in features if m.shape[-1] * SIDE <= valid.shape[-1]), features[-1])
+        return candidates_of(
+            logits[0].float().cpu() / self._temperature,
+            level[0].float().cpu(),
+            torch.from_numpy(pixels.valid & own),
+            row,
+            col,
+        )
+
+
+def _require_room(scene: Raster) -> None:
+    if min(scene.height, scene.width) < 2 * SIDE:
         raise UsageProblemError(
             f"{scene.path} is {scene.height} x {scene.width} pixels, too small to choose places",
             hint="Scenes of at least 32 x 32 pixels are looked at.",
         )
-    places = [
-        (row, col)
-        for row in _starts(scene.height, sides[0])
-        for col in _starts(scene.width, sides[1])
-    ]
+
+
+def _places(
+    scene: Raster, grid: TileGrid, drawn: gpd.GeoDataFrame | None, settings: SuggestSettings
+) -> list[tuple[int, int]]:
+    """Rows and columns of tiles, more than will be looked at, as some may hold no data.
+
+    They are in random order; the last are those of polygons, because of a huge scene only a part
+    may be filled.
+    """
+    rows, cols = len(grid.rows.starts), len(grid.cols.starts)
     rng = np.random.default_rng(settings.seed)
-    chosen = [places[index] for index in rng.permutation(len(places))[: TRIES * settings.blocks]]
-    for row, col in _middles(scene, drawn) if len(chosen) < len(places) else ():
-        starts = _starts(scene.height, sides[0]), _starts(scene.width, sides[1])
-        chosen.append((_nearest(starts[0], row, sides[0]), _nearest(starts[1], col, sides[1])))
-    return [Window(*place, *sides) for place in dict.fromkeys(chosen)]
-
-
-def _starts(size: int, side: int) -> list[int]:
-    count = -(-(size // SIDE * SIDE) // side)
-    return sorted({min(index * side, (size - side) // SIDE * SIDE) for index in range(count)})
-
-
-def _nearest(starts: list[int], position: float, side: int) -> int:
-    """The start of the block whose middle is nearest to a position."""
-    return min(starts, key=lambda start: abs(start + side / 2 - position))
+    count = TRIES * settings.blocks
+    chosen = [divmod(int(index), cols) for index in rng.permutation(rows * cols)[:count]]
+    if len(chosen) < rows * cols and drawn is not None:
+        at = np.array(_middles(scene, drawn)).reshape(-1, 2).astype(np.int64).T
+        chosen += zip(
+            tile_of(grid.rows, at[0]).tolist(), tile_of(grid.cols, at[1]).tolist(), strict=True
+        )
+    return list(dict.fromkeys(chosen))
 
 
 def _covered(found: Candidates, drawn: gpd.GeoDataFrame | None, scene: Raster) -> Any:

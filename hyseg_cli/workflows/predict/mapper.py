@@ -11,6 +11,7 @@ from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.inference.augmentation import VIEWS
+from hyseg_cli.learn.inference.kept_tokens import MAP_BYTES, keep_tokens
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
@@ -48,8 +49,10 @@ class Mapper:
         """
         chosen = choose_device(device or settings.device)
         source = source or ModelSource.find(settings.model)
+        model = load_model(source)
+        keep_tokens(model.network, chosen, MAP_BYTES)
         classify = Predictor(
-            load_model(source),
+            model,
             chosen,
             seed=settings.seed,
             noise=settings.noise,

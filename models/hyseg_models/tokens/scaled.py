@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -20,8 +22,9 @@ class ScaledTokens(Backbone):
     overlapping windows of at most `window` tokens, which is what the transformer was made for,
     and the tokens are blended where windows overlap. The weights never change.
 
-    Shapes: image (B, bands, H, W), H and W multiples of 32 -> for each size s a map
-    (B, depths * width, H / s, W / s), finest first.
+    Shapes: image (B, bands, H, W), H and W multiples of 32 -> for each size s a float16 map
+    (B, depths * width, H / s, W / s), finest first. float16, so that tokens which were kept in
+    half the space are those which were computed.
 
     Source: Oquab et al. 2023, DINOv2; a second, magnified look as in their linear evaluation of
     segmentation at several sizes.
@@ -43,10 +46,22 @@ class ScaledTokens(Backbone):
         self.channels = (width,) * len(config.token_px)
         self.register_buffer("seen", torch.tensor(config.seen), persistent=False)
         self.requires_grad_(requires_grad=False)
+        self.recall: Callable[[Tensor, Callable[[], list[Tensor]]], list[Tensor]] | None = None
+        """Gives tokens of pixels (B, 3, H, W) that it may remember, or has them computed."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        pixels = image.index_select(1, self.seen)
-        return [self._tokens(pixels, side) for side in self.strides]
+        pixels = self.pixels_of(image)
+        if self.recall is None:
+            return self._compute(pixels)
+        return self.recall(pixels, lambda: self._compute(pixels))
+
+    def pixels_of(self, image: Tensor) -> Tensor:
+        """What the transformer sees of an image: (B, bands, H, W) -> (B, 3, H, W)."""
+        # Kernels for other orders in memory round otherwise.
+        return image.index_select(1, self.seen).contiguous()
+
+    def _compute(self, pixels: Tensor) -> list[Tensor]:
+        return [self._tokens(pixels, side).half() for side in self.strides]
 
     def _tokens(self, pixels: Tensor, side: int) -> Tensor:
         height, width = (length // side for length in size_of(pixels))

@@ -7,20 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasters import write_geotiff
 
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.few.design import design, set_head, set_moments
 from hyseg_cli.learn.few.features import (
-    BLOCK,
     Features,
     Moments,
-    blocks_of,
-    make_room,
+    own_pixels,
     sample_block,
+    spread_over,
+    tile_of,
+    window_of,
 )
 from hyseg_cli.learn.few.probe import Fit
+from hyseg_cli.learn.inference.kept_tokens import KeptTokens
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import Radiometry
 from hyseg_models import HySegConfig, build
@@ -51,10 +56,8 @@ def network():
     return build(CONFIG).eval()
 
 
-def features_of(reader, network, folder=None):
-    return Features(
-        reader, network, Standardise(RADIOMETRY), key=("test",), folder=folder, device=CPU
-    )
+def features_of(reader, network):
+    return Features(reader, network, Standardise(RADIOMETRY), precision="float32", device=CPU)
 
 
 @pytest.mark.parametrize("detail", [0, 16])
@@ -94,25 +97,40 @@ def test_moments_standardise_what_they_were_taken_of(reader, network):
     assert 0.5 < standard.std() < 1.5
 
 
-def test_kept_features_are_those_that_were_computed(reader, network, tmp_path):
-    fresh = features_of(reader, network, tmp_path / "kept").block((0, 0))
-    assert features_of(reader, network, tmp_path / "kept").is_kept((0, 0))
-    kept = features_of(reader, network, tmp_path / "kept").block((0, 0))
-    assert all(torch.equal(a, b) for a, b in zip(fresh.tokens, kept.tokens, strict=True))
+def test_tiles_that_are_kept_are_known(reader, network, tmp_path):
+    features = features_of(reader, network)
+    assert not features.is_kept((0, 0))
+    network.backbone.recall = KeptTokens(network.backbone, tmp_path, 2**20)
+    assert not features.is_kept((0, 0))
+    features.block((0, 0))
+    assert features.is_kept((0, 0))
 
 
-def test_blocks_hold_their_pixels():
-    rows, cols = np.array([0, BLOCK - 1, BLOCK, 5 * BLOCK]), np.array([0, 0, 0, 2 * BLOCK])
-    assert blocks_of(rows, cols) == [(0, 0), (1, 0), (5, 2)]
+@given(
+    height=st.integers(1, 900), width=st.integers(1, 900), phase=st.integers(0, 31),
+    tile=st.sampled_from([128, 256]), overlap=st.sampled_from([0, 32, 64]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=30)
+def test_each_pixel_of_a_scene_is_one_tiles_own(height, width, phase, tile, overlap):
+    grid = TileGrid.cover(height, width, tile=tile, overlap=overlap, phase=(phase, 0))
+    times = np.zeros((height + 2 * tile, width + 2 * tile), int)
+    for row in range(len(grid.rows.starts)):
+        for col in range(len(grid.cols.starts)):
+            window, own = window_of(grid, (row, col)), own_pixels(grid, (row, col))
+            top, left = window.row + tile, window.col + tile
+            times[top : top + window.height, left : left + window.width] += own
+            rows, cols = np.nonzero(own)
+            assert (tile_of(grid.rows, rows + window.row) == row).all()
+            assert (tile_of(grid.cols, cols + window.col) == col).all()
+    inside = np.zeros_like(times)
+    inside[tile : tile + height, tile : tile + width] = 1
+    assert (times == inside).all()
 
 
-def test_the_oldest_features_make_room(tmp_path):
-    import os
-
-    for age in range(4):
-        path = tmp_path / f"{age}.safetensors"
-        path.write_bytes(b"x" * 100)
-        os.utime(path, (1000 - age, 1000 - age))
-    make_room(tmp_path, limit=250)
-    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["0", "1"]
-    make_room(tmp_path / "not there")
+def test_places_spread_over_a_tile_lie_in_the_scene(reader, network):
+    block = features_of(reader, network).block((0, 0))
+    rows, cols = spread_over(block, 16)
+    assert len(rows) == (192 // 16) ** 2
+    assert set(np.diff(np.unique(rows))) == {16}
+    assert min(rows.min(), cols.min()) >= 0
+    assert max(rows.max(), cols.max()) < 192

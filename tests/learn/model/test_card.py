@@ -13,6 +13,7 @@ from hyseg_cli.learn.model import weights
 from hyseg_cli.learn.model.card import ModelCard, ModelSource, TrainingData, digest_of, read_card
 from hyseg_cli.learn.model.weights import load_model, replace_card, save_model
 from hyseg_models import build
+from hyseg_models.config.config import HostConfig
 
 
 def test_cards_survive_a_round_trip(legend):
@@ -65,6 +66,13 @@ def test_a_map_has_the_tiles_that_suit_the_model_unless_others_are_asked_for(
     legend, chips, asked, tiling
 ):
     assert make_card(legend, tile_size=chips).tiling(*asked) == tiling
+
+
+def test_tiles_of_a_network_that_looks_through_windows_share_less(legend):
+    config = replace(tiny_config(), host=HostConfig(name="probe", backbone="test_vit"))
+    card = make_card(legend, tile_size=576, config=config)
+    assert card.tiling(None, None) == (576, 64)
+    assert card.tiling(None, 128) == (576, 128)
 
 
 @pytest.mark.parametrize("wrong", [0, -32, "512", None])

@@ -18,6 +18,7 @@ from hyseg_cli.learn.model.weights import save_model
 from hyseg_models import HySegConfig, build
 from hyseg_models.config.config import HeadConfig, HostConfig
 from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models.tokens.scaled import ScaledTokens
 
 CRS = "EPSG:32640"
 PLACE = from_origin(300_000, 2_780_000, 0.5, 0.5)
@@ -112,17 +113,55 @@ def test_the_model_is_one_file_that_other_commands_take(image, polygons, donor, 
     assert again.exit_code == 0, again.output
 
 
-def test_a_second_round_computes_no_feature_again(image, polygons, donor, tmp_path, monkeypatch):
-    from hyseg_cli.learn.few.features import Features
+@pytest.fixture
+def computing_fails(monkeypatch):
+    """A switch: from then on whoever lets a transformer run fails."""
+    return lambda: monkeypatch.setattr(ScaledTokens, "_tokens", None)
 
+
+def test_a_second_round_computes_no_feature_again(
+    image, polygons, donor, tmp_path, computing_fails
+):
     first = train(image, polygons, donor, tmp_path / "one.safetensors")
     assert first.exit_code == 0, first.output
-    monkeypatch.setattr(Features, "_compute", None)  # whoever calls it fails
+    computing_fails()
     more = gpd.read_file(polygons)
     more.loc[len(more)] = ["wood", box(100, 150)]
     more.to_file(tmp_path / "more.gpkg")
     second = train(image, tmp_path / "more.gpkg", donor, tmp_path / "two.safetensors")
     assert second.exit_code == 0, second.output
+    told = train(image, polygons, donor, tmp_path / "three.safetensors", "--dry-run")
+    assert "1 tiles of 576 px, 1 of them kept" in told.stdout
+
+
+def test_a_map_from_kept_features_is_the_one_without_them_byte_by_byte(
+    polygons, donor, tmp_path, monkeypatch, computing_fails
+):
+    # On a grid that does not begin at the scene's corner, and larger than a tile.
+    wide = np.tile(scene_of()[0], (1, 4, 4))[:, :650, :700]
+    image = write_geotiff(tmp_path / "wide.tif", wide, crs=CRS, transform=PLACE)
+    model = tmp_path / "my.safetensors"
+    names, shapes = ["water", "land"] * 4, []
+    for row in (20, 590):
+        shapes += [box(row, 25), box(row, 89), box(row, 596), box(row, 660)]
+    more = write_polygons(tmp_path / "all over.gpkg", names, shapes)
+    assert train(image, more, donor, model).exit_code == 0
+    assert len(list((tmp_path / "cache" / "hyseg" / "features").iterdir())) == 4
+    maps = [tmp_path / name for name in ("kept.tif", "computed.tif")]
+    with monkeypatch.context() as never:
+        never.setattr(ScaledTokens, "_tokens", None)
+        kept = run("predict", image, "--model", model, "--out", maps[0])
+    assert kept.exit_code == 0, kept.output
+    for path in (tmp_path / "cache" / "hyseg" / "features").iterdir():
+        path.unlink()
+    assert run("predict", image, "--model", model, "--out", maps[1]).exit_code == 0
+    assert maps[0].read_bytes() == maps[1].read_bytes()
+    computing_fails()
+    looked = run(
+        "suggest", image, "--model", model, "--labels", polygons, "--class-field", "kind",
+        "--out", tmp_path / "next.gpkg",
+    )  # fmt: skip
+    assert looked.exit_code == 0, looked.output
 
 
 def test_damaged_features_are_computed_again(image, polygons, donor, tmp_path):
