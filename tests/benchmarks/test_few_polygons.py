@@ -33,8 +33,16 @@ from benchmarks.few_scenes import CHOOSING, scenes
 from rasters import write_geotiff
 from workflows.training import run
 
+from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.learn.few.backbone import build_probe, probe_config
+from hyseg_cli.learn.few.features import Features, own_pixels, tiles_of
+from hyseg_cli.learn.few.kept import keep_tokens
+from hyseg_cli.learn.inference.precision import choose_precision
+from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import read_card
-from hyseg_models.tokens.scaled import ScaledTokens
+from hyseg_cli.learn.model.locate import find_model
+from hyseg_cli.learn.model.weights import load_model
 
 COUNTS = [int(count) for count in os.environ.get("HYSEG_FEW_COUNTS", "5 10 20 40").split()]
 DRAWS = int(os.environ.get("HYSEG_FEW_DRAWS", "5"))
@@ -46,19 +54,17 @@ def test_print_maps_from_a_few_polygons(shared, tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     pytest.importorskip("skimage")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    tokens = remember_tokens(monkeypatch)
     kept = Path(os.environ.get("HYSEG_FEW_RESULTS", tmp_path / "results.json"))
     found = json.loads(kept.read_text()) if kept.is_file() else {}
     for scene in scenes(shared):
         if scene.name not in NAMES if NAMES else scene.name in CHOOSING:
             continue
-        tokens.clear()
         path = write_geotiff(tmp_path / f"{scene.name}.tif", scene.image.transpose(2, 0, 1))
         for draw in range(DRAWS):
             for count in COUNTS:
                 if f"{scene.name} {count} {draw}" not in found:
                     squares = draw_squares(scene.truth, count, draw)
-                    found[f"{scene.name} {count} {draw}"] = compare(scene, path, squares, tokens)
+                    found[f"{scene.name} {count} {draw}"] = compare(scene, path, squares)
                     kept.write_text(json.dumps(found))
         print(scene.name, flush=True)
     print_table(found)
@@ -94,7 +100,7 @@ def draw_curves(found, path):
     figure.savefig(path, dpi=110)
 
 
-def compare(scene, path, squares, tokens):
+def compare(scene, path, squares):
     """Score and seconds of processor time of each way to map a scene from some squares."""
     labels = path.with_suffix(".gpkg")
     labels.unlink(missing_ok=True)
@@ -102,7 +108,7 @@ def compare(scene, path, squares, tokens):
     ways = {
         "hyseg": lambda: map_by_hyseg(path, labels, scene.names),
         "forest": lambda: map_by_forest(features_of(path), squares),
-        "logistic regression": lambda: map_by_logistic_regression(tokens["whole"], squares),
+        "logistic regression": lambda: map_by_logistic_regression(tokens_of(path), squares),
     }
     found = {}
     for way, mapped in ways.items():
@@ -119,20 +125,30 @@ def features_of(path):
         return features_of_image(file.read().transpose(1, 2, 0))
 
 
-def remember_tokens(monkeypatch):
-    """Let the frozen transformer run once for each image: all draws of a scene share it."""
-    known, compute = {}, ScaledTokens.forward
-
-    def forward(self, image):
-        key = (tuple(image.shape), torch.is_autocast_enabled("cpu"), float(image.double().sum()))
-        if key not in known:
-            known[key] = compute(self, image)
-        if image.shape[-1] == 1024:
-            known["whole"] = [level[0].float().numpy() for level in known[key]]
-        return known[key]
-
-    monkeypatch.setattr(ScaledTokens, "forward", forward)
-    return known
+@lru_cache(maxsize=1)
+def tokens_of(path):
+    """Maps of the tokens that hyseg sees, float32 (C, h, w), put together from its tiles."""
+    model = load_model(find_model(None))
+    config = probe_config(model.card, 3, 2)
+    network, device = build_probe(find_model(None), config), torch.device("cpu")
+    keep_tokens(network, device)
+    precision = choose_precision("auto", "cpu")
+    with SceneReader(open_raster(path), (1, 2, 3)) as reader:
+        standardise, grid = Standardise(model.card.radiometry), tiles_of(reader)
+        features = Features(reader, network, standardise, precision=precision, device=device)
+        height, width = reader.scene.height, reader.scene.width
+        whole = [
+            np.zeros((channels, height // side, width // side), np.float32)
+            for channels, side in zip(network.backbone.channels, features.sizes, strict=True)
+        ]
+        for place in np.ndindex(len(grid.rows.starts), len(grid.cols.starts)):
+            block = features.block(place)
+            own = own_pixels(grid, place)
+            for level, tokens, side in zip(whole, block.tokens, features.sizes, strict=True):
+                row, col = np.nonzero(own[::side, ::side])
+                top, left = block.window.row // side, block.window.col // side
+                level[:, row + top, col + left] = tokens[:, row, col].float()
+    return whole
 
 
 def map_by_hyseg(scene, labels, names):

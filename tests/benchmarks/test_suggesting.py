@@ -21,7 +21,7 @@ import rasterio
 import shapely
 from benchmarks.few_polygons import Square, classes_of, score, write_squares
 from benchmarks.few_scenes import CHOOSING, UNLABELLED, scenes
-from benchmarks.test_few_polygons import map_by_hyseg, remember_tokens
+from benchmarks.test_few_polygons import map_by_hyseg
 from rasters import write_geotiff
 from workflows.training import run
 
@@ -34,13 +34,11 @@ NAMES = os.environ.get("HYSEG_FEW_SCENES", "").split()
 @pytest.mark.bench
 def test_print_suggested_places_beside_random_ones(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    tokens = remember_tokens(monkeypatch)
     kept = Path(os.environ.get("HYSEG_FEW_RESULTS", tmp_path / "results.json"))
     found = json.loads(kept.read_text()) if kept.is_file() else {}
     for scene in scenes(shared):
         if scene.name not in NAMES if NAMES else scene.name in CHOOSING:
             continue
-        tokens.clear()
         path = write_geotiff(tmp_path / f"{scene.name}.tif", scene.image.transpose(2, 0, 1))
         for draw in range(DRAWS):
             if f"{scene.name} {draw}" not in found:
