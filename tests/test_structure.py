@@ -71,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "hyseg_cli.learn.sources": {*BASE, *LEGEND, *GEO, "hyseg_cli.learn.data"},
     "hyseg_cli.learn.inference": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.learn.model",
-        "hyseg_models.blocks", *NETWORKS,
+        "hyseg_models.blocks", "hyseg_models.tokens", *NETWORKS,
     },
     "hyseg_cli.learn.scores": {
         *BASE, *LEGEND, *GEO, "hyseg_cli.geo.coverage",

@@ -37,7 +37,7 @@ from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.learn.few.backbone import build_probe, probe_config
 from hyseg_cli.learn.few.features import Features, own_pixels, tiles_of
-from hyseg_cli.learn.few.kept import keep_tokens
+from hyseg_cli.learn.inference.kept_tokens import keep_tokens
 from hyseg_cli.learn.inference.precision import choose_precision
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import read_card

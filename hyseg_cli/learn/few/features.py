@@ -43,6 +43,13 @@ class Block:
     own: Tensor
     """bool likewise: valid pixels of the scene that lie in no other tile's middle."""
 
+    def holds_data(self, rows: Ints, cols: Ints) -> npt.NDArray[np.bool_]:
+        """Which of some pixels of the scene, (n,), are valid."""
+        found: npt.NDArray[np.bool_] = self.valid.numpy()[
+            rows - self.window.row, cols - self.window.col
+        ]
+        return found
+
 
 class Features:
     """What the frozen backbone of a network makes of a scene.
@@ -188,36 +195,34 @@ def spread_over(block: Block, step: int) -> tuple[Ints, Ints]:
     return rows + block.window.row, cols + block.window.col
 
 
+@dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation of features over all blocks that were seen; mutable."""
+    """Sums of features over some tiles, for their mean and standard deviation."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._sum: Tensor | None = None
-        self._squares: Tensor | None = None
+    count: int
+    total: Tensor
+    """float64 (C,): of the tokens, finest first, then of the looks of pixels."""
+    squares: Tensor
+    """(C,) of their squares."""
 
-    def add(self, block: Block) -> None:
-        """Count the features of a block, all alike whatever their grid."""
+    @classmethod
+    def of(cls, block: Block) -> Moments:
+        """Those of a tile, all features alike whatever their grid."""
         coarse = size_of(block.tokens[-1])
-        maps = [F.adaptive_avg_pool2d(level[None].float(), coarse)[0] for level in block.tokens]
-        spread = [
-            F.adaptive_avg_pool2d(level[None].float().square(), coarse)[0] for level in block.tokens
-        ]
-        looks = block.bank.movedim(-1, 0)[None]
-        maps.append(F.adaptive_avg_pool2d(looks, coarse)[0])
-        spread.append(F.adaptive_avg_pool2d(looks.square(), coarse)[0])
-        flat = torch.cat(maps).flatten(1).double()
-        squares = torch.cat(spread).flatten(1).double()
-        self._count += flat.shape[1]
-        self._sum = flat.sum(1) if self._sum is None else self._sum + flat.sum(1)
-        total = squares.sum(1)
-        self._squares = total if self._squares is None else self._squares + total
+        maps = [level[None].float() for level in block.tokens]
+        maps.append(block.bank.movedim(-1, 0)[None])
+        values = torch.cat([F.adaptive_avg_pool2d(level, coarse)[0] for level in maps])
+        squares = torch.cat([F.adaptive_avg_pool2d(level.square(), coarse)[0] for level in maps])
+        count = values[0].numel()
+        return cls(count, values.flatten(1).double().sum(1), squares.flatten(1).double().sum(1))
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Mean and scale, 1 / deviation: float32 (C,) each."""
-        if self._sum is None or self._squares is None:
-            message = "no tokens were seen"
-            raise ValueError(message)
-        mean = self._sum / self._count
-        deviation = (self._squares / self._count - mean.square()).clamp_min(1e-8).sqrt()
+        mean = self.total / self.count
+        deviation = (self.squares / self.count - mean.square()).clamp_min(1e-8).sqrt()
         return mean.float(), (1.0 / deviation).float()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from hyseg_cli.learn.few.features import (
     sample_block,
     spread_over,
 )
-from hyseg_cli.learn.few.polygons import DrawnPolygon, Ints
+from hyseg_cli.learn.few.polygons import Drawing, Ints
 from hyseg_cli.learn.few.probe import Fit, Samples, fit_probe, fit_with_surroundings
 from hyseg_cli.learn.inference.kept_tokens import keep_tokens
 from hyseg_cli.learn.inference.precision import choose_precision
@@ -214,61 +217,80 @@ def _prepare(settings: TrainSettings, messages: Messages) -> _Work:
     return _Work(settings, scenes, network, radiometry, features, donor, device)
 
 
+@dataclass(frozen=True)
+class _Pixels:
+    """Pixels of polygons on a scene; all arrays (n,)."""
+
+    rows: Ints
+    cols: Ints
+    channel: Ints
+    polygon: Ints
+    """Row of the polygon in the file."""
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> _Pixels:
+        """Those of all polygons, one after the other."""
+        drawn = drawing.polygons
+        counts = [len(polygon.rows) for polygon in drawn]
+        return cls(
+            np.concatenate([polygon.rows for polygon in drawn]),
+            np.concatenate([polygon.cols for polygon in drawn]),
+            np.repeat([polygon.channel for polygon in drawn], counts),
+            np.repeat([polygon.row for polygon in drawn], counts),
+        )
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> _Pixels:
+        """Some of them."""
+        return _Pixels(
+            self.rows[chosen], self.cols[chosen], self.channel[chosen], self.polygon[chosen]
+        )
+
+
 def _collect(work: _Work, messages: Messages) -> tuple[Samples, Tensor, Moments]:
     """Features of the pixels of all polygons, of pixels around them, and moments of all."""
-    moments, parts, around = Moments(), [], []
-    by_scene = [Moments() for _ in work.scenes.scenes]
-    places, empty = work.places, set()
+    by_scene: dict[int, Moments] = {}
+    drawn = [_Pixels.of(scene.drawing) for scene in work.scenes.scenes]
+    found: list[tuple[Tensor, _Pixels]] = []
+    around, places, empty = [], work.places, set()
     step = next((s for s in STEPS if len(places) * (OWN // s) ** 2 <= AROUND), STEPS[-1])
     for done, (index, place) in enumerate(places):
         messages.advance("features", done, len(places))
-        block = work.features[index].block(place)
-        moments.add(block)
-        by_scene[index].add(block)
-        sizes = work.features[index].sizes
-        around.append(sample_block(block, sizes, *spread_over(block, step)))
-        for polygon in work.scenes.scenes[index].drawing.polygons:
-            rows, cols = _in_tile(polygon, work.features[index], place)
-            is_valid = block.valid.numpy()[rows - block.window.row, cols - block.window.col]
-            if not is_valid.all():
-                empty.add(polygon.row)
-            rows, cols = rows[is_valid], cols[is_valid]
-            if len(rows):
-                parts.append((sample_block(block, sizes, rows, cols), polygon))
+        features, pixels = work.features[index], drawn[index]
+        block = features.block(place)
+        seen = Moments.of(block)
+        by_scene[index] = by_scene[index] + seen if index in by_scene else seen
+        around.append(sample_block(block, features.sizes, *spread_over(block, step)))
+        own = pixels.part((features.places_of(pixels.rows, pixels.cols) == place).all(axis=1))
+        is_valid = block.holds_data(own.rows, own.cols)
+        empty |= set(own.polygon[~is_valid].tolist())
+        own = own.part(is_valid)
+        found.append((sample_block(block, features.sizes, own.rows, own.cols), own))
     messages.advance("features", len(places), len(places))
     if empty:
         messages.warn(f"{len(empty)} polygons lie on pixels without data, which are left out")
-    if not parts:
+    if not any(len(own.rows) for _, own in found):
         raise UsageProblemError(
             "no polygon lies on pixels that hold data", hint="Check the scene's nodata value."
         )
+    moments = reduce(add, by_scene.values())
     _compare_scenes(work, by_scene, moments, messages)
     set_moments(work.network, *moments.result())
-    features = design(work.network, torch.cat([found for found, _ in parts]))
-    samples = Samples(features, _repeated(parts, "channel"), _repeated(parts, "row"))
+    samples = Samples(
+        design(work.network, torch.cat([features for features, _ in found])),
+        np.concatenate([own.channel for _, own in found]),
+        np.concatenate([own.polygon for _, own in found]),
+    )
     return samples, design(work.network, torch.cat(around)), moments
 
 
-def _in_tile(
-    polygon: DrawnPolygon, features: Features, place: tuple[int, int]
-) -> tuple[Ints, Ints]:
-    own = (features.places_of(polygon.rows, polygon.cols) == place).all(axis=1)
-    return polygon.rows[own], polygon.cols[own]
-
-
-def _repeated(parts: list[tuple[Tensor, DrawnPolygon]], name: str) -> Ints:
-    counts = [len(found) for found, _ in parts]
-    return np.repeat(np.array([getattr(polygon, name) for _, polygon in parts]), counts)
-
-
 def _compare_scenes(
-    work: _Work, by_scene: list[Moments], moments: Moments, messages: Messages
+    work: _Work, by_scene: Mapping[int, Moments], moments: Moments, messages: Messages
 ) -> None:
     mean, scale = moments.result()
     means: list[npt.NDArray[np.float64]] = [
-        ((own.result()[0] - mean) * scale).double().numpy() for own in by_scene
+        ((own.result()[0] - mean) * scale).double().numpy() for own in by_scene.values()
     ]
-    text = unlike_scenes(means, [scene.name for scene in work.scenes.scenes])
+    text = unlike_scenes(means, [work.scenes.scenes[index].name for index in by_scene])
     if text is not None:
         messages.warn(text)
 

@@ -65,9 +65,7 @@ def test_a_head_scores_places_as_the_network_scores_the_scene(reader, detail):
     network = build(replace(CONFIG, probe=replace(PROBE, detail=detail))).eval()
     features = features_of(reader, network)
     block = features.block((0, 0))
-    moments = Moments()
-    moments.add(block)
-    set_moments(network, *moments.result())
+    set_moments(network, *Moments.of(block).result())
     rng = np.random.default_rng(1)
     rows, cols = rng.integers(0, 192, (2, 50))
     x = design(network, sample_block(block, features.sizes, rows, cols))
@@ -87,9 +85,7 @@ def test_a_head_scores_places_as_the_network_scores_the_scene(reader, detail):
 
 def test_moments_standardise_what_they_were_taken_of(reader, network):
     features = features_of(reader, network)
-    moments = Moments()
-    moments.add(features.block((0, 0)))
-    mean, scale = moments.result()
+    mean, scale = Moments.of(features.block((0, 0))).result()
     rows, cols = (part.ravel() for part in np.mgrid[0:192:2, 0:192:2])
     sampled = sample_block(features.block((0, 0)), features.sizes, rows, cols)
     standard = (sampled - mean) * scale

@@ -13,7 +13,7 @@ from hyseg_cli.learn.model import weights
 from hyseg_cli.learn.model.card import ModelCard, ModelSource, TrainingData, digest_of, read_card
 from hyseg_cli.learn.model.weights import load_model, replace_card, save_model
 from hyseg_models import build
-from hyseg_models.config.config import HostConfig
+from hyseg_models.config.config import HeadConfig, HostConfig
 
 
 def test_cards_survive_a_round_trip(legend):
@@ -69,7 +69,11 @@ def test_a_map_has_the_tiles_that_suit_the_model_unless_others_are_asked_for(
 
 
 def test_tiles_of_a_network_that_looks_through_windows_share_less(legend):
-    config = replace(tiny_config(), host=HostConfig(name="probe", backbone="test_vit"))
+    config = replace(
+        tiny_config(),
+        head=HeadConfig(kind="none", prior="none", message="identity"),
+        host=HostConfig(name="probe", backbone="test_vit", frozen=True),
+    )
     card = make_card(legend, tile_size=576, config=config)
     assert card.tiling(None, None) == (576, 64)
     assert card.tiling(None, 128) == (576, 128)
