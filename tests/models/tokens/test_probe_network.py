@@ -70,11 +70,13 @@ def test_a_single_window_sees_what_the_transformer_sees(network):
     tokens = build(replace(CONFIG, probe=whole)).eval().backbone
     tokens.body.load_state_dict(network.backbone.body.state_dict())
     with torch.inference_mode():
-        (found,) = tokens(image)
+        (kept,) = tokens(image)
+        found = tokens._tokens(tokens.pixels_of(image), 16)
         expected = tokens.body.forward_intermediates(
             image, indices=[0, 1], norm=True, intermediates_only=True, output_fmt="NCHW"
         )
     assert torch.allclose(found, torch.cat(expected, dim=1), atol=1e-5)
+    assert torch.equal(kept, found.half())
 
 
 @given(st.integers(1, 200), st.integers(4, 40), st.data())
