@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hyseg_cli.learn.inference import precision
+from hyseg_cli.learn.inference import precision, predictor
 from hyseg_cli.learn.inference.precision import choose_precision, probe, remembered
 from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.model.locate import find_model
@@ -67,19 +67,41 @@ def test_bfloat16_is_chosen_where_it_is_clearly_faster(monkeypatch, half, expect
     assert torch.get_num_threads() == before
 
 
-def test_maps_of_both_formats_agree_on_real_imagery(shared):
-    model = load_model(find_model(None))
-    part = shared / "dubai" / "Tile 2" / "images" / "image_part_005.jpg"
-    pixels = np.asarray(Image.open(part))[:512, :512]
+@pytest.fixture(scope="module")
+def model():
+    return load_model(find_model(None))
+
+
+def probabilities(model, path, *, precision):
+    """The upper left 512 x 512 pixels of an image, mapped: (1, N, 512, 512)."""
+    pixels = np.asarray(Image.open(path))[:512, :512, :3]
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
     valid = torch.ones(1, 1, *image.shape[-2:], dtype=torch.bool)
     origin = torch.zeros(1, 2, dtype=torch.int64)
+    return Predictor(model, CPU, precision=precision)(image, valid, origin)
+
+
+def agreement(one, other):
+    return (one.argmax(dim=1) == other.argmax(dim=1)).float().mean()
+
+
+DUBAI = "dubai/Tile 2/images/image_part_005.jpg"
+
+
+@pytest.mark.parametrize("image", [DUBAI, "eval_loveda/images/0.png"])
+def test_maps_of_both_formats_agree_on_real_imagery(shared, model, image):
     single, half = (
-        Predictor(model, CPU, precision=kind)(image, valid, origin)
-        for kind in ("float32", "bfloat16")
+        probabilities(model, shared / image, precision=kind) for kind in ("float32", "bfloat16")
     )
     assert half.dtype == torch.float32
     # Scores in three digits would give many pixels the same probabilities.
     assert half.unique().numel() > 0.5 * single.unique().numel()
-    agreement = (single.argmax(dim=1) == half.argmax(dim=1)).float().mean()
-    assert agreement >= 0.995
+    assert agreement(single, half) >= 0.995
+
+
+def test_folded_batch_norms_leave_a_real_map_as_it_was(shared, model, monkeypatch):
+    folded = probabilities(model, shared / DUBAI, precision="float32")
+    monkeypatch.setattr(predictor, "fold_batch_norms", lambda *_: None)
+    plain = probabilities(model, shared / DUBAI, precision="float32")
+    torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+    assert agreement(folded, plain) >= 0.9999
