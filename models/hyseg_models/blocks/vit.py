@@ -65,7 +65,7 @@ class PlainViT(Backbone):
         self.register_buffer("seen", torch.tensor(config.seen), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        # On a CPU, half-precision tokens change a class in every hundred pixels of a map.
+        # On a CPU, tokens in half precision change a class in every 200 pixels of some maps.
         with torch.autocast("cpu", enabled=False):
             return self._tokens(image)
 
@@ -81,6 +81,29 @@ class PlainViT(Backbone):
             pixels, indices=self.taken, intermediates_only=True, output_fmt="NCHW"
         )
         return [torch.cat(depths, dim=1)]
+
+
+class HalfMLP(nn.Module):
+    """The MLP of a transformer's block in bfloat16, between tokens in single precision.
+
+    Its layers are more than half of the products of a small ViT. In half precision they change a
+    class in one to three of 1,000 pixels, about as many as the attention's much cheaper layers do.
+    """
+
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self.body = mlp.to(torch.bfloat16)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        changes: Tensor = self.body(tokens.to(torch.bfloat16))
+        return changes.float()
+
+
+def halve_mlps(network: nn.Module) -> None:
+    """Let the MLPs of all plain ViTs in a network run in bfloat16, for networks that only map."""
+    for vit in [module for module in network.modules() if isinstance(module, PlainViT)]:
+        for block in vit.body.blocks:  # type: ignore[union-attr]
+            block.mlp = HalfMLP(block.mlp)
 
 
 class TokenPyramid(nn.Module):
