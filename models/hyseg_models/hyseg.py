@@ -148,8 +148,9 @@ class HySeg(nn.Module):
         if valid is None:
             valid = image.new_ones(len(image), 1, height, width, dtype=torch.bool)
         margin = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
-        image = F.pad(image, margin, mode="replicate")
-        valid = F.pad(valid, margin, value=False)
+        if any(margin):
+            image = F.pad(image, margin, mode="replicate")
+            valid = F.pad(valid, margin, value=False)
         features = self._encode(image) if features is None else features
         if self.pyramid is None:
             needs_validity = self.config.head.kind == "das"

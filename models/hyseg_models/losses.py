@@ -101,8 +101,10 @@ def _dice_loss(logits: Tensor, labels: Tensor, allowed: Tensor | None, smooth: f
     chosen = labels.where(known.squeeze(1), 0)
     probabilities = logits.float().softmax(dim=1)
     if allowed is None:
-        target = F.one_hot(chosen, logits.shape[1]).permute(0, 3, 1, 2) * known  # (B, N, H, W)
         probabilities = probabilities * known
+        # One-hot (B, N, H, W), zero where unknown; integers would be converted at each use.
+        target = torch.zeros_like(probabilities)
+        target = target.scatter_(1, chosen.unsqueeze(1), known.to(target.dtype))
     else:
         probabilities = torch.einsum("bnhw,kn->bkhw", probabilities, allowed.float())
         # [j, k]: whether a pixel of label j belongs to label k, and whether j decides that.

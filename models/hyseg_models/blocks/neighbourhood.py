@@ -120,7 +120,8 @@ def _shifts(kernel: int, dilation: int, height: int, width: int) -> Iterator[tup
 
 
 BAND_BYTES = 1 << 20
-"""On a CPU, work on bands of rows of this size: they stay in the cache for all K^2 offsets."""
+"""On a CPU, work on small maps together, or bands of rows of a large one, up to this size: they
+stay in the cache for all K^2 offsets."""
 
 
 def _bands(values: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -130,9 +131,10 @@ def _bands(values: Tensor) -> Iterator[tuple[slice, slice]]:
         yield slice(0, batch), slice(0, height)
         return
     rows = max(1, BAND_BYTES // (channels * width * values.element_size()))
-    for sample in range(batch):
+    together = max(1, rows // height)
+    for sample in range(0, batch, together):
         for start in range(0, height, rows):
-            yield slice(sample, sample + 1), slice(start, min(start + rows, height))
+            yield slice(sample, sample + together), slice(start, min(start + rows, height))
 
 
 class _Aggregate(torch.autograd.Function):

@@ -151,6 +151,9 @@ class AffinityMessage(nn.Module):
         if self.with_prior:
             source = torch.cat([source, guide.prior.to(source.dtype)], dim=1)
         messages = split_groups(self.phi_feat(source), config.groups)
+        if messages.device.type == "cpu":
+            # Sums of single numbers, which processors do not make faster in half precision.
+            messages = messages.float()
         for _ in range(config.steps):
             messages = torch.stack(
                 [
