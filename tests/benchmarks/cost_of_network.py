@@ -1,6 +1,6 @@
 """What running a network costs: NAME DEVICE FORMAT; prints s per Mpx and MiB above the weights.
 
-NAME is a preset or one of `PEERS`; FORMAT is float32 or bfloat16.
+NAME is a preset, run as `hyseg predict` runs it, or one of `PEERS`; FORMAT is float32 or bfloat16.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hyseg_cli.learn.inference.predictor import mapping_copy
 from hyseg_models import build, preset
 
 SIDE = 512
@@ -49,7 +50,13 @@ class Segformer(nn.Module):
         )
 
 
+def first_default() -> nn.Module:
+    """The default network of hyseg 0.1, batch norms and all, as that version ran it."""
+    return build(preset("default+unrepaired"))
+
+
 PEERS: dict[str, Callable[[], nn.Module]] = {
+    "hyseg-0.1": first_default,
     "smp-unet-resnet18": unet_resnet18,
     "segformer-b0": Segformer,
 }
@@ -59,8 +66,11 @@ def main() -> None:
     name, kind, number_format = sys.argv[1:]
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = PEERS[name]() if name in PEERS else build(preset(name))
-    network = network.eval().to(kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = torch.device(kind)
+    if name in PEERS:
+        network = PEERS[name]().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        network = mapping_copy(build(preset(name)), device, number_format)
     image = torch.randn(TILES[kind], 3, SIDE, SIDE, device=kind)
     image = image.contiguous(memory_format=torch.channels_last)
 

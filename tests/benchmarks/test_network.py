@@ -57,8 +57,8 @@ def test_what_a_network_costs_beside_its_host(device, capsys):
 @pytest.mark.bench
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 def test_what_the_presets_cost_beside_what_people_would_pick_instead(capsys):
-    names = ["default", "vit", "vit" + HOST, "fast", "fast" + HOST, "smp-unet-resnet18",
-             "segformer-b0"]  # fmt: skip
+    names = ["hyseg-0.1", "default", "vit+plain", "vit", "vit" + HOST, "fast+plain", "fast",
+             "fast" + HOST, "smp-unet-resnet18", "segformer-b0"]  # fmt: skip
     with capsys.disabled():
         print(f"\nPython {platform.python_version()}, torch {torch.__version__}, one thread")
         print("network                  s per Mpx: float32   bfloat16    MiB: float32   bfloat16")
