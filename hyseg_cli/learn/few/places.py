@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,19 +33,34 @@ class Candidates:
     """(n, C)."""
     probabilities: npt.NDArray[np.float32]
     """(n, N) means over the square."""
-    doubt: npt.NDArray[np.float32]
-    """1 - (largest - second largest probability), mean over the pixels of the square."""
     purity: npt.NDArray[np.float32]
     """Share of its pixels that get its commonest class: a square should be of one class."""
+    unrest: npt.NDArray[np.float32]
+    """How much the finest features vary within the square, as a share of how much they vary in
+    the window: what varies is seldom of one class, whatever the model says of it."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def doubt(self) -> npt.NDArray[np.float32]:
+        """Entropy of the probabilities of each square, (n,)."""
+        known: npt.NDArray[np.float32] = self.probabilities.clip(1e-9)
+        doubt: npt.NDArray[np.float32] = -(known * np.log(known)).sum(axis=1)
+        return doubt
+
+    @property
+    def calm(self) -> npt.NDArray[np.float32]:
+        """1 for a square without unrest, 1 / 2 for one with as much as half of them have, (n,)."""
+        typical = max(float(np.median(self.unrest)), 1e-6)
+        calm: npt.NDArray[np.float32] = 1.0 / (1.0 + (self.unrest / typical) ** 2)
+        return calm
 
     def part(self, chosen: Ints) -> Candidates:
         """Some of them."""
         return Candidates(
             self.rows[chosen], self.cols[chosen], self.features[chosen],
-            self.probabilities[chosen], self.doubt[chosen], self.purity[chosen],
+            self.probabilities[chosen], self.purity[chosen], self.unrest[chosen],
         )  # fmt: skip
 
 
@@ -59,26 +75,26 @@ class Suggestion:
 
 
 def candidates_of(
-    logits: Tensor, features: Tensor, valid: Tensor, row: int, col: int
+    logits: Tensor, levels: Sequence[Tensor], valid: Tensor, row: int, col: int
 ) -> Candidates:
     """The squares of a window without pixels that hold no data.
 
     Args:
         logits: (N, H, W), H and W multiples of 16.
-        features: (C, h, w) of any stride.
+        levels: Maps of features (C_i, h_i, w_i), finest first. A square is compared with others by
+            the first that is no finer than squares, or the last one.
         valid: bool (H, W).
         row: First row of the window in the scene, a multiple of 16.
         col: Its first column.
     """
     probabilities = logits.float().softmax(dim=0)
-    two = probabilities.topk(2, dim=0).values
-    doubt = 1.0 - (two[0] - two[1])
     classes = len(probabilities)
     votes = F.one_hot(probabilities.argmax(dim=0), classes).movedim(-1, 0).float()
     purity = F.avg_pool2d(votes, SIDE).amax(dim=0)
     down, across = purity.shape
     whole = F.avg_pool2d(valid[None].float(), SIDE)[0] == 1.0
-    seen = F.adaptive_avg_pool2d(features.float(), (down, across))
+    level = next((level for level in levels if level.shape[-1] <= across), levels[-1])
+    seen = F.adaptive_avg_pool2d(level.float(), (down, across))
     at = whole.nonzero().numpy()
 
     def of(levels: Tensor) -> npt.NDArray[np.float32]:
@@ -90,9 +106,21 @@ def candidates_of(
         at[:, 1] * SIDE + col,
         of(seen),
         of(F.avg_pool2d(probabilities, SIDE)),
-        of(F.avg_pool2d(doubt[None], SIDE))[:, 0],
         of(purity[None])[:, 0],
+        of(_unrest(levels[0].float(), down, across)[None])[:, 0],
     )
+
+
+def _unrest(features: Tensor, down: int, across: int) -> Tensor:
+    """Mean variance of channels within the quarters of squares, each as a share of its own.
+
+    Shapes: (C, h, w) -> (down, across).
+    """
+    quarters = F.adaptive_avg_pool2d(features, (2 * down, 2 * across))
+    middle = F.avg_pool2d(quarters, 2)
+    within = F.avg_pool2d(quarters.square(), 2) - middle.square()
+    whole = quarters.flatten(1).var(dim=1, correction=0).clamp_min(1e-6)
+    return (within / whole[:, None, None]).mean(dim=0).clamp_min(0.0)
 
 
 def join(parts: list[Candidates]) -> Candidates:
@@ -100,16 +128,18 @@ def join(parts: list[Candidates]) -> Candidates:
     return Candidates(
         *(
             np.concatenate([getattr(part, name) for part in parts])
-            for name in ("rows", "cols", "features", "probabilities", "doubt", "purity")
+            for name in ("rows", "cols", "features", "probabilities", "purity", "unrest")
         )
     )
 
 
 def suggest(candidates: Candidates, drawn: Ints, count: int, *, seed: int) -> list[Suggestion]:
-    """Choose places one by one: the largest of doubt x purity x root of share x novelty.
+    """Choose places one by one: the largest of doubt x purity^2 x calm x root of share x novelty.
 
-    Share is that of the candidates in the same cluster of features; novelty is the distance to
-    the nearest place that is chosen or drawn, relative to the typical distance, at most 1.
+    Where a model is unsure, classes often meet, and a square with two classes teaches nothing:
+    purity and calm keep off such places. Share is that of the candidates in the same cluster of
+    features; novelty is the distance to the nearest place that is chosen or drawn, relative to
+    the typical distance, at most 1.
 
     Args:
         candidates: All squares.
@@ -124,7 +154,8 @@ def suggest(candidates: Candidates, drawn: Ints, count: int, *, seed: int) -> li
     x = F.normalize((x - x.mean(dim=0)) / x.std(dim=0).clamp_min(1e-6), dim=1)
     cluster = _clusters(x, min(CLUSTERS, max(1, len(x) // 8)), seed)
     shares = np.bincount(cluster, minlength=CLUSTERS)[cluster] / len(x)
-    worth = candidates.doubt * candidates.purity * np.sqrt(shares)
+    clear = candidates.purity**2 * candidates.calm
+    worth = candidates.doubt * clear * np.sqrt(shares)
     typical = float(torch.cdist(x[:: max(1, len(x) // 500)], x.mean(dim=0)[None]).mean())
     nearest = torch.full((len(x),), torch.inf)
     for index in drawn.tolist():

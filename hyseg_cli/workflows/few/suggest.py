@@ -160,10 +160,9 @@ class _Look:
             standard = self._standardise(image, valid)
             features = self._network.backbone(standard)
             logits = self._network(standard, valid, features=features).logits
-        level = next((m for m in features if m.shape[-1] * SIDE <= valid.shape[-1]), features[-1])
         return candidates_of(
             logits[0].float().cpu() / self._temperature,
-            level[0].float().cpu(),
+            [level[0].float().cpu() for level in features],
             torch.from_numpy(pixels.valid & own),
             row,
             col,

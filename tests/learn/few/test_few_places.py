@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from hyseg_cli.learn.few.places import Candidates, candidates_of, covered, join, suggest
 
 
-def scene_of(doubt, kind, seed=0):
-    """Candidates of some kinds (clusters of features), with a doubt each."""
+def scene_of(doubt, kind, seed=0, purity=None, unrest=None):
+    """Candidates of some kinds (clusters of features), with a doubt from 0 to 1 each."""
     rng = np.random.default_rng(seed)
     middles = rng.normal(size=(int(max(kind)) + 1, 8)) * 5
     features = (middles[kind] + 0.1 * rng.normal(size=(len(kind), 8))).astype(np.float32)
-    count = len(kind)
+    count, least = len(kind), np.asarray(doubt, np.float32) / 2
     return Candidates(
         np.arange(count) * 16,
         np.zeros(count, np.int64),
         features,
-        np.full((count, 2), 0.5, np.float32),
-        np.asarray(doubt, np.float32),
-        np.ones(count, np.float32),
+        np.stack([least, 1 - least], axis=1),
+        np.ones(count, np.float32) if purity is None else purity,
+        np.ones(count, np.float32) if unrest is None else unrest,
     )
 
 
@@ -63,7 +64,7 @@ def test_no_place_comes_twice_and_none_is_drawn_already():
 def test_squares_without_data_are_no_candidates():
     valid = torch.ones(64, 64, dtype=torch.bool)
     valid[0, 0] = False
-    found = candidates_of(torch.randn(3, 64, 64), torch.randn(5, 8, 8), valid, 160, 320)
+    found = candidates_of(torch.randn(3, 64, 64), [torch.randn(5, 8, 8)], valid, 160, 320)
     assert len(found) == 15
     assert (160, 320) not in set(zip(found.rows.tolist(), found.cols.tolist(), strict=True))
     assert found.features.shape == (15, 5)
@@ -75,9 +76,30 @@ def test_a_square_of_two_classes_is_not_pure():
     logits[0, :, :16] = 9.0
     logits[0, :8, 16:] = 9.0
     logits[1, 8:, 16:] = 9.0
-    found = candidates_of(logits, torch.zeros(1, 1, 2), torch.ones(16, 32, dtype=torch.bool), 0, 0)
+    valid = torch.ones(16, 32, dtype=torch.bool)
+    found = candidates_of(logits, [torch.zeros(1, 1, 2)], valid, 0, 0)
     assert found.purity.tolist() == [1.0, 0.5]
-    assert found.doubt.max() < 0.01
+    assert found.doubt[0] < 0.01
+    assert found.calm.tolist() == [1.0, 1.0]
+
+
+def test_a_square_whose_quarters_look_different_is_restless():
+    looks = torch.zeros(3, 4, 6)
+    looks[:, :2, :2] = torch.tensor([[0.0, 5.0], [5.0, 0.0]])
+    looks[:, 2:, 4:] = 5.0
+    valid = torch.ones(32, 48, dtype=torch.bool)
+    found = candidates_of(torch.zeros(2, 32, 48), [looks, torch.zeros(8, 2, 3)], valid, 0, 0)
+    assert found.features.shape == (6, 8)
+    assert found.unrest[0] > 0.5
+    assert found.unrest[1:].tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize("problem", ["purity", "unrest"])
+def test_of_two_unsure_kinds_the_one_of_one_class_comes_first(problem):
+    kind = np.repeat([0, 1], [60, 50])
+    bad = {"purity": [0.6, 1.0], "unrest": [3.0, 0.5]}[problem]
+    scene = scene_of(np.full(110, 0.5), kind, **{problem: np.array(bad, np.float32)[kind]})
+    assert kind[suggest(scene, NONE, 1, seed=0)[0].candidate] == 1
 
 
 def test_candidates_in_reach_of_a_polygon_are_covered():
