@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import torch
 from learn.model.test_backbone import write_weights
+from rasters import write_geotiff
 from workflows.test_train_resume import STOPPING
 from workflows.training import run, train_arguments
 
@@ -272,3 +273,24 @@ sys.argv = ["", {stage!r}, "{step}", "9", *{given!r}]
         capture_output=True,
         text=True,
     )
+
+
+def test_a_scene_that_looks_unlike_the_training_is_announced(
+    tmp_path, scene_folder, tiny_presets, weights_file
+):
+    model = tmp_path / "a.safetensors"
+    arguments = LONG | {"backbone-weights": weights_file("test_vit"), "prior-steps": 1}
+    done = run(*train_arguments(scene_folder, model, **arguments))
+    assert done.exit_code == 0, done.output
+    known = next((scene_folder / "images").glob("west*"))
+    strange = np.random.default_rng(0).integers(0, 256, (3, 256, 256)).astype(np.uint8)
+    path = write_geotiff(tmp_path / "strange.tif", strange)
+    found = {}
+    for name, scene in (("known", known), ("strange", path)):
+        told = run("predict", scene, "-m", model, "-o", tmp_path / f"{name}_map.tif", "--json")
+        assert told.exit_code == 0, told.output
+        result = json.loads(told.stdout)
+        is_warned = any("looks unlike" in warning for warning in result["warnings"])
+        assert is_warned == ("looks unlike" in told.stderr) == (result["dissimilarity"] > 1)
+        found[name] = result["dissimilarity"]
+    assert found["known"] < 1 < found["strange"]

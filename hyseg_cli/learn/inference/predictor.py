@@ -15,6 +15,7 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.learn.inference.augmentation import View
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.applicability import can_look, looks_of
 from hyseg_cli.learn.model.weights import Model
 from hyseg_models import HySeg
 from hyseg_models.blocks.folding import fold_batch_norms
@@ -122,6 +123,7 @@ class Predictor:
         self.classes = len(model.card.legend)
         self._at_once = tiles_at_once(device, MANY)
         self.temperature = model.card.temperature
+        self.applicability = model.applicability if can_look(network) else None
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Class probabilities of some windows.
@@ -149,6 +151,18 @@ class Predictor:
             else:
                 start = part.stop
         return torch.cat(done)
+
+    def looks(self, image: Tensor, valid: Tensor) -> Tensor:
+        """What the backbone sees in windows as a whole (B, C), on the CPU (`applicability`).
+
+        Args:
+            image: (B, bands, H, W) in the scene's values, H and W multiples of 32.
+            valid: bool (B, 1, H, W).
+        """
+        with torch.inference_mode():
+            standard = self.standardise(self._moved(image), self._moved(valid))
+            features = self.network.backbone(standard)
+        return looks_of(self.network, features)
 
     def _run_filled(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Run a batch filled up to the largest so far: the network is compiled for each size."""

@@ -9,12 +9,23 @@ blending hides tile borders as it does without resampling.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
+from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.stitch import Classify
+
+LOOKS = 3
+"""Windows along each side of a scene for a first look."""
+LOOK_CELLS = 8
+"""Side of such a window in units of `ALIGNMENT` pixels of the network: that of usual chips."""
 
 
 class AtOtherResolution:
@@ -45,6 +56,44 @@ class AtOtherResolution:
         seen, is_seen = _resample(image.float(), valid, (height, width))
         probabilities = self._classify(seen, is_seen, origin // self._alignment * ALIGNMENT)
         return _resample(probabilities, is_seen, size)[0]
+
+
+def spread_windows(
+    reader: SceneReader, within: Window, alignment: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """A few windows of a scene as a network would see them, for a first look.
+
+    They are spread evenly, `LOOKS` along each side, `LOOK_CELLS * ALIGNMENT` pixels of the network
+    wide or as wide as the scene; those that are half empty are left out.
+
+    Args:
+        reader: Reads the scene.
+        within: The part of it that counts.
+        alignment: Pixels of the scene that stand for `ALIGNMENT` of the network.
+
+    Yields:
+        Image float32 (1, bands, H, W) in the scene's values, valid bool (1, 1, H, W).
+
+    Raises:
+        UnusableFileError: If a block cannot be read.
+    """
+    rows, height = _spread(within.row, within.height, alignment)
+    cols, width = _spread(within.col, within.width, alignment)
+    size = tuple(max(1, round(side / alignment)) * ALIGNMENT for side in (height, width))
+    for row, col in product(rows, cols):
+        pixels = reader.read(Window(row, col, height, width))
+        if pixels.valid.mean() < 0.5:
+            continue
+        image = torch.from_numpy(pixels.image.astype(np.float32)).unsqueeze(0)
+        valid = torch.from_numpy(pixels.valid)[None, None]
+        yield _resample(image, valid, (size[0], size[1]))
+
+
+def _spread(start: int, length: int, alignment: int) -> tuple[list[int], int]:
+    """Where windows begin along a side, and how long they are."""
+    side = min(length, LOOK_CELLS * alignment)
+    count = max(1, min(LOOKS, length // side))
+    return [start + int((i + 0.5) * length / count - side / 2) for i in range(count)], side
 
 
 def _resample(values: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

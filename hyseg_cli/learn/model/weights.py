@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.atomic import replacing
+from hyseg_cli.learn.model.applicability import PREFIX, Applicability
 from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, ModelSource, opened, read_card, unusable
 from hyseg_models import HySeg, build
 
@@ -24,6 +25,8 @@ class Model:
     card: ModelCard
     digest: str
     """First 16 hexadecimal digits of the SHA-256 of the model file."""
+    applicability: Applicability | None = None
+    """What it has seen; None if that is not stored."""
 
 
 def load_model(model: Path | ModelSource) -> Model:
@@ -42,26 +45,39 @@ def load_model(model: Path | ModelSource) -> Model:
     network = build(source.card.config)
     expected = network.state_dict()
     try:
+        applicability = Applicability.of_tensors(tensors)
+    except ValueError as error:
+        raise unusable(f"{source.path}: {error}") from error
+    try:
         network.load_state_dict(
             {
                 name: tensor.to(expected[name].dtype) if name in expected else tensor
                 for name, tensor in tensors.items()
+                if not name.startswith(PREFIX)
             }
         )
     except RuntimeError as error:
         raise unusable(
             f"the weights of {source.path} do not fit its configuration ({error})"
         ) from error
-    return Model(network.eval(), source.card, source.digest)
+    return Model(network.eval(), source.card, source.digest, applicability)
 
 
-def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True) -> None:
+def save_model(
+    path: Path,
+    network: HySeg,
+    card: ModelCard,
+    *,
+    applicability: Applicability | None = None,
+    half: bool = True,
+) -> None:
     """Write weights and card to one file, by a temporary name.
 
     Args:
         path: The file to write.
         network: The weights.
         card: The card.
+        applicability: What the network has seen, if that is known.
         half: Store convolution and linear weights in half precision; vectors (biases,
             normalisation statistics) stay in single, their range is larger.
     """
@@ -69,6 +85,8 @@ def save_model(path: Path, network: HySeg, card: ModelCard, *, half: bool = True
         name: _stored(tensor.detach().cpu(), half=half)
         for name, tensor in network.state_dict().items()
     }
+    if applicability is not None:
+        tensors |= applicability.to_tensors()
     _write(path, tensors, card)
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from hyseg_cli.geo.output.work_folder import WorkFolder
+from hyseg_cli.geo.raster.gdal import gdal_env
+from hyseg_cli.geo.raster.reader import REMOTE_OPTIONS, SceneReader
 from hyseg_cli.geo.tiling.blocks import Block
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.inference.augmentation import VIEWS
 from hyseg_cli.learn.inference.kept_tokens import MAP_BYTES, keep_tokens
 from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_at_once
-from hyseg_cli.learn.inference.resample import AtOtherResolution
+from hyseg_cli.learn.inference.resample import AtOtherResolution, spread_windows
 from hyseg_cli.learn.inference.stitch import Classify
+from hyseg_cli.learn.model.applicability import Unlike
 from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
-from hyseg_cli.workflows.predict.mapping import Advance, map_blocks
+from hyseg_cli.workflows.predict.mapping import CACHE_MIB, Advance, map_blocks
 from hyseg_cli.workflows.predict.plan import Plan, Planner, format_on
 
 
@@ -27,7 +30,7 @@ class Mapper:
     """What all scenes of a run share."""
 
     planner: Planner
-    classify: Classify
+    classify: Predictor
 
     @classmethod
     def load(
@@ -78,6 +81,29 @@ class Mapper:
         """Write the shards of blocks that are missing."""
         classify = self._at_resolution_of(plan)
         map_blocks(plan, work, blocks, classify, self.tiles_at_once, advance)
+
+    def compared(self, plan: Plan) -> Plan:
+        """The plan with how unlike the scene is to the training, if the model can say that.
+
+        Raises:
+            UnusableFileError: If a block cannot be read.
+        """
+        applicability = self.classify.applicability
+        if applicability is None:
+            return plan
+        inspection = plan.inspection
+        bands, validity = inspection.contract.bands, inspection.validity
+        with (
+            gdal_env(CACHE_MIB, **REMOTE_OPTIONS),
+            SceneReader(plan.scene, bands, validity=validity) as reader,
+        ):
+            alignment = inspection.contract.alignment
+            windows = list(spread_windows(reader, plan.window, alignment))
+        looks = [self.classify.looks(image, valid) for image, valid in windows]
+        if not looks:
+            return plan
+        unlike = Unlike.of(applicability.dissimilarity(torch.cat(looks)), plan.source)
+        return replace(plan, inspection=replace(inspection, unlike=unlike))
 
     def try_tile(self, plan: Plan) -> None:
         """Run the network on a batch of blank tiles of a scene."""

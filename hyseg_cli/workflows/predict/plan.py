@@ -41,6 +41,7 @@ from hyseg_cli.workflows.predict.jobs import Job
 
 if TYPE_CHECKING:
     from hyseg_cli.learn.inference.precision import Precision
+    from hyseg_cli.learn.model.applicability import Unlike
 
 LIBRARY_BYTES = 1.3e9
 """Part of `max_memory` that libraries, the model and the network with tiles of 512 pixels need."""
@@ -105,11 +106,15 @@ class Inspection:
     """How far its values are from the training's; None if that is not known."""
     distortion: str | None
     """A warning about areas in its CRS."""
+    unlike: Unlike | None = None
+    """How unlike it looks to the training, which counts more than its values, if it is known."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Problems that may reduce accuracy."""
-        found = (self.shift and self.shift.warning, self.distortion)
+        # Values differ between most places, whether a model can map them or not.
+        unlike = self.unlike or self.shift
+        found = (unlike and unlike.warning, self.distortion)
         return self.contract.warnings + tuple(warning for warning in found if warning)
 
     @property
@@ -152,12 +157,11 @@ def inspect_scene(
 
 
 def _validity(scene: Raster, contract: Contract, settings: PredictSettings) -> Validity:
-    find_collars = settings.collar == "auto"
     return scene_validity(
         scene,
         contract.bands,
         nodata=settings.src_nodata,
-        find_collars=find_collars,
+        find_collars=settings.collar == "auto",
         window=lambda: _window_asked(scene, settings),
     )
 
@@ -318,11 +322,9 @@ class MappingRequest:
         budget = bytes_for_rows(settings.max_memory_bytes) / pixel_bytes
         columns = max(1, int((budget - grid.cols.length) // grid.cols.step))
         blocks = cut_blocks(grid, window, columns)
-        resampling = 0
+        bands, resampling = len(contract.bands), 0
         if contract.alignment != ALIGNMENT:
-            resampling = bytes_of_resampling(
-                grid, len(contract.bands), len(legend), settings.batch_size
-            )
+            resampling = bytes_of_resampling(grid, bands, len(legend), settings.batch_size)
         widest = max(block.window.width for block in blocks) + grid.cols.length
         return Plan(
             source=job.scene,

@@ -25,7 +25,13 @@ from hyseg_cli.workflows.predict.jobs import Job, is_single
 from hyseg_cli.workflows.predict.mapper import Mapper
 from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
-from hyseg_cli.workflows.predict.scene_run import PredictRun, SceneRun, in_work, plan_scene
+from hyseg_cli.workflows.predict.scene_run import (
+    PredictRun,
+    SceneRun,
+    announce,
+    in_work,
+    plan_scene,
+)
 
 
 @dataclass(frozen=True)
@@ -293,6 +299,7 @@ class _Queue:
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
+            announce(found, self._run.messages)
             run = locks.enter_context(in_work(job, found, self._run))
         except HysegError as error:
             self._give_up(number, error)

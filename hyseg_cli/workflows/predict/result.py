@@ -133,6 +133,8 @@ class SceneResult:
             inspection = self.plan.inspection
             found["warnings"] = list(inspection.warnings)
             found["distance"] = inspection.shift.distance if inspection.shift else None
+            unlike = inspection.unlike
+            found["dissimilarity"] = None if unlike is None else unlike.dissimilarity
             found["model"] = self.plan.settled["model"]
             found["pixels"] = self.plan.window.height * self.plan.window.width
         if self.forecast is not None:

@@ -22,6 +22,7 @@ from hyseg_cli.workflows.predict.outputs import Publish, nothing_more
 from hyseg_cli.workflows.predict.result import PredictResult, SceneResult, forecast, remembered
 from hyseg_cli.workflows.predict.scene_run import (
     PredictRun,
+    announce,
     clear_finished,
     in_work,
     plan_scene,
@@ -117,6 +118,8 @@ def _map_scene(job: Job, mapper: Mapper, run: PredictRun) -> SceneResult:
     found = plan_scene(job, mapper.planner, run.messages)
     if isinstance(found, SceneResult):
         return found
+    found = mapper.compared(found)
+    announce(found, run.messages)
     if run.settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
     with in_work(job, found, run) as scene:

@@ -110,13 +110,17 @@ def plan_scene(job: Job, planner: Planner, messages: Messages) -> Plan | SceneRe
         messages.note(f"{job.scene} does not overlap the requested area")
         return SceneResult(job, "elsewhere")
     refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
+    return plan
+
+
+def announce(plan: Plan, messages: Messages) -> None:
+    """Say what was decided about a scene, and what may be wrong with it."""
     for note in plan.inspection.notes:
         messages.note(note)
     if plan.area is not None and plan.area.warning is not None:
         messages.warn(plan.area.warning)
     for warning in plan.inspection.warnings:
         messages.warn(warning)
-    return plan
 
 
 @contextmanager

@@ -7,13 +7,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.applicability import MOST_LOOKS, Applicability, can_look, looks_of
 from hyseg_cli.learn.training.callbacks import Interruption
 from hyseg_cli.learn.training.features import (
     CHIPS_PER_FILE,
+    PREFIX,
     FeatureChips,
     backbone_aside,
     bytes_per_chip,
@@ -157,3 +162,27 @@ def _deciding(settings: TrainSettings) -> dict[str, object]:
         key: str(value.resolve()) if isinstance(value, Path) else value
         for key, value in values.items()
     }
+
+
+def what_was_seen(
+    network: HySeg,
+    training: TrainingChips | FeatureChips,
+    held_out: ValidationChips | FeatureChips | None,
+) -> Applicability | None:
+    """What the frozen backbone of a network has seen in chips that are kept.
+
+    None unless features of both are kept: chips that were learned say nothing about how far
+    others may be.
+    """
+    if not (isinstance(training, FeatureChips) and isinstance(held_out, FeatureChips)):
+        return None
+    if not can_look(network):
+        return None
+    return Applicability.learned(_looks(network, training), _looks(network, held_out))
+
+
+def _looks(network: HySeg, chips: FeatureChips) -> Tensor:
+    """Looks (n, C) of the first `MOST_LOOKS` different chips."""
+    count = min(MOST_LOOKS, chips.size, len(chips))
+    found = (looks_of(network, [chips[i][f"{PREFIX}0"].unsqueeze(0)]) for i in range(count))
+    return torch.cat(list(found))

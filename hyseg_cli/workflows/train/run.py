@@ -15,6 +15,7 @@ from hyseg_cli.learn.data.statistics import Survey, class_weights
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
+from hyseg_cli.learn.model.applicability import Applicability
 from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.learn.scores.metrics import Scores
@@ -30,7 +31,7 @@ from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of, metrics_of_sources
-from hyseg_cli.workflows.train.features import kept_features
+from hyseg_cli.workflows.train.features import kept_features, what_was_seen
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -178,12 +179,12 @@ def _train(
     if start.provenance is not None:
         card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
     card = _first_stage(training, card)
-    scores = None
+    scores = applicability = None
     if settings.stage != "prior":
-        card, scores = _second_stage(training, card)
+        card, scores, applicability = _second_stage(training, card)
     if not processes.is_first:
         return None
-    save_model(settings.out, start.network, card)
+    save_model(settings.out, start.network, card, applicability=applicability)
     found = {} if scores is None else {"segmentation": scores}
     name = "prior" if settings.stage == "prior" else "segmentation"
     last = training.state(name, 0, found)
@@ -207,8 +208,10 @@ def _first_stage(training: _Run, card: ModelCard) -> ModelCard:
     return card
 
 
-def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | None]:
-    """Train the segmentation; returns the card with its validation scores, if any."""
+def _second_stage(
+    training: _Run, card: ModelCard
+) -> tuple[ModelCard, Scores | None, Applicability | None]:
+    """Train the segmentation; the card with its validation scores, these, and what was seen."""
     settings, network, scenes = training.settings, training.network, training.data
     if not settings.has_start:
         share_encoder(network)
@@ -221,19 +224,19 @@ def _second_stage(training: _Run, card: ModelCard) -> tuple[ModelCard, Scores | 
         labels=scenes.labels,
         collapses=scenes.sources.collapses if scenes.sources else None,
     )
-    step = _fit(training, stage, name="segmentation")
+    fitted = _fit(training, stage, name="segmentation")
     if training.start.known:
         share = _blend(training, stage)
         card = replace(card, training=card.training | {"blend": share})
     scores = stage.scores.get("segmentation")
     if scores is not None:
-        measured = metrics_of(scores, scenes.legend) | {"step": step}
+        measured = metrics_of(scores, scenes.legend) | {"step": fitted.step}
         if scenes.sources is not None:
             measured["sources"] = metrics_of_sources(stage.scores, scenes.sources.collapses)
         card = replace(card, metrics=card.metrics | measured)
     if training.processes.is_first:
         card = replace(card, metrics=card.metrics | _trial(training, "segmentation").of_use())
-    return card, scores
+    return card, scores, fitted.applicability
 
 
 def _blend(training: _Run, stage: SegmentationStage) -> float:
@@ -325,8 +328,8 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
     )
 
 
-def _fit(training: _Run, stage: Stage, *, name: str) -> int:
-    """Run a stage; returns the step whose weights the network then has."""
+def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
+    """Run a stage."""
     settings, data = training.settings, training.data
     chips = TrainingChips(
         data.training,
@@ -365,9 +368,20 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> int:
             options=training.options(show),
             messages=messages,
         )
+        applicability = what_was_seen(training.network, seen, held_out)
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
-    return step
+    return _Fitted(step, applicability)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What came of a stage."""
+
+    step: int
+    """The step whose weights the network has."""
+    applicability: Applicability | None
+    """What its backbone has seen, if that is known."""
 
 
 def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) -> ValidationChips:

@@ -1,0 +1,102 @@
+"""Whether a scene looks like what a model was trained on."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.inference.resample import spread_windows
+from hyseg_cli.learn.model.applicability import NEAREST, USUAL, Applicability, Unlike
+
+
+def looks(count, seed, shift=0.0):
+    return torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)) * 3 + shift
+
+
+@settings(max_examples=30, deadline=None)
+@given(training=st.integers(3, 40), held_out=st.integers(3, 20), seed=st.integers(0, 1000))
+def test_the_index_is_the_mean_distance_to_the_nearest_looks(training, held_out, seed):
+    known, others = looks(training, seed), looks(held_out, seed + 1)
+    applicability = Applicability.learned(known, others)
+
+    def mean_distance(look):
+        ranges = known.std(dim=0).numpy()
+        apart = np.linalg.norm((known.numpy() - look.numpy()) / ranges, axis=1)
+        return np.sort(apart)[:NEAREST].mean()
+
+    usual = np.quantile([mean_distance(look) for look in others], USUAL)
+    strange = looks(4, seed + 2, shift=5.0)
+    expected = np.array([mean_distance(look) for look in strange]) / usual
+    assert applicability.dissimilarity(strange).numpy() == pytest.approx(expected, rel=0.02)
+    share = (applicability.dissimilarity(others) <= 1.0).float().mean()
+    assert share >= USUAL - 1 / held_out
+
+
+def test_it_is_the_same_from_a_file():
+    applicability = Applicability.learned(looks(20, 0), looks(5, 1))
+    again = Applicability.of_tensors(applicability.to_tensors())
+    strange = looks(7, 2, shift=1.0)
+    assert torch.equal(again.dissimilarity(strange), applicability.dissimilarity(strange))
+    assert Applicability.of_tensors({"decoder.weight": torch.zeros(1)}) is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "narrow", "flat"])
+def test_tensors_that_do_not_belong_together_are_refused(damage):
+    tensors = Applicability.learned(looks(20, 0), looks(5, 1)).to_tensors()
+    if damage == "missing":
+        del tensors["applicability.std"]
+    elif damage == "narrow":
+        tensors["applicability.mean"] = torch.zeros(5)
+    else:
+        tensors["applicability.looks"] = torch.zeros(6)
+    with pytest.raises(ValueError, match="applicability"):
+        Applicability.of_tensors(tensors)
+
+
+def test_too_few_looks_say_nothing():
+    assert Applicability.learned(looks(2, 0), looks(9, 1)) is None
+    assert Applicability.learned(looks(9, 0), looks(2, 1)) is None
+
+
+def test_only_what_is_unusual_in_most_windows_is_a_warning():
+    assert Unlike.of(torch.tensor([0.5, 0.9, 3.0]), "a.tif").warning is None
+    found = Unlike.of(torch.tensor([0.5, 1.2, 3.0]), "a.tif")
+    assert found.dissimilarity == pytest.approx(1.2)
+    assert "a.tif" in found.warning
+    assert "1.20" in found.warning
+
+
+@pytest.mark.parametrize(
+    ("size", "alignment", "windows", "seen"),
+    [
+        ((600, 900), 32, 6, (256, 256)),
+        ((600, 900), 64, 1, (256, 256)),
+        ((40, 30), 32, 1, (32, 32)),
+        ((1000, 100), 16, 3, (256, 192)),
+    ],
+)
+def test_first_looks_are_spread_over_a_scene(write_raster, size, alignment, windows, seen):
+    image = np.arange(3 * size[0] * size[1]).reshape(3, *size).astype(np.float32)
+    raster = open_raster(str(write_raster(image)))
+    whole = Window(0, 0, *size)
+    with SceneReader(raster, (1, 2, 3)) as reader:
+        found = list(spread_windows(reader, whole, alignment))
+    assert len(found) == windows
+    for pixels, valid in found:
+        assert pixels.shape == (1, 3, *seen)
+        assert valid.all()
+        assert image.min() <= pixels.min() <= pixels.max() <= image.max()
+    middle = torch.stack([pixels.mean() for pixels, _ in found]).mean()
+    assert middle.item() == pytest.approx(image.mean(), rel=0.02)
+
+
+def test_windows_without_data_are_left_out(write_raster):
+    image = np.full((3, 768, 768), 9, np.uint8)
+    image[:, 256:] = 0
+    raster = open_raster(str(write_raster(image, nodata=0)))
+    with SceneReader(raster, (1, 2, 3)) as reader:
+        assert len(list(spread_windows(reader, Window(0, 0, 768, 768), 32))) == 3
