@@ -15,7 +15,6 @@ from hyseg_cli.cli.options import (
     model_option,
     print_result,
 )
-from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.startup import loading
 
@@ -39,6 +38,7 @@ def info(*, as_json: bool, is_whole: bool, stac: bool, **options: Any) -> None:
     """
     with loading():
         from hyseg_cli.workflows.info import run as workflow
+        from hyseg_cli.workflows.info.scene import SceneInfo
 
     settings = InfoSettings(**options)
     with console() as messages:
@@ -55,6 +55,5 @@ def info(*, as_json: bool, is_whole: bool, stac: bool, **options: Any) -> None:
         print_result("--all shows the legend's colours, costs and configuration.")
     else:
         print_result(result.to_text())
-    misfit = getattr(result, "misfit", None)
-    if settings.model is not None and misfit is not None:
-        raise ModelMismatchError(misfit.message, hint=misfit.hint)
+    if settings.model is not None and isinstance(result, SceneInfo):
+        result.require_fit()

@@ -102,10 +102,17 @@ class SceneInfo:
     """None for rasters that are not scenes, such as probabilities."""
     kind: str = "scene"
 
-    @property
-    def misfit(self) -> HysegError | None:
-        """Why the model cannot map it."""
-        return None if self.fit is None else self.fit.error
+    def require_fit(self) -> None:
+        """Refuse a scene that the model cannot map.
+
+        Raises:
+            ModelMismatchError: Whatever the reason is.
+        """
+        if self.fit is not None and self.fit.error is not None:
+            error = self.fit.error
+            raise ModelMismatchError(
+                f"the scene does not fit the model: {error.message}", hint=error.hint
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
