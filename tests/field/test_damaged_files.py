@@ -214,3 +214,18 @@ def test_a_projection_of_a_shapefile_that_is_not_text(tmp_path, tiny_model):
     words = ("predict", scene, "-m", tiny_model, "-n", "-o", tmp_path / "o.tif")
     result = require_one_line(*words, "--aoi", tmp_path / "l.shp")
     assert "cannot be read as a vector file" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "predict"])
+def test_a_model_of_a_network_that_nobody_knows(tmp_path, tiny_model, command):
+    model = tmp_path / "other.safetensors"
+    known = tiny_model.read_bytes()
+    assert b"resnet10t" in known
+    model.write_bytes(known.replace(b"resnet10t", b"reSnet10t"))
+    scene = write_geotiff(tmp_path / "scene.tif", np.ones((3, 32, 32), np.uint8))
+    words = {"info": (model,), "predict": (scene, "-m", model, "-o", tmp_path / "map.tif")}
+    done = CliRunner().invoke(cli, [command, *map(str, words[command])])
+    assert done.exit_code == 4, done.output
+    assert "unexpected" not in done.stderr
+    assert "reSnet10t" in done.stderr
+    assert not (tmp_path / "map.tif").exists()

@@ -14,7 +14,7 @@ from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.atomic import replacing
 from hyseg_cli.learn.model.applicability import PREFIX, Applicability
 from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, ModelSource, opened, read_card, unusable
-from hyseg_models import HySeg, build
+from hyseg_models import ConfigError, HySeg, build
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ def load_model(model: Path | ModelSource) -> Model:
     """
     source = model if isinstance(model, ModelSource) else ModelSource.at(model)
     tensors = _read_tensors(source.path)
-    network = build(source.card.config)
+    try:
+        network = build(source.card.config)
+    except ConfigError as error:
+        raise unusable(f"{source.path}: its network cannot be built ({error})") from error
     expected = network.state_dict()
     try:
         applicability = Applicability.of_tensors(tensors)

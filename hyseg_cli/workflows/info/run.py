@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hyseg_cli.errors import UsageProblemError
 from hyseg_cli.geo.raster.facts import read_facts
 from hyseg_cli.geo.raster.raster import open_raster
-from hyseg_cli.learn.model.card import ModelCard, read_card, shortened
+from hyseg_cli.learn.model.card import ModelCard, read_card, shortened, unusable
 from hyseg_cli.learn.model.locate import SUFFIX, find_model, is_path, is_safetensors
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.info import InfoSettings
@@ -165,9 +165,14 @@ def describe_model(model: Path) -> ModelInfo:
     card = read_card(path)
     # Scenes and maps are described without PyTorch, and wrong names are reported before it loads.
     with loading():
+        from hyseg_models import ConfigError
         from hyseg_models.cost import measure_cost
 
-    return ModelInfo(path, card, {side: measure_cost(card.config, side) for side in SIDES})
+    try:
+        costs = {side: measure_cost(card.config, side) for side in SIDES}
+    except ConfigError as error:
+        raise unusable(f"{path}: its network cannot be built ({error})") from error
+    return ModelInfo(path, card, costs)
 
 
 def model_meant(path: str | None) -> Path | None:
