@@ -279,13 +279,16 @@ def _require_of_some_crs(polygons: Shapes, name: str) -> None:
 def _cut(
     polygons: Shapes, box: tuple[float, float, float, float]
 ) -> tuple[npt.NDArray[np.int64], Shapes]:
-    """What of some polygons lies in a box, and which polygon each part is of."""
+    """What of some polygons lies in a box, and which polygon each part is of.
+
+    Polygons that cross themselves are mended: GEOS loses parts of them where it adds vertices.
+    """
     left, bottom, right, top = _bounds_of_rings(polygons).T
     sticks_out = (left < box[0]) | (right > box[2]) | (bottom < box[1]) | (top > box[3])
     parts = polygons.copy()
-    whole = polygons[sticks_out]
-    whole = np.where(shapely.is_valid(whole), whole, shapely.make_valid(whole))
-    parts[sticks_out] = shapely.intersection(whole, shapely.box(*box))
+    crosses_itself = ~shapely.is_valid(parts)
+    parts[crosses_itself] = shapely.make_valid(parts[crosses_itself])
+    parts[sticks_out] = shapely.intersection(parts[sticks_out], shapely.box(*box))
     return polygons_of(parts)
 
 

@@ -55,6 +55,25 @@ def test_empty_polygons_are_none(tmp_path, scene):
     assert found.window == Window(0, 0, 20, 20)
 
 
+@pytest.mark.parametrize("crs", [32632, 4326, 3857, 3035])
+def test_both_halves_of_a_polygon_that_crosses_itself_count_in_every_crs(tmp_path, scene, crs):
+    left, bottom, right, top = 500_003.3, 5_399_962.1, 500_041.2, 5_399_993.7
+    bow = shapely.Polygon([(right, bottom), (left, top), (right, top), (left, bottom)])
+    path = tmp_path / "bow.gpkg"
+    gpd.GeoDataFrame(geometry=[bow], crs=32632).to_crs(crs).to_file(path)
+    area = AreaOfInterest(path, scene)
+    window = area.window
+    y, x = np.mgrid[window.row : window.row + window.height, window.col : window.col + window.width]
+    east, north = 500_000 + (x + 0.5) / 2, 5_400_000 - (y + 0.5) / 2
+    # Above and below the crossing, not left and right of it.
+    apart = np.abs((north - (bottom + top) / 2) / (top - bottom))
+    expected = np.abs((east - (left + right) / 2) / (right - left)) < apart
+    expected &= apart < 0.5
+    differ = area(window) != expected
+    assert expected.sum() > 2_000
+    assert differ.mean() < 0.002  # pixels whose centre lies on a border
+
+
 def test_the_same_polygons_in_another_file_are_the_same_area(tmp_path, scene):
     shapes = [shapely.box(500_000, 5_399_990, 500_010, 5_400_000)]
     first = AreaOfInterest(area(tmp_path, shapes), scene)
