@@ -81,8 +81,8 @@ def candidates_of(
 
     Args:
         logits: (N, H, W), H and W multiples of 16.
-        levels: Maps of features (C_i, h_i, w_i), finest first. A square is compared with others by
-            the first that is no finer than squares, or the last one.
+        levels: Maps of features (C_i, h_i, w_i), finest first. Squares are compared by the finest
+            map whose cells are at least as large as a square, or by the coarsest map if none is.
         valid: bool (H, W).
         row: First row of the window in the scene, a multiple of 16.
         col: Its first column.

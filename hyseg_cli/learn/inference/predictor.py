@@ -15,7 +15,7 @@ from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.learn.inference.augmentation import View
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.applicability import can_look, looks_of
+from hyseg_cli.learn.model.applicability import looks_of
 from hyseg_cli.learn.model.weights import Model
 from hyseg_models import HySeg
 from hyseg_models.blocks.folding import fold_batch_norms
@@ -123,7 +123,7 @@ class Predictor:
         self.classes = len(model.card.legend)
         self._at_once = tiles_at_once(device, MANY)
         self.temperature = model.card.temperature
-        self.applicability = model.applicability if can_look(network) else None
+        self.applicability = model.applicability
 
     def __call__(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Class probabilities of some windows.

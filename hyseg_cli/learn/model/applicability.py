@@ -31,7 +31,7 @@ those of what is known at 0.77 to 0.92."""
 
 @dataclass(frozen=True, eq=False)
 class Applicability:
-    """What a model has seen, as far as its frozen backbone tells it apart.
+    """A summary of the images that a model was trained on, as its frozen backbone sees them.
 
     A *look* is the mean of the features of a chip at the first of the depths that are taken.
     """
@@ -77,9 +77,13 @@ class Applicability:
             message = f"{PREFIX}* are {', '.join(sorted(found))}"
             raise ValueError(message)
         known = cls(**found)
-        wide = known.looks.shape[-1] if known.looks.dim() == 2 else -1
+        wide = known.looks.shape[-1] if known.looks.dim() == 2 and len(known.looks) > 0 else -1
         if not known.mean.shape == known.std.shape == (wide,) or known.usual.dim() != 0:
             message = f"the shapes of {PREFIX}* do not belong together"
+            raise ValueError(message)
+        is_finite = all(bool(tensor.isfinite().all()) for tensor in found.values())
+        if not is_finite or not bool((known.std > 0).all()) or not bool(known.usual > 0):
+            message = f"{PREFIX}* hold values that no training gives"
             raise ValueError(message)
         return known
 
@@ -128,7 +132,11 @@ def can_look(network: HySeg) -> bool:
     return network.keeps_backbone and host.name != "probe" and is_plain_vit(host.backbone)
 
 
+def width_of(network: HySeg) -> int:
+    """Number C of values of a look."""
+    return int(network.backbone.channels[0]) // len(network.config.host.depths)
+
+
 def looks_of(network: HySeg, features: Sequence[Tensor]) -> Tensor:
     """Looks (B, C) of images, from what the backbone made of them, on the CPU."""
-    first = features[0].shape[1] // len(network.config.host.depths)
-    return features[0][:, :first].float().mean(dim=(2, 3)).cpu()
+    return features[0][:, : width_of(network)].float().mean(dim=(2, 3)).cpu()

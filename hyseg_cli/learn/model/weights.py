@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.atomic import replacing
-from hyseg_cli.learn.model.applicability import PREFIX, Applicability
+from hyseg_cli.learn.model.applicability import PREFIX, Applicability, can_look, width_of
 from hyseg_cli.learn.model.card import CARD_KEY, ModelCard, ModelSource, opened, read_card, unusable
 from hyseg_models import ConfigError, HySeg, build
 
@@ -48,10 +48,6 @@ def load_model(model: Path | ModelSource) -> Model:
         raise unusable(f"{source.path}: its network cannot be built ({error})") from error
     expected = network.state_dict()
     try:
-        applicability = Applicability.of_tensors(tensors)
-    except ValueError as error:
-        raise unusable(f"{source.path}: {error}") from error
-    try:
         network.load_state_dict(
             {
                 name: tensor.to(expected[name].dtype) if name in expected else tensor
@@ -63,7 +59,20 @@ def load_model(model: Path | ModelSource) -> Model:
         raise unusable(
             f"the weights of {source.path} do not fit its configuration ({error})"
         ) from error
+    applicability = _applicability_of(tensors, network, source.path)
     return Model(network.eval(), source.card, source.digest, applicability)
+
+
+def _applicability_of(
+    tensors: dict[str, Tensor], network: HySeg, path: Path
+) -> Applicability | None:
+    try:
+        found = Applicability.of_tensors(tensors)
+    except ValueError as error:
+        raise unusable(f"{path}: {error}") from error
+    if found is not None and (not can_look(network) or len(found.mean) != width_of(network)):
+        raise unusable(f"{path}: {PREFIX}* are not of its backbone")
+    return found
 
 
 def save_model(

@@ -1,16 +1,25 @@
 """Whether a scene looks like what a model was trained on."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.resample import spread_windows
 from hyseg_cli.learn.model.applicability import NEAREST, USUAL, Applicability, Unlike
+from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.shift import Shift
+from hyseg_cli.learn.model.weights import load_model, save_model
+from hyseg_cli.settings.predict import PredictSettings
+from hyseg_cli.workflows.predict.plan import inspect_scene
 
 
 def looks(count, seed, shift=0.0):
@@ -44,15 +53,21 @@ def test_it_is_the_same_from_a_file():
     assert Applicability.of_tensors({"decoder.weight": torch.zeros(1)}) is None
 
 
-@pytest.mark.parametrize("damage", ["missing", "narrow", "flat"])
+@pytest.mark.parametrize("damage", ["missing", "narrow", "flat", "empty", "infinite", "zero"])
 def test_tensors_that_do_not_belong_together_are_refused(damage):
     tensors = Applicability.learned(looks(20, 0), looks(5, 1)).to_tensors()
     if damage == "missing":
         del tensors["applicability.std"]
     elif damage == "narrow":
         tensors["applicability.mean"] = torch.zeros(5)
-    else:
+    elif damage == "flat":
         tensors["applicability.looks"] = torch.zeros(6)
+    elif damage == "empty":
+        tensors["applicability.looks"] = torch.zeros(0, 6)
+    elif damage == "infinite":
+        tensors["applicability.mean"] = torch.full((6,), torch.inf)
+    else:
+        tensors["applicability.usual"] = torch.zeros(())
     with pytest.raises(ValueError, match="applicability"):
         Applicability.of_tensors(tensors)
 
@@ -100,3 +115,22 @@ def test_windows_without_data_are_left_out(write_raster):
     raster = open_raster(str(write_raster(image, nodata=0)))
     with SceneReader(raster, (1, 2, 3)) as reader:
         assert len(list(spread_windows(reader, Window(0, 0, 768, 768), 32))) == 3
+
+
+def test_what_another_backbone_has_seen_is_refused(tmp_path, tiny_model):
+    applicability = Applicability.learned(looks(20, 0), looks(5, 1))
+    model, path = load_model(tiny_model), tmp_path / "other.safetensors"
+    save_model(path, model.network, model.card, applicability=applicability)
+    with pytest.raises(ModelMismatchError, match="not of its backbone"):
+        load_model(path)
+
+
+def test_a_scene_that_looks_known_is_not_announced_for_its_values(write_raster, tiny_model):
+    path = str(write_raster(np.full((3, 64, 64), 250, np.uint8)))
+    request = PredictSettings(inputs=(path,), out=Path("map.tif"), model=tiny_model)
+    inspection = inspect_scene(path, read_card(tiny_model), request)
+    far = replace(inspection, shift=Shift(2.0, "values are far"))
+    assert "values are far" in far.warnings
+    known = replace(far, unlike=Unlike(0.8, None))
+    assert not known.warnings
+    assert replace(far, unlike=Unlike(1.4, "unlike")).warnings == ("unlike",)
