@@ -27,6 +27,8 @@ from hyseg_cli.learn.model.card import ModelCard
 from hyseg_cli.learn.model.weights import load_model, save_model
 from hyseg_cli.legend import Legend
 from hyseg_models import HySegConfig, build, preset
+from hyseg_models.config.config import HeadConfig, HostConfig
+from hyseg_models.config.probe_config import ProbeConfig
 
 DISK_SIZE = 400_000
 """Bytes of the disk that a test may fill."""
@@ -94,6 +96,17 @@ def tiny_config() -> HySegConfig:
             condition=replace(config.prior.condition, backbone="resnet10t"),
             net=replace(config.prior.net, base=8, mult=(1, 2)),
         ),
+    )
+
+
+def probe_config(*, bands: int = 3, classes: int = 3, **probe: object) -> HySegConfig:
+    """A probe on the tokens of a tiny transformer."""
+    return HySegConfig(
+        bands=bands,
+        classes=classes,
+        head=HeadConfig(kind="none", prior="none", message="identity"),
+        host=HostConfig(name="probe", backbone="test_vit", frozen=True),
+        probe=ProbeConfig(backbone="test_vit", **{"depths": (1, 2), **probe}),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import probe_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasters import write_geotiff
@@ -28,18 +29,9 @@ from hyseg_cli.learn.few.probe import Fit
 from hyseg_cli.learn.inference.kept_tokens import KeptTokens
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.card import Radiometry
-from hyseg_models import HySegConfig, build
-from hyseg_models.config.config import HeadConfig, HostConfig
-from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models import build
 
-PROBE = ProbeConfig(backbone="test_vit", depths=(1, 2), radius=0)
-CONFIG = HySegConfig(
-    bands=3,
-    classes=3,
-    head=HeadConfig(kind="none", prior="none", message="identity"),
-    host=HostConfig(name="probe", backbone="test_vit", frozen=True),
-    probe=PROBE,
-)
+CONFIG = probe_config(radius=0)
 RADIOMETRY = Radiometry((120.0, 110.0, 100.0), (50.0, 50.0, 50.0))
 CPU = torch.device("cpu")
 
@@ -62,7 +54,7 @@ def features_of(reader, network):
 
 @pytest.mark.parametrize("detail", [0, 16])
 def test_a_head_scores_places_as_the_network_scores_the_scene(reader, detail):
-    network = build(replace(CONFIG, probe=replace(PROBE, detail=detail))).eval()
+    network = build(replace(CONFIG, probe=replace(CONFIG.probe, detail=detail))).eval()
     features = features_of(reader, network)
     block = features.block((0, 0))
     set_moments(network, *Moments.of(block).result())

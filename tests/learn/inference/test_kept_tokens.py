@@ -7,20 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import probe_config
 
 from hyseg_cli.learn.inference.kept_tokens import KeptTokens, feature_folder, keep_tokens, make_room
-from hyseg_models import HySegConfig, build
-from hyseg_models.config.config import HeadConfig, HostConfig
-from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models import build
 
-PROBE = ProbeConfig(backbone="test_vit", depths=(1, 2), window=8, overlap=2)
-CONFIG = HySegConfig(
-    bands=4,
-    classes=3,
-    head=HeadConfig(kind="none", prior="none", message="identity"),
-    host=HostConfig(name="probe", backbone="test_vit", frozen=True),
-    probe=PROBE,
-)
+CONFIG = probe_config(bands=4, window=8, overlap=2)
 PLENTY = 2**20
 
 
@@ -94,7 +86,7 @@ def test_what_tokens_depend_on_has_them_computed_again(look, image, network, cha
         with torch.no_grad():
             next(tokens.body.parameters()).view(-1)[-1] += 1e-6
     elif change == "the windows":
-        tokens = build(replace(CONFIG, probe=replace(PROBE, overlap=1))).eval().backbone
+        tokens = build(replace(CONFIG, probe=replace(CONFIG.probe, overlap=1))).eval().backbone
         tokens.load_state_dict(network.backbone.state_dict())
     with torch.autocast("cpu", torch.bfloat16, enabled=change == "the format"):
         assert look(image, tokens)[1] is True

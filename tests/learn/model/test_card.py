@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_card, tiny_config
+from conftest import make_card, probe_config, tiny_config
 from safetensors.torch import save_file
 
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
@@ -13,7 +13,6 @@ from hyseg_cli.learn.model import weights
 from hyseg_cli.learn.model.card import ModelCard, ModelSource, TrainingData, digest_of, read_card
 from hyseg_cli.learn.model.weights import load_model, replace_card, save_model
 from hyseg_models import build
-from hyseg_models.config.config import HeadConfig, HostConfig
 
 
 def test_cards_survive_a_round_trip(legend):
@@ -69,12 +68,7 @@ def test_a_map_has_the_tiles_that_suit_the_model_unless_others_are_asked_for(
 
 
 def test_tiles_of_a_network_that_looks_through_windows_share_less(legend):
-    config = replace(
-        tiny_config(),
-        head=HeadConfig(kind="none", prior="none", message="identity"),
-        host=HostConfig(name="probe", backbone="test_vit", frozen=True),
-    )
-    card = make_card(legend, tile_size=576, config=config)
+    card = make_card(legend, tile_size=576, config=probe_config(classes=5))
     assert card.tiling(None, None) == (576, 64)
     assert card.tiling(None, 128) == (576, 128)
 

@@ -9,25 +9,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import probe_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from hyseg_models import ConfigError, HySegConfig, build
-from hyseg_models.config.config import HeadConfig, HostConfig
-from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models.config.config import HostConfig
 from hyseg_models.tokens.detail import gaussian
 from hyseg_models.tokens.head import guided_filter
 from hyseg_models.tokens.scaled import cut_windows
 
-PROBE = ProbeConfig(backbone="test_vit", depths=(1, 2), window=6, overlap=2)
-CONFIG = HySegConfig(
-    bands=3,
-    classes=4,
-    head=HeadConfig(kind="none", prior="none", message="identity"),
-    host=HostConfig(name="probe", backbone="test_vit", frozen=True),
-    probe=PROBE,
-)
+CONFIG = probe_config(classes=4, window=6, overlap=2)
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def test_nothing_of_the_transformer_learns(network):
 
 def test_a_single_window_sees_what_the_transformer_sees(network):
     image = torch.randn(1, 3, 64, 64)
-    whole = replace(PROBE, token_px=(16,), window=40, overlap=8)
+    whole = replace(CONFIG.probe, token_px=(16,), window=40, overlap=8)
     tokens = build(replace(CONFIG, probe=whole)).eval().backbone
     tokens.body.load_state_dict(network.backbone.body.state_dict())
     with torch.inference_mode():
@@ -151,7 +144,7 @@ def test_magnified_scores_are_scores_of_magnified_tokens(network):
 )
 def test_what_cannot_be_built_is_named(changes, problem):
     with pytest.raises(ConfigError, match=problem):
-        build(replace(CONFIG, probe=replace(PROBE, **changes)))
+        build(replace(CONFIG, probe=replace(CONFIG.probe, **changes)))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +153,7 @@ def test_what_cannot_be_built_is_named(changes, problem):
 )
 def test_settings_that_make_no_sense_are_refused(changes):
     with pytest.raises(ConfigError, match="probe"):
-        replace(PROBE, **changes)
+        replace(CONFIG.probe, **changes)
 
 
 def test_a_probe_takes_no_prior():

@@ -12,14 +12,12 @@ import pytest
 import rasterio
 import shapely
 import torch
-from conftest import make_card
+from conftest import make_card, probe_config
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from hyseg_cli.learn.model.weights import save_model
-from hyseg_models import HySegConfig, build
-from hyseg_models.config.config import HeadConfig, HostConfig
-from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models import build
 
 PLACE = from_origin(300_000, 2_780_000, 0.5, 0.5)
 CHILD = """
@@ -38,13 +36,7 @@ print(json.dumps({"mib": kib / 1024, "s": time.process_time() - start}))
 @pytest.fixture(scope="module")
 def donor(tmp_path_factory, legend):
     """A model file with a tiny transformer of random weights."""
-    config = HySegConfig(
-        bands=3,
-        classes=len(legend),
-        head=HeadConfig(kind="none", prior="none", message="identity"),
-        host=HostConfig(name="probe", backbone="test_vit", frozen=True),
-        probe=ProbeConfig(backbone="test_vit", depths=(1, 2)),
-    )
+    config = probe_config(classes=len(legend))
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("donor") / "donor.safetensors"
     save_model(path, build(config), make_card(legend, config=config))

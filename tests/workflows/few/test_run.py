@@ -8,16 +8,14 @@ import pytest
 import rasterio
 import shapely
 import torch
-from conftest import make_card
+from conftest import make_card, probe_config
 from rasterio.transform import from_origin
 from rasters import write_geotiff
 from workflows.training import run
 
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.weights import save_model
-from hyseg_models import HySegConfig, build
-from hyseg_models.config.config import HeadConfig, HostConfig
-from hyseg_models.config.probe_config import ProbeConfig
+from hyseg_models import build
 from hyseg_models.tokens.scaled import ScaledTokens
 
 CRS = "EPSG:32640"
@@ -35,13 +33,7 @@ def _own_cache(monkeypatch, tmp_path):
 def donor(tmp_path_factory, legend):
     """A model file with a tiny transformer of random weights."""
     torch.manual_seed(0)
-    config = HySegConfig(
-        bands=3,
-        classes=len(legend),
-        head=HeadConfig(kind="none", prior="none", message="identity"),
-        host=HostConfig(name="probe", backbone="test_vit", frozen=True),
-        probe=ProbeConfig(backbone="test_vit", depths=(1, 2)),
-    )
+    config = probe_config(classes=len(legend))
     path = tmp_path_factory.mktemp("donor") / "donor.safetensors"
     save_model(path, build(config), make_card(legend, config=config))
     return path
