@@ -368,7 +368,8 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
             options=training.options(show),
             messages=messages,
         )
-        applicability = what_was_seen(training.network, seen, held_out)
+        is_last = name == "segmentation"
+        applicability = what_was_seen(training.network, seen, held_out) if is_last else None
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return _Fitted(step, applicability)
