@@ -9,7 +9,9 @@ import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import pyproj
 import pytest
+import rasterio
 import shapely
 from click.testing import CliRunner
 from rasterio.errors import RasterioIOError
@@ -229,3 +231,22 @@ def test_a_model_of_a_network_that_nobody_knows(tmp_path, tiny_model, command):
     assert "unexpected" not in done.stderr
     assert "reSnet10t" in done.stderr
     assert not (tmp_path / "map.tif").exists()
+
+
+def test_a_crs_that_is_not_what_its_code_stands_for(tmp_path):
+    """The layer is named as the map is, and nobody is bothered with what GDAL says of it."""
+    path = write_geotiff(tmp_path / "map.tif", np.zeros((40, 40), np.uint8), nodata=255)
+    data = bytearray(path.read_bytes())
+    # GeogAngularUnitsGeoKey (2054) becomes GeogGeodeticDatumGeoKey (2050): 9102 is no datum
+    at = data.find(struct.pack("<HHHH", 2054, 0, 1, 9102))
+    assert at > 0
+    struct.pack_into("<H", data, at, 2050)
+    path.write_bytes(data)
+    out = tmp_path / "o.gpkg"
+    result = CliRunner().invoke(cli, ["vectorize", str(path), "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "SRS" not in result.stderr
+    with rasterio.open(path) as file:
+        damaged = pyproj.CRS(file.crs)
+    assert damaged.geodetic_crs.datum.name == "unnamed"
+    assert gpd.read_file(out, layer="landcover").crs.name == damaged.name

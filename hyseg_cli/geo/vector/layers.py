@@ -76,6 +76,8 @@ def _write_by_gdal(records: pa.RecordBatchReader, layer: Layer) -> None:
     pyogrio.set_gdal_config_options({"OGR_GPKG_THREADED_RTREE_AT_FIRST_FEATURE": True})
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.filterwarnings("ignore", "'crs' was not provided")  # the map has none either
+        # The map's code and definition differ, not only the layer's.
+        warnings.filterwarnings("ignore", "Passed SRS uses .* not compatible with the official")
         stack.enter_context(chdir(out.parent))
         with suppress(FileNotFoundError):  # other layers of the file, which stay
             Path(out.name).rename(waiting)
