@@ -250,3 +250,22 @@ def test_a_crs_that_is_not_what_its_code_stands_for(tmp_path):
         damaged = pyproj.CRS(file.crs)
     assert damaged.geodetic_crs.datum.name == "unnamed"
     assert gpd.read_file(out, layer="landcover").crs.name == damaged.name
+
+
+RAT = """<PAMDataset><PAMRasterBand band="1"><GDALRasterAttributeTable>
+<FieldDefn index="0"><Usage>5</Usage></FieldDefn><FieldDefn index="1"><Usage>2</Usage></FieldDefn>
+<FieldDefn index="2"><Usage>6</Usage></FieldDefn><FieldDefn index="3"><Usage>7</Usage></FieldDefn>
+<FieldDefn index="4"><Usage>8</Usage></FieldDefn><Row index="0">{}</Row>
+</GDALRasterAttributeTable></PAMRasterBand></PAMDataset>"""
+
+
+@pytest.mark.parametrize(
+    "cells", ["0 a 4A 2 3", "0 a nan 2 3", "0 a 256 2 3", "0 a -1 2 3", "x a 1 2 3", "inf a 1 2 3",
+              "0"],
+)  # fmt: skip
+def test_an_attribute_table_whose_row_is_no_class(tmp_path, cells):
+    path = write_geotiff(tmp_path / "map.tif", np.zeros((4, 4), np.uint8))
+    row = "".join(f"<F>{cell}</F>" for cell in cells.split())
+    (tmp_path / "map.tif.aux.xml").write_text(RAT.format(row))
+    result = require_one_line("vectorize", path, "-o", tmp_path / "o.gpkg", codes=(1,))
+    assert "row 1 of its attribute table" in result.stderr

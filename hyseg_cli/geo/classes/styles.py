@@ -148,7 +148,7 @@ def _sidecar_entries(scene: Raster) -> dict[int, tuple[str, Color | None]]:
         root = ET.fromstring(path.read_bytes())  # noqa: S314 - no entities are expanded
     except ET.ParseError as error:
         raise HysegError(
-            f"{path} is not XML ({error})", hint="Delete it or write it again."
+            f"{path} is not XML ({error})", hint="Delete the file, or write it again."
         ) from error
     band = root.find("PAMRasterBand")
     if band is None:
@@ -157,14 +157,14 @@ def _sidecar_entries(scene: Raster) -> dict[int, tuple[str, Color | None]]:
     entries: dict[int, tuple[str, Color | None]] = {
         value: (category.text, None) for value, category in enumerate(categories) if category.text
     }
-    return entries | _attribute_table(band)
+    return entries | _attribute_table(band, path)
 
 
 # Usage of a column, as GDAL numbers it.
 _NAME, _MIN_MAX, _RED, _GREEN, _BLUE = "2", "5", "6", "7", "8"
 
 
-def _attribute_table(band: ET.Element) -> dict[int, tuple[str, Color | None]]:
+def _attribute_table(band: ET.Element, path: Path) -> dict[int, tuple[str, Color | None]]:
     table = band.find("GDALRasterAttributeTable")
     if table is None:
         return {}
@@ -172,12 +172,24 @@ def _attribute_table(band: ET.Element) -> dict[int, tuple[str, Color | None]]:
     if _MIN_MAX not in usages or _NAME not in usages:
         return {}
     entries: dict[int, tuple[str, Color | None]] = {}
-    for row in table.findall("Row"):
+    for number, row in enumerate(table.findall("Row"), 1):
         cells = dict(zip(usages, (cell.text or "" for cell in row.findall("F")), strict=False))
-        colors = [cells.get(usage) for usage in (_RED, _GREEN, _BLUE)]
-        color = None
-        if all(colors):
-            red, green, blue = (int(float(value)) for value in colors if value)
-            color = (red, green, blue)
-        entries[int(float(cells[_MIN_MAX]))] = (cells[_NAME], color)
+        try:
+            entries[int(float(cells[_MIN_MAX]))] = (cells[_NAME], _color_of(cells))
+        except (ValueError, OverflowError, KeyError) as error:
+            raise HysegError(
+                f"{path}: row {number} of its attribute table is not a class with a colour",
+                hint="Delete the file, or write it again.",
+            ) from error
     return entries
+
+
+def _color_of(cells: Mapping[str, str]) -> Color | None:
+    values = [cells.get(usage) for usage in (_RED, _GREEN, _BLUE)]
+    if not all(values):
+        return None
+    red, green, blue = (int(float(value)) for value in values if value)
+    if not 0 <= min(red, green, blue) <= max(red, green, blue) <= 255:
+        message = f"{red}, {green}, {blue} is not a colour"
+        raise ValueError(message)
+    return red, green, blue
