@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from hyseg_cli.learn.inference.stitch import Classify
 Image = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Probabilities = npt.NDArray[np.float32]
+
+BATCH = 4
+"""Tiles that the network gets at once."""
 
 
 def map_array(
@@ -51,15 +55,13 @@ def map_array(
     grid = TileGrid.cover(height, width, tile=tile_size, overlap=overlap)
     sums = np.zeros((classify.classes, height, width), np.float32)
     for i, row in enumerate(grid.rows.starts):
-        for j, col in enumerate(grid.cols.starts):
-            window = Window(row, col, grid.rows.length, grid.cols.length)
-            tile = _classified(image, mask, classify, window)
-            if tile is not None:
-                _add(
-                    sums,
-                    tile * np.outer(weights_of_tile(grid.rows, i), weights_of_tile(grid.cols, j)),
-                    window,
-                )
+        along = [Window(row, col, grid.rows.length, grid.cols.length) for col in grid.cols.starts]
+        for first in range(0, len(along), BATCH):
+            part = along[first : first + BATCH]
+            for window, tile in _classified(image, mask, classify, part):
+                j = along.index(window)
+                weights = weights_of_tile(grid.rows, i), weights_of_tile(grid.cols, j)
+                _add(sums, tile * np.outer(*weights), window)
     sums[:, ~mask] = 0.0
     return sums
 
@@ -82,23 +84,27 @@ def _checked(image: Image, valid: Mask | None, bands: int) -> Mask:
 
 
 def _classified(
-    image: Image, mask: Mask, classify: Classify, window: Window
-) -> Probabilities | None:
-    """Probabilities (N, height, width) of a window; None if it holds no data."""
+    image: Image, mask: Mask, classify: Classify, windows: Sequence[Window]
+) -> Iterator[tuple[Window, Probabilities]]:
+    """Those of some windows that hold data, with their probabilities (N, height, width)."""
 
     def read(inside: Window) -> tuple[Image, ...]:
         return image[(slice(None), *inside.slices)], mask[inside.slices]
 
-    pixels, valid = read_reflected(read, mask.shape[0], mask.shape[1], window)
-    if not valid.any():
-        return None
+    seen: list[tuple[Window, Image, Mask]] = []
+    for window in windows:
+        pixels, valid = read_reflected(read, mask.shape[0], mask.shape[1], window)
+        if valid.any():
+            seen.append((window, pixels, valid))
+    if not seen:
+        return
     found = classify(
-        torch.from_numpy(np.ascontiguousarray(pixels))[None],
-        torch.from_numpy(np.ascontiguousarray(valid))[None, None],
-        torch.tensor([[window.row, window.col]]),
+        torch.from_numpy(np.stack([pixels for _, pixels, _ in seen])),
+        torch.from_numpy(np.stack([valid[None] for *_, valid in seen])),
+        torch.tensor([(window.row, window.col) for window, *_ in seen]),
     )
-    tile: Probabilities = found[0].float().cpu().numpy()
-    return tile
+    for (window, *_), tile in zip(seen, found.float().cpu().numpy(), strict=True):
+        yield window, tile
 
 
 def _add(sums: Probabilities, tile: Probabilities, window: Window) -> None:

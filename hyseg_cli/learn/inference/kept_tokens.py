@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -25,10 +26,14 @@ FOLDER_BYTES = 4 * 2**30
 """Largest size of the folder of kept tokens; those that were not used for longest go first."""
 MAP_BYTES = 2**29
 """Most that a run keeps which maps whole scenes: about 12 megapixels."""
+_SPENDING = threading.Lock()
+"""Not one for each object: networks that hold them are copied."""
 
 
 class KeptTokens:
-    """Gives tokens of images from disk, or has them computed and keeps them; mutable.
+    """Gives tokens of images from disk, or has them computed and keeps them.
+
+    Mutable; several threads may call it.
 
     Args:
         tokens: The transformer; its weights do not change any more.
@@ -47,12 +52,16 @@ class KeptTokens:
         found = _read(path)
         if found is None:
             found = compute()
-            size = sum(level.nbytes for level in found)
-            if size <= self._left:
-                self._left -= size
+            if self._may_keep(sum(level.nbytes for level in found)):
                 _keep(path, found)
                 make_room(self._folder)
         return found
+
+    def _may_keep(self, size: int) -> bool:
+        with _SPENDING:
+            is_affordable = size <= self._left
+            self._left -= size * is_affordable
+        return is_affordable
 
     def has(self, pixels: Tensor) -> bool:
         """Whether tokens of these pixels (1, 3, H, W) need not be computed."""
@@ -128,7 +137,7 @@ def _read(path: Path) -> list[Tensor] | None:
 
 def _keep(path: Path, levels: list[Tensor]) -> None:
     """Write tokens by a temporary name; a full disk costs the next run time and no more."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
     named = {f"tokens.{index}": level.contiguous() for index, level in enumerate(levels)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

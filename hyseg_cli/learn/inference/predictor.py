@@ -14,6 +14,7 @@ from torch import Tensor
 from hyseg_cli.errors import HysegError, UsageProblemError
 from hyseg_cli.learn.inference.augmentation import View
 from hyseg_cli.learn.inference.precision import Precision
+from hyseg_cli.learn.inference.side_by_side import SideBySide, tiles_side_by_side
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.applicability import looks_of
 from hyseg_cli.learn.model.weights import Model
@@ -49,12 +50,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def tiles_at_once(device: torch.device, most: int) -> int:
-    """How many of at most this many tiles run through the network at once.
+    """How many tiles run through the network at once: on a GPU at most this many, as a batch.
 
-    On a CPU, tiles run one by one: that is as fast, needs less memory, and a batch would change the
-    last digits.
+    On a CPU as many as its threads can share, each by itself: a batch would be no faster.
     """
-    return 1 if device.type == "cpu" else most
+    return tiles_side_by_side() if device.type == "cpu" else most
 
 
 PROBE_SIDE = 64
@@ -121,7 +121,8 @@ class Predictor:
         self.standardise = Standardise(model.card.radiometry).to(device)
         self.views = views
         self.classes = len(model.card.legend)
-        self._at_once = tiles_at_once(device, MANY)
+        self._at_once = 1 if compiled and device.type == "cpu" else tiles_at_once(device, MANY)
+        self._side_by_side = SideBySide(self._run, self._at_once)
         self.temperature = model.card.temperature
         self.applicability = model.applicability
 
@@ -145,7 +146,7 @@ class Predictor:
             part = slice(start, start + self._at_once)
             batch = image[part], valid[part], origin[part]
             try:
-                done.append(self._run_filled(*batch) if self._compiled else self._run(*batch))
+                done.extend(self._run_batch(*batch))
             except torch.OutOfMemoryError as error:
                 self._back_off(len(image[part]), error)
             else:
@@ -163,6 +164,14 @@ class Predictor:
             standard = self.standardise(self._moved(image), self._moved(valid))
             features = self.network.backbone(standard)
         return looks_of(self.network, features)
+
+    def _run_batch(self, image: Tensor, valid: Tensor, origin: Tensor) -> list[Tensor]:
+        if self._compiled:
+            return [self._run_filled(image, valid, origin)]
+        if self.device.type != "cpu":
+            return [self._run(image, valid, origin)]
+        parts = zip(*(torch.split(values, 1) for values in (image, valid, origin)), strict=True)
+        return self._side_by_side(list(parts))
 
     def _run_filled(self, image: Tensor, valid: Tensor, origin: Tensor) -> Tensor:
         """Run a batch filled up to the largest so far: the network is compiled for each size."""
