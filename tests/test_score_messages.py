@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from frozen_host import FeatureScene, UnseenHost, scores, solve
-from score_messages import GENERATIVE, KINDS, Correction, crop_of, measure, train
+from frozen_host import FeatureScene, UnseenHost, read_kept, scores, solve
+from score_messages import (
+    COLOURINGS,
+    COLOURS,
+    GENERATIVE,
+    KINDS,
+    Correction,
+    crop_of,
+    measure,
+    structure,
+    train,
+)
 
 from hyseg_models import IGNORE_ID
+from hyseg_models.blocks.neighbourhood import aggregate
 
 CLASSES = 3
 
@@ -64,7 +76,7 @@ def test_no_host_has_seen_the_scene_that_is_held_out(scenes, host):
         torch.testing.assert_close(before[name], after[name])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "majority"])
 def test_every_correction_starts_as_the_host_and_learns(scenes, host, kind):
     logits = host.logits("c")
     crop = crop_of(scenes["c"], logits["c"], 0, 32, 128, 96)
@@ -73,14 +85,65 @@ def test_every_correction_starts_as_the_host_and_learns(scenes, host, kind):
     found, prior = network(crop)
     torch.testing.assert_close(found, crop.logits)
     corrects = kind in ("evid", *GENERATIVE)
-    assert (prior is not None) == corrects
+    assert (prior is not None) == (corrects or kind in COLOURINGS)
     with torch.no_grad():
         network.gate.fill_(0.5)
     (network(crop)[0].square().mean() + network.extra_loss(crop, 1.0)).backward()
     learned = {name for name, p in network.named_parameters() if p.grad is not None}
     assert {"gate", "log_sigma"} <= learned
     assert ("evidence_gate" in learned) == corrects
-    assert any("embed" in name for name in learned) == (corrects or kind == "learnt")
+    assert any("embed" in name for name in learned) == (corrects or kind in ("learnt", "shared"))
+    assert any("corrector" in name for name in learned) == (prior is not None)
+
+
+def test_eight_colourings_are_eight_affinities(scenes, host):
+    """The mean of draws is flat, so their affinities are averaged instead."""
+    logits = host.logits("c")
+    crop = crop_of(scenes["c"], logits["c"], 0, 0, 96, 96)
+    torch.manual_seed(0)
+    many, one = (Correction(kind, CLASSES, (CLASSES, CLASSES)) for kind in reversed(COLOURINGS))
+    one.load_state_dict(many.state_dict())
+    noise = torch.randn(1, 8 * COLOURS, 12, 12)
+    pooled = torch.nn.functional.avg_pool2d(crop.logits, 2)
+    alone = [one._affinity(one._colourings(crop, part)) for part in noise.split(COLOURS, dim=1)]
+    expected = pooled
+    for _ in range(2):
+        expected = aggregate(expected, torch.stack(alone).mean(dim=0), 7)
+    found = many._passed(crop, pooled, many._colourings(crop, noise))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_gate_for_all_classes_stays_between_nothing_and_everything(scenes, host):
+    logits = host.logits("c")
+    network = train("shared", {name: scenes[name] for name in "ab"}, logits, seed=0)
+    assert network.gate.shape == (1,)
+    assert 0.0 <= float(network.gate.detach()) <= 1.0
+
+
+def test_structure_of_the_truth_is_right_and_of_speckle_is_not(scenes):
+    labels = scenes["a"].labels.numpy().astype(np.uint8)
+    assert structure(labels, labels, CLASSES) == {"b0_error": 0.0, "boundary_f1": 100.0}
+    speckled = labels.copy()
+    speckled[8::16, 8::16] = (speckled[8::16, 8::16] + 1) % CLASSES
+    found = structure(labels, speckled, CLASSES)
+    assert found["b0_error"] > 50
+    assert found["boundary_f1"] < 95
+
+
+def test_features_are_kept(scenes, tmp_path, monkeypatch):
+    made = []
+
+    def read(folder, *_):
+        made.append(folder.name)
+        return replace(scenes["a"], image=scenes["a"].image.round())
+
+    monkeypatch.setattr("frozen_host.read_scene", read)
+    first, again = (read_kept(tmp_path / "a", None, (), tmp_path / "kept") for _ in range(2))
+    assert made == ["a"]
+    assert torch.equal(first.labels, scenes["a"].labels)
+    for one, two, expected in zip(first.maps, again.maps, scenes["a"].maps, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, expected)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyseg_cli.geo.window import Window
@@ -72,6 +73,26 @@ def read_scene(folder: Path, legend: Legend, networks: Sequence[HySeg]) -> Featu
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     maps = [x[0].half() for network in networks for x in network.backbone((image - mean) / std)]
     return FeatureScene(folder.name, image[0], F.pad(labels, margin, value=IGNORE_ID), tuple(maps))
+
+
+def read_kept(folder: Path, legend: Legend, networks: Sequence[HySeg], kept: Path) -> FeatureScene:
+    """The same, from a file in `kept` if one is there; else it is written for the next time."""
+    path = kept / f"{folder.name}.features.safetensors"
+    if not path.is_file():
+        scene = read_scene(folder, legend, networks)
+        maps = {f"maps.{index}": x.contiguous() for index, x in enumerate(scene.maps)}
+        image = (255.0 * scene.image).round().to(torch.uint8).contiguous()
+        kept.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {"image": image, "labels": scene.labels.to(torch.uint8).contiguous()} | maps, path
+        )
+    found = load_file(path)
+    return FeatureScene(
+        folder.name,
+        found["image"].float() / 255.0,
+        found["labels"].long(),
+        tuple(found[f"maps.{index}"] for index in range(len(found) - 2)),
+    )
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
