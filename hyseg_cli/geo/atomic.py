@@ -34,6 +34,23 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A folder on the file system of a target for what becomes it; it goes when the body ends.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    _remove_abandoned(target.parent.absolute())
+    folder = _beside(target)
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed process that had the same number
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def move(file: Path, target: Path) -> None:
     """Give a complete file its name; from another file system it is copied there.
 
@@ -86,7 +103,11 @@ def _remove_abandoned(folder: Path) -> None:
     with suppress(OSError):
         for path in folder.iterdir():
             found = name.fullmatch(path.name)
-            if found is not None and not _is_alive(int(found[1])):
+            if found is None or _is_alive(int(found[1])):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink(missing_ok=True)
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import sysconfig
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hyseg_cli.errors import HysegError, OutputExistsError, UsageProblemError
+from hyseg_cli.geo.atomic import folder_beside
 from hyseg_cli.workflows.outputs import write_bytes
 
 PLUGIN = "hyseg_qgis"
@@ -82,8 +82,8 @@ def install(profile: str | None = None, *, enable: bool = True) -> Installed:
     command = own_command()
     try:
         plugins.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=plugins, prefix=".hyseg-") as made:
-            fresh = Path(made) / PLUGIN
+        with folder_beside(place) as made:
+            fresh = made / PLUGIN
             for name, content in plugin_files():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / name).write_bytes(content)
@@ -92,7 +92,7 @@ def install(profile: str | None = None, *, enable: bool = True) -> Installed:
             if place.is_symlink():
                 place.unlink()
             elif place.exists():
-                place.rename(Path(made) / "old")
+                place.rename(made / "old")
             fresh.rename(place)
         if enable:
             _enable(folder / "QGIS" / settings_name(folder))

@@ -305,3 +305,106 @@ def test_what_is_written_does_not_depend_on_a_clock_that_jumps(place, monkeypatc
         os.utime(path, (4e9 * (number % 2), 4e9 * (number % 2)))
     result = run(*words_of(command, place))
     assert result.exit_code == 0, result.output
+
+
+OF_MODELS = {
+    "suggest": ("suggest", "SCENE", "-m", "MODEL", "-o", "project.gpkg", "-n", "5"),
+    "pack": ("models", "pack", "MODEL", "-o", "packed.zip"),
+    "add": ("models", "add", "MODEL", "--name", "mine"),
+    "plugin": ("qgis", "zip", "-o", "plugin.zip"),
+    "export": (
+        "export", "MODEL", "--scene", "SCENE", "--tile-size", "64", "--format", "pt2",
+        "-o", "model.pt2",
+    ),
+}  # fmt: skip
+"""Commands whose inputs lie elsewhere than what they write."""
+OF_EXPORT = [
+    pytest.mark.slow,
+    *(
+        pytest.mark.filterwarnings(f"ignore::{kind}")
+        for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
+    ),
+]
+"""torch.export takes its time, and warns of what it will change in itself."""
+WRITERS = [pytest.param(name, marks=OF_EXPORT) if name == "export" else name for name in OF_MODELS]
+
+
+@pytest.fixture
+def write_to(tmp_path, tiny_model, place, monkeypatch):
+    """Gives the words of a command that writes to a folder, which gets what was there before."""
+    image = np.random.default_rng(0).integers(30, 220, (3, 160, 160), dtype=np.uint8)
+    inputs = {
+        "MODEL": str(tiny_model),
+        "SCENE": str(write_geotiff(tmp_path / "scene.tif", image, photometric="RGB")),
+    }
+
+    def words(command, folder):
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
+        if not (folder / "project.gpkg").exists():
+            shutil.copy2(place / "project.gpkg", folder)
+        named = [inputs.get(word, word) for word in OF_MODELS[command]]
+        named = [str(folder / word) if word in OUTPUTS else word for word in named]
+        return [*named, "--overwrite"]
+
+    return words
+
+
+OUTPUTS = ("project.gpkg", "packed.zip", "plugin.zip", "model.pt2")
+
+
+def everything(folder):
+    return {
+        str(path.relative_to(folder)): digest(path) for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_model_or_a_layer_is_not_written_in_part_on_a_full_or_read_only_disk(
+    write_to, small_disk, command
+):
+    words, filler = write_to(command, small_disk), small_disk / "filler"
+    before = everything(small_disk)
+    for left in (0, 8192):
+        filler.write_bytes(bytes(max(0, shutil.disk_usage(small_disk).free - left)))
+        result = run(*words)
+        filler.unlink()
+        require_one_error(result, 1, "space")
+        assert everything(small_disk) == before, left
+    remount = [shutil.which("mount"), "-o"]
+    subprocess.run([*remount, "remount,ro", small_disk], check=True)
+    result = run(*words)
+    subprocess.run([*remount, "remount,rw", small_disk], check=True)
+    require_one_error(result, 1, "permissions")
+    assert everything(small_disk) == before
+
+
+@pytest.mark.parametrize("command", ["suggest", "pack", "add", "plugin"])
+def test_a_model_or_a_layer_is_old_or_new_whenever_its_command_is_killed(
+    write_to, tmp_path, command
+):
+    folder = tmp_path / "written"
+    folder.mkdir()
+    words = write_to(command, folder)
+    before = everything(folder)
+    *killed, whole = outcomes_of(folder, words)
+    assert whole["killed"] == 0
+    assert killed
+    after = whole["left"]
+    for outcome in killed:
+        for name, found in outcome["found"].items():
+            if not any(part.startswith(".") or ".hyseg" in part for part in Path(name).parts):
+                assert found in (before.get(name), after.get(name)), name
+        assert outcome["mended"] == 0
+        assert outcome["left"].keys() == after.keys()
+    require_layers(folder / "project.gpkg")
+
+
+def test_a_training_on_a_read_only_disk_is_one_error(scene_folder, small_disk):
+    out = small_disk / "m.safetensors"
+    words = train_arguments(scene_folder, out, **{"prior-steps": 1, "steps": 1})
+    remount = [shutil.which("mount"), "-o"]
+    subprocess.run([*remount, "remount,ro", small_disk], check=True)
+    result = run(*words)
+    subprocess.run([*remount, "remount,rw", small_disk], check=True)
+    require_one_error(result, 1, "permissions")
+    assert not list(small_disk.iterdir())

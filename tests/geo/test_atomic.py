@@ -96,3 +96,20 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_run(tmp_path):
     assert found == sorted(
         [".map.tif.part", ".map.tif.other1-99.part", ".another.tif.part", "map.tif"]
     )
+
+
+def test_the_folder_of_a_killed_process_goes_too(tmp_path):
+    target = tmp_path / "model.safetensors"
+    child = os.fork()
+    if child == 0:
+        with atomic.folder_beside(target) as folder:
+            (folder / "fetched").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    atomic._remove_abandoned.cache_clear()
+    with atomic.folder_beside(target) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+        (folder / "whole").write_text("whole")
+        atomic.move(folder / "whole", target)
+    assert list(tmp_path.iterdir()) == [target]

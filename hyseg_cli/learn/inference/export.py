@@ -8,6 +8,7 @@ wrong without an error.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,9 @@ def write_pt2(wrapped: ProbabilityNetwork, card: ModelCard, side: int, path: Pat
     with torch.no_grad():
         program = torch.export.export(wrapped, (example,))
     extra = {"hyseg.json": json.dumps(deepness_metadata(card, side))}
-    torch.export.save(program, path, extra_files=extra)
+    content = io.BytesIO()  # PyTorch's own writer aborts the program where a disk is full
+    torch.export.save(program, content, extra_files=extra)
+    path.write_bytes(content.getbuffer())
 
 
 def run_onnx(path: Path, images: list[Floats]) -> list[Floats]:

@@ -7,7 +7,6 @@ On noise even a wrong file was seen to agree, so the tiles come from a scene.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from hyseg_cli.errors import CheckFailedError, UsageProblemError
+from hyseg_cli.geo.atomic import folder_beside, move
 from hyseg_cli.geo.raster.raster import Raster, open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
@@ -95,8 +95,8 @@ def run(settings: ExportSettings, messages: Messages) -> ExportResult:
     wrapped = ProbabilityNetwork(model)
     with torch.inference_mode():
         wanted = [wrapped(torch.from_numpy(image)).numpy() for image in images]
-    with tempfile.TemporaryDirectory(dir=settings.out.absolute().parent) as folder:
-        made = Path(folder) / settings.out.name
+    with folder_beside(settings.out) as folder:
+        made = folder / settings.out.name
         messages.note(f"exporting to {settings.format}; this takes a minute or two")
         if settings.format == "onnx":
             write_onnx(wrapped, model.card, settings.tile_size, made)
@@ -105,7 +105,7 @@ def run(settings: ExportSettings, messages: Messages) -> ExportResult:
             write_pt2(wrapped, model.card, settings.tile_size, made)
             found = run_pt2(made, images)
         result = compare(settings.out, wanted, found, own)
-        made.replace(settings.out)
+        move(made, settings.out)
     return result
 
 

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import re
-import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from hyseg_cli.errors import (
     UnusableFileError,
     UsageProblemError,
 )
+from hyseg_cli.geo.atomic import folder_beside, move
 from hyseg_cli.learn.model.card import ModelCard, read_card
 from hyseg_cli.learn.model.locate import (
     SUFFIX,
@@ -126,16 +126,16 @@ def add(
     _require_name(given, folder, overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".adding-") as made:
-            fetched = Path(made) / "fetched"
+        path = folder / f"{given}{SUFFIX}"
+        with folder_beside(path) as made:
+            fetched = made / "fetched"
             with _opened(source, is_address=is_address) as stream:
                 digest = _copy(stream, fetched)
             _require_digest(source, digest, sha256)
             model = _unpacked(fetched, source)
             card = read_card(model)
-            path = folder / f"{given}{SUFFIX}"
             digest = _digest(model)
-            model.replace(path)
+            move(model, path)
     except OSError as error:
         raise HysegError(
             f"{source} cannot be added to {folder} ({error})",
