@@ -6,6 +6,7 @@ them. Sums are kept in whole numbers, so windows may come in any order.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 BINS = 15
 """Bins of the reliability diagram, as in Guo et al. 2017 and most later papers."""
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
+COVERAGES = (0.25, 0.5, 0.75, 0.9, 1.0)
+"""Shares of the pixels, the surest first, whose errors are reported."""
 SAMPLE_PIXELS = 200_000
 """Pixels for fitting the temperature: its standard error is then far below a percent."""
 
@@ -40,6 +43,18 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """Whether a map is less sure where it is wrong."""
+
+    risk: dict[float, float]
+    """Share of wrong pixels among the surest, by the share of the pixels that these are."""
+    aurc: float
+    """Area under the curve of the risk over the coverage: the mean of the risk, less is better."""
+    ideal: float
+    """What it would be if every right pixel were surer than every wrong one."""
+
+
+@dataclass(frozen=True)
 class Reliability:
     """How probabilities and outcomes agree."""
 
@@ -51,6 +66,7 @@ class Reliability:
     pixels: int
     saturated: float
     """Share of the pixels with a probability that 8 bits do not distinguish from 1."""
+    certainty: Certainty
 
 
 class ReliabilityCounts:
@@ -109,7 +125,35 @@ class ReliabilityCounts:
             brier=squares / total + 1.0,
             pixels=total,
             saturated=float(self._pixels[QUANTISED_ONE] / total),
+            certainty=_certainty(self._pixels[::-1], self._right[::-1]),
         )
+
+
+def _certainty(pixels: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> Certainty:
+    """Risk and coverage; pixels of equal confidence count as if in random order.
+
+    Args:
+        pixels: By falling confidence.
+        right: Those of them that are right.
+
+    Source: Geifman and El-Yaniv 2017; the ideal as in Geifman, Uziel and El-Yaniv 2019.
+    """
+    is_used = pixels > 0
+    counts, wrong = pixels[is_used].astype(float), (pixels - right)[is_used].astype(float)
+    total, rates = counts.sum(), wrong / counts
+    covered, errors = (np.concatenate([[0.0], x.cumsum()]) for x in (counts, wrong))
+    risk = {
+        share: float(np.interp(share * total, covered, errors) / (share * total))
+        for share in COVERAGES
+    }
+    # Within a level the errors grow by its rate: the integral of (e + r (x - c)) / x over x.
+    before, after = covered[:-1], covered[1:]
+    offsets = errors[:-1] - rates * before
+    logs = np.log(after / np.where(before > 0, before, after))  # the first offset is zero
+    area = float((rates * counts + offsets * logs).sum() / total)
+    share_right = 1.0 - errors[-1] / total
+    ideal = 1.0 - share_right + (share_right * math.log(share_right) if share_right > 0 else 0.0)
+    return Certainty(risk, area, ideal)
 
 
 class PixelSample:

@@ -59,6 +59,9 @@ class Calibration:
             "brier": self.reliability.brier,
             "pixels": self.reliability.pixels,
             "saturated": self.reliability.saturated,
+            "risk_by_coverage": self.reliability.certainty.risk,
+            "aurc": self.reliability.certainty.aurc,
+            "aurc_ideal": self.reliability.certainty.ideal,
             "bins": bins,
             "temperature": asdict(self.temperature),
             "written_to": None if self.written_to is None else str(self.written_to),
@@ -75,6 +78,13 @@ class Calibration:
             if b.pixels
         ]
         lines.append(f"expected calibration error {found.ece:.4f}, Brier score {found.brier:.4f}")
+        sure = found.certainty
+        shares = ", ".join(f"{risk:.3f} of {share:.0%}" for share, risk in sure.risk.items())
+        lines.append(f"wrong among the surest pixels: {shares}")
+        lines.append(
+            f"area under the risk-coverage curve {sure.aurc:.4f} (ideal {sure.ideal:.4f}, "
+            f"by chance {sure.risk[1.0]:.4f})"
+        )
         lines.append(
             f"temperature {fitted.value:.3f}: log loss {fitted.log_loss_before:.4f} -> "
             f"{fitted.log_loss:.4f}, calibration error {fitted.ece_before:.4f} -> "

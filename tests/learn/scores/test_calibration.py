@@ -146,3 +146,34 @@ def test_few_pixels_are_all_taken():
     levels = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
     sample.update(0, levels, levels[0], levels[0] % 2 == 0)
     assert sorted(sample.take()[1].tolist()) == [0, 2, 4, 6, 8, 10]
+
+
+def curve_by_hand(confidence, is_right):
+    """Mean risk over all coverages, each pixel one step; ties in the order they come."""
+    order = np.argsort(-confidence, kind="stable")
+    return np.cumsum(~is_right[order]) / np.arange(1, len(order) + 1)
+
+
+def test_risk_over_coverage_is_that_of_pixels_sorted_one_by_one():
+    levels, reference = random_case(pixels=20_000, temperature=2.0)
+    found = count(levels, reference).certainty
+    confidence, is_right = levels.max(axis=0).astype(int), levels.argmax(axis=0) == reference
+    curves = []
+    for seed in range(20):  # ties in random order
+        order = np.random.default_rng(seed).permutation(len(reference))
+        curves.append(curve_by_hand(confidence[order], is_right[order]))
+    curve = np.mean(curves, axis=0)
+    assert found.aurc == pytest.approx(curve.mean(), abs=1e-3)
+    for share, risk in found.risk.items():
+        assert risk == pytest.approx(curve[round(share * len(curve)) - 1], abs=2e-3)
+    assert found.risk[1.0] == pytest.approx(1 - is_right.mean())
+    best = curve_by_hand(is_right.astype(float), is_right)
+    assert found.ideal == pytest.approx(best.mean(), abs=1e-3)
+    assert found.ideal < found.aurc < found.risk[1.0]
+
+
+@pytest.mark.parametrize("share_wrong", [0.0, 1.0])
+def test_maps_that_are_all_right_or_all_wrong_have_a_curve(share_wrong):
+    levels = np.array([[254, 200, 200], [0, 54, 54]], np.uint8)
+    found = count(levels, np.full(3, int(share_wrong), np.uint8)).certainty
+    assert found.aurc == found.ideal == share_wrong
