@@ -125,11 +125,11 @@ class ReliabilityCounts:
             brier=squares / total + 1.0,
             pixels=total,
             saturated=float(self._pixels[QUANTISED_ONE] / total),
-            certainty=_certainty(self._pixels[::-1], self._right[::-1]),
+            certainty=certainty_of(self._pixels[::-1], self._right[::-1]),
         )
 
 
-def _certainty(pixels: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> Certainty:
+def certainty_of(pixels: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> Certainty:
     """Risk and coverage; pixels of equal confidence count as if in random order.
 
     Args:
