@@ -1,6 +1,8 @@
-"""What running a network costs: NAME DEVICE FORMAT; prints s per Mpx and MiB above the weights.
+"""What a network costs: NAME DEVICE FORMAT [THREADS]; prints s per Mpx and MiB above the weights.
 
 NAME is a preset, run as `hyseg predict` runs it, or one of `PEERS`; FORMAT is float32 or bfloat16.
+With more threads than one, the time is that of the clock, for as many tiles: presets share them
+as `hyseg predict` does, and the others put all threads on one tile after the other.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hyseg_cli.learn.inference.predictor import mapping_copy
+from hyseg_cli.learn.inference.side_by_side import SideBySide
 from hyseg_models import build, preset
 
 SIDE = 512
@@ -63,21 +66,34 @@ PEERS: dict[str, Callable[[], nn.Module]] = {
 
 
 def main() -> None:
-    name, kind, number_format = sys.argv[1:]
-    torch.set_num_threads(1)
+    name, kind, number_format, *more = sys.argv[1:]
+    threads = int(more[0]) if more else 1
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = torch.device(kind)
     if name in PEERS:
         network = PEERS[name]().eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     else:
         network = mapping_copy(build(preset(name)), device, number_format)
-    image = torch.randn(TILES[kind], 3, SIDE, SIDE, device=kind)
+    image = torch.randn(max(TILES[kind], threads), 3, SIDE, SIDE, device=kind)
     image = image.contiguous(memory_format=torch.channels_last)
 
-    def step() -> None:
+    def run(part: Tensor) -> Tensor:
         is_half = number_format == "bfloat16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=is_half):
-            network(image)
+            found = network(part)
+        return part if isinstance(found, tuple) else found
+
+    side_by_side = SideBySide(run, threads)
+
+    def step() -> None:
+        if kind == "cuda":
+            run(image)
+        elif name in PEERS:
+            for tile in image.split(1):
+                run(tile)
+        else:
+            side_by_side([(tile,) for tile in image.split(1)])
         if kind == "cuda":
             torch.cuda.synchronize()
 
@@ -92,7 +108,7 @@ def main() -> None:
     times = []
     for _ in range(REPEATS):
         # One thread: its own time, which other programs do not slow down, is what it takes.
-        clock = time.thread_time if kind == "cpu" else time.perf_counter
+        clock = time.thread_time if kind == "cpu" and threads == 1 else time.perf_counter
         started = clock()
         step()
         times.append(clock() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -19,9 +20,10 @@ HOST = "+ablation-host"
 """Laid over a preset, it leaves the host alone."""
 
 
-def measure(name, device, number_format):
+def measure(name, device, number_format, threads=1):
+    program = HERE / "cost_of_network.py"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", HERE / "cost_of_network.py", name, device, number_format],
+        [sys.executable, "-W", "ignore", program, name, device, number_format, str(threads)],
         check=False,
         capture_output=True,
         text=True,
@@ -50,6 +52,24 @@ def test_what_a_network_costs_beside_its_host(device, capsys):
             print(
                 f"{preset:16} {whole[0]:11.3f}  {host[0]:11.3f}   {whole[0] / host[0]:5.2f}"
                 f"   {whole[1]:17.0f}   {host[1]:10.0f}",
+                flush=True,
+            )
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+def test_what_the_presets_take_on_all_cores(capsys):
+    threads = len(os.sched_getaffinity(0))
+    names = ["hyseg-0.1", "default", "plain", "vit+plain", "fast+plain", "fast",
+             "smp-unet-resnet18", "segformer-b0"]  # fmt: skip
+    with capsys.disabled():
+        print(f"\nPython {platform.python_version()}, torch {torch.__version__}, {threads} threads")
+        print("network            Mpx per s: float32   bfloat16    MiB: float32   bfloat16")
+        for name in names:
+            single, half = (measure(name, "cpu", kind, threads) for kind in ("float32", "bfloat16"))
+            print(
+                f"{name:20} {1 / single[0]:16.3f} {1 / half[0]:10.3f} {single[1]:15.0f} "
+                f"{half[1]:10.0f}",
                 flush=True,
             )
 
