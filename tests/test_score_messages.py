@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from frozen_host import FeatureScene, UnseenHost, read_kept, scores, solve
+from frozen_host import FeatureScene, UnseenHost, _in_windows, read_kept, scores, solve
 from score_messages import (
     COLOURINGS,
     COLOURS,
@@ -128,6 +128,18 @@ def test_structure_of_the_truth_is_right_and_of_speckle_is_not(scenes):
     found = structure(labels, speckled, CLASSES)
     assert found["b0_error"] > 50
     assert found["boundary_f1"] < 95
+
+
+def test_windows_put_each_feature_in_its_place():
+    """Of a backbone that sees nothing but its cell, windows give what the whole image gives."""
+    image = torch.randn(1, 3, 800, 1632)
+
+    class Cells:
+        def backbone(self, part):
+            return [torch.nn.functional.avg_pool2d(part, side) for side in (4, 32)]
+
+    for found, expected in zip(_in_windows(Cells(), image), Cells().backbone(image), strict=True):
+        torch.testing.assert_close(found.float(), expected[0], rtol=1e-3, atol=1e-3)
 
 
 def test_features_are_kept(scenes, tmp_path, monkeypatch):

@@ -27,6 +27,8 @@ from hyseg_models import IGNORE_ID, HySeg, build, preset
 BANDS = ("red", "green", "blue")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, which the weights were made for."""
+WINDOW, AROUND = 768, 128
+"""Pixels that a backbone gives features of at once, and what it sees around them."""
 STRIDE = 4
 """Pixels per cell of the class scores."""
 POINTS = 16_000
@@ -71,8 +73,35 @@ def read_scene(folder: Path, legend: Legend, networks: Sequence[HySeg]) -> Featu
     margin = (0, -labels.shape[-1] % 32, 0, -labels.shape[-2] % 32)
     image = F.pad(image[None], margin, mode="replicate")
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-    maps = [x[0].half() for network in networks for x in network.backbone((image - mean) / std)]
+    maps = [x for network in networks for x in _in_windows(network, (image - mean) / std)]
     return FeatureScene(folder.name, image[0], F.pad(labels, margin, value=IGNORE_ID), tuple(maps))
+
+
+def _in_windows(network: HySeg, image: Tensor) -> list[Tensor]:
+    """Features (C, H / s, W / s) of an image (1, bands, H, W), seen window by window.
+
+    Attention over all tokens of a scene would take time with the square of its size.
+    """
+    height, width = image.shape[-2:]
+    found: list[Tensor] = []
+    for row in range(0, height, WINDOW):
+        for col in range(0, width, WINDOW):
+            top, left = max(0, row - AROUND), max(0, col - AROUND)
+            part = image[..., top : row + WINDOW + AROUND, left : col + WINDOW + AROUND]
+            maps = network.backbone(part)
+            strides = [part.shape[-1] // x.shape[-1] for x in maps]
+            if not found:
+                found = [
+                    torch.empty(x.shape[1], height // s, width // s, dtype=torch.half)
+                    for x, s in zip(maps, strides, strict=True)
+                ]
+            for whole, x, s in zip(found, maps, strides, strict=True):
+                own = x[0, :, (row - top) // s :, (col - left) // s :][
+                    ..., : WINDOW // s, : WINDOW // s
+                ]
+                rows, cols = own.shape[-2:]
+                whole[:, row // s : row // s + rows, col // s : col // s + cols] = own
+    return found
 
 
 def read_kept(folder: Path, legend: Legend, networks: Sequence[HySeg], kept: Path) -> FeatureScene:
