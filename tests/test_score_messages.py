@@ -7,18 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from corrections import DRAWN, GENERATIVE, KINDS, Correction, MaskAutoencoder
 from frozen_host import FeatureScene, UnseenHost, _in_windows, read_kept, scores, solve
-from score_messages import (
-    COLOURINGS,
-    COLOURS,
-    GENERATIVE,
-    KINDS,
-    Correction,
-    crop_of,
-    measure,
-    structure,
-    train,
-)
+from score_messages import crop_of, measure, structure, train
 
 from hyseg_models import IGNORE_ID
 from hyseg_models.blocks.neighbourhood import aggregate
@@ -85,7 +76,7 @@ def test_every_correction_starts_as_the_host_and_learns(scenes, host, kind):
     found, prior = network(crop)
     torch.testing.assert_close(found, crop.logits)
     corrects = kind in ("evid", *GENERATIVE)
-    assert (prior is not None) == (corrects or kind in COLOURINGS)
+    assert (prior is not None) == (corrects or kind in DRAWN)
     with torch.no_grad():
         network.gate.fill_(0.5)
     (network(crop)[0].square().mean() + network.extra_loss(crop, 1.0)).backward()
@@ -101,16 +92,46 @@ def test_eight_colourings_are_eight_affinities(scenes, host):
     logits = host.logits("c")
     crop = crop_of(scenes["c"], logits["c"], 0, 0, 96, 96)
     torch.manual_seed(0)
-    many, one = (Correction(kind, CLASSES, (CLASSES, CLASSES)) for kind in reversed(COLOURINGS))
+    many, one = (
+        Correction(kind, CLASSES, (CLASSES, CLASSES)) for kind in ("partitions8", "partitions")
+    )
     one.load_state_dict(many.state_dict())
-    noise = torch.randn(1, 8 * COLOURS, 12, 12)
+    noise = torch.randn(1, 8 * 4, 12, 12)
     pooled = torch.nn.functional.avg_pool2d(crop.logits, 2)
-    alone = [one._affinity(one._colourings(crop, part)) for part in noise.split(COLOURS, dim=1)]
+    alone = [one._affinity(one._drawn(crop, part)) for part in noise.split(4, dim=1)]
     expected = pooled
     for _ in range(2):
         expected = aggregate(expected, torch.stack(alone).mean(dim=0), 7)
-    found = many._passed(crop, pooled, many._colourings(crop, noise))
+    found = many._passed(crop, pooled, many._drawn(crop, noise))
     torch.testing.assert_close(found, expected)
+
+
+def test_an_autoencoder_of_masks_gives_them_back_from_an_embedding_of_unit_variance():
+    generator = torch.Generator().manual_seed(0)
+
+    def batches():
+        while True:
+            blocks = torch.randint(0, CLASSES, (2, 4, 4), generator=generator)
+            ids = blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
+            shares = torch.nn.functional.one_hot(ids, CLASSES).permute(0, 3, 1, 2).float()
+            yield shares, torch.ones(2, 1, 16, 16)
+
+    torch.manual_seed(0)
+    network = MaskAutoencoder(CLASSES, 16)
+    assert network.fit(batches(), 200) < 0.02
+    embedded = network.embed(torch.cat([next(batches())[0] for _ in range(20)]))
+    assert embedded.mean(dim=(0, 2, 3)).abs().max() < 0.2
+    assert (embedded.std(dim=(0, 2, 3)) - 1).abs().max() < 0.2
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_a_draw_in_one_step_is_the_noise_minus_the_average_velocity(scenes, host):
+    crop = crop_of(scenes["c"], host.logits("c")["c"], 0, 0, 96, 96)
+    network = Correction("ae", CLASSES, (CLASSES, CLASSES))
+    del network.corrector
+    network.__dict__["corrector"] = lambda seen, _r, _t: 0.25 * seen[:, :16]
+    noise = torch.randn(1, 16, 12, 12)
+    torch.testing.assert_close(network._drawn(crop, noise), 0.75 * noise)
 
 
 def test_a_gate_for_all_classes_stays_between_nothing_and_everything(scenes, host):

@@ -37,6 +37,7 @@ ROWS = {
     "flow": "corrector from map and noise",
     "partitions": "random colourings, one draw",
     "partitions8": "random colourings, eight affinities",
+    "ae": "embedded label maps, one draw",
 }
 """What the affinity or the correction is made of, by the name in the files."""
 

@@ -14,7 +14,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
+from corrections import CELL, DRAWN, KINDS, Correction, Crop
 from frozen_host import STRIDE, FeatureScene, UnseenHost, load_backbones, read_kept
 from torch import Tensor, nn
 
@@ -30,245 +30,16 @@ from hyseg_cli.learn.scores.metrics import count_pairs
 from hyseg_cli.learn.scores.structure import betti_numbers
 from hyseg_cli.legend import ClassIndices, read_legend
 from hyseg_models import IGNORE_ID, HySegOutput, segmentation_loss
-from hyseg_models.blocks.layers import upsample, zeroed
-from hyseg_models.blocks.neighbourhood import aggregate, neighbour_distances
-from hyseg_models.config.prior_config import ObjectiveConfig, TimeConfig
+from hyseg_models.blocks.layers import upsample
 from hyseg_models.prior.labels import pooled_shares
-from hyseg_models.prior.meanflow import draw_times, meanflow_loss
 
-KERNEL, STEPS = 7, 2
-"""Neighbourhood, and how often messages are passed."""
 CROP, BATCH = 256, 4
-CELL = 8
-"""Pixels per cell of the messages."""
-NOISE = 0.5
-"""Standard deviation of what is added to the host's probabilities."""
-KINDS = (
-    "labels", "majority", "rgb", "own", "learnt", "shared", "evid", "mean", "flow", "partitions",
-    "partitions8",
-)  # fmt: skip
-"""Rows: an affinity of the labels, of nothing (a majority filter), of colours, of the host's
-probabilities, or learnt, with a gate for each class or one between 0 and 1 for all; a corrector
-without noise, one trained with noise that is used without, and one with noise; a prior of random
-colourings, by one draw or the mean of eight affinities."""
-GENERATIVE = ("mean", "flow")
-COLOURINGS = {"partitions": 1, "partitions8": 8}
-"""Draws of each row that takes affinities from random colourings."""
-COLOURS = 4
-"""Channels of a random colouring."""
 STEPS_OF = {"labels": 60, "rgb": 60, "own": 60, "learnt": 120, "shared": 120}
 """Training steps; what is not named learns a prior of its own and gets `LONG`."""
 LONG = 240
+STEPS_OF_AUTOENCODER = 200
 PATCH, TOLERANCE = 512, 3.0
 """Pixels: the squares in which pieces are counted, and how far a border may be off."""
-
-
-@dataclass(frozen=True)
-class Crop:
-    """What a correction sees of some places; the first axis is the batch."""
-
-    image: Tensor
-    """float32 (B, 3, H, W)."""
-    labels: Tensor
-    """int64 (B, H, W)."""
-    logits: Tensor
-    """Of the host, float32 (B, N, H/4, W/4)."""
-    maps: tuple[Tensor, ...]
-    """Features of the backbones at strides 8 and 16."""
-
-
-class Correction(nn.Module):
-    """logits + up(gate (A^2 pooled - pooled)) + up(gate' evidence), A from what the kind compares.
-
-    Both gates start at zero, one for each class, so the network starts as the host.
-
-    Args:
-        kind: One of `KINDS`.
-        classes: Number of classes N.
-        channels: Channels of the maps of a `Crop`.
-    """
-
-    def __init__(self, kind: str, classes: int, channels: tuple[int, ...]) -> None:
-        super().__init__()
-        self.kind = kind
-        self.log_sigma = nn.Parameter(torch.tensor(-1.0))
-        self.classes = classes
-        self.gate = nn.Parameter(torch.zeros(1 if kind == "shared" else classes))
-        self.evidence_gate = nn.Parameter(torch.zeros(classes))
-        self.lateral = nn.ModuleList(nn.Conv2d(c, 16, 1) for c in channels)
-        told = classes + 3 + 16
-        if kind in ("learnt", "shared"):
-            self.embed: nn.Module = _embedding(told)
-        if kind in COLOURINGS:
-            self.corrector = Corrector(told - classes + COLOURS, COLOURS)
-        if kind in ("evid", *GENERATIVE):
-            self.embed = _embedding(2 * classes)
-            noisy = classes * (kind in GENERATIVE)
-            self.corrector = Corrector(told + noisy, classes)
-
-    def forward(
-        self, crop: Crop, noise: Tensor | None = None, prior: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Corrected scores (B, N, H/4, W/4), and the prior (B, C, H/8, W/8) if there is one."""
-        pooled = F.avg_pool2d(crop.logits, CELL // STRIDE)
-        probabilities = pooled.softmax(dim=1)
-        own = self._prior(crop, probabilities, noise)
-        prior = own if prior is None else prior
-        change = self.gate[:, None, None] * (self._passed(crop, pooled, prior) - pooled)
-        if prior is not None and self.kind not in COLOURINGS:
-            evidence = torch.log(prior.clamp(0.02, 1.0))
-            centred = evidence - evidence.mean(dim=1, keepdim=True)
-            change = change + self.evidence_gate[:, None, None] * centred
-        size = (crop.logits.shape[-2], crop.logits.shape[-1])
-        return crop.logits + upsample(change, size), own
-
-    def extra_loss(self, crop: Crop, progress: float) -> Tensor | float:
-        """What the corrector learns beside the map."""
-        shares, weight = pooled_shares(crop.labels, self.classes, CELL)
-        probabilities = F.avg_pool2d(crop.logits, CELL // STRIDE).softmax(dim=1)
-        if self.kind in COLOURINGS:
-            return self._colouring_loss(crop, shares, weight, progress)
-        if self.kind == "evid":
-            own = self._prior(crop, probabilities, None)
-            error = -(shares * own.clamp_min(1e-3).log()).sum(dim=1, keepdim=True)
-            return (error * weight).sum() / weight.sum().clamp_min(1.0)
-        if self.kind not in GENERATIVE:
-            return 0.0
-        return self._flow_loss(crop, probabilities, shares, weight, progress)
-
-    def _flow_loss(
-        self, crop: Crop, start: Tensor, shares: Tensor, weight: Tensor, progress: float
-    ) -> Tensor:
-        """MeanFlow from the host's map and noise (t = 1) to the true map (t = 0)."""
-        told = torch.cat([start, self._features(crop)], dim=1)
-
-        def velocity(x: Tensor, r: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-            seen = torch.cat([x * (1.0 - r).view(-1, 1, 1, 1), told[rows]], dim=1)
-            clean: Tensor = self.corrector(seen, r, t)
-            return (x - clean) / t.clamp_min(0.05).view(-1, 1, 1, 1)
-
-        noisy = start + NOISE * torch.randn_like(start)
-        objective, law = ObjectiveConfig(), TimeConfig(endpoint_quota=0.5)
-        times = draw_times(len(start), law, objective=objective, progress=progress)
-        return meanflow_loss(
-            velocity, shares, weight, noisy, times, objective, scale=0.35, progress=progress
-        ).loss
-
-    def _colouring_loss(
-        self, crop: Crop, shares: Tensor, weight: Tensor, progress: float
-    ) -> Tensor:
-        """MeanFlow from noise to the label map, whose classes get other colours each time."""
-        colours = torch.randn(len(shares), self.classes, COLOURS)
-        data = torch.einsum("bnhw,bnc->bchw", shares, colours)
-        told = self._features(crop)
-
-        def velocity(x: Tensor, r: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-            seen = torch.cat([x * (1.0 - r).view(-1, 1, 1, 1), told[rows]], dim=1)
-            clean: Tensor = self.corrector(seen, r, t)
-            return (x - clean) / t.clamp_min(0.05).view(-1, 1, 1, 1)
-
-        objective, law = ObjectiveConfig(), TimeConfig(endpoint_quota=0.5)
-        times = draw_times(len(data), law, objective=objective, progress=progress)
-        noise = torch.randn_like(data)
-        return meanflow_loss(
-            velocity, data, weight, noise, times, objective, progress=progress
-        ).loss
-
-    def _colourings(self, crop: Crop, noise: Tensor | None) -> Tensor:
-        """Draws in one step, one after the other along the channels; no gradient."""
-        told = self._features(crop)
-        size = (len(told), COLOURINGS[self.kind] * COLOURS, *told.shape[-2:])
-        noise = torch.randn(size) if noise is None else noise
-        zero, one = told.new_zeros(len(told)), told.new_ones(len(told))
-        with torch.no_grad():
-            draws = [
-                self.corrector(torch.cat([part, told], dim=1), zero, one)
-                for part in noise.split(COLOURS, dim=1)
-            ]
-        return torch.cat(draws, dim=1)
-
-    def _prior(self, crop: Crop, start: Tensor, noise: Tensor | None) -> Any:
-        if self.kind in COLOURINGS:
-            return self._colourings(crop, noise)
-        if self.kind == "evid":
-            told = torch.cat([start, self._features(crop)], dim=1)
-            return self.corrector(told).softmax(dim=1)
-        if self.kind not in GENERATIVE:
-            return None
-        noise = torch.randn_like(start) if noise is None else noise
-        noisy = start + NOISE * noise * (self.kind == "flow")
-        zero, one = start.new_zeros(len(start)), start.new_ones(len(start))
-        return self.corrector(torch.cat([noisy, start, self._features(crop)], dim=1), zero, one)
-
-    def _passed(self, crop: Crop, pooled: Tensor, prior: Tensor | None) -> Tensor:
-        compared = self._compared(crop, pooled.softmax(dim=1), prior)
-        parts = compared.chunk(COLOURINGS.get(self.kind, 1), dim=1)
-        affinity = torch.stack([self._affinity(part) for part in parts]).mean(dim=0)
-        for _ in range(STEPS):
-            pooled = aggregate(pooled, affinity, KERNEL)
-        return pooled
-
-    def _affinity(self, compared: Tensor) -> Tensor:
-        distance = neighbour_distances(compared.contiguous(), KERNEL)
-        affinity = -distance / (2.0 * (2.0 * self.log_sigma).exp() + 1e-6)
-        return affinity.softmax(dim=1)
-
-    def _compared(self, crop: Crop, probabilities: Tensor, prior: Tensor | None) -> Tensor:
-        if self.kind == "labels":
-            shares, weight = pooled_shares(crop.labels, self.classes, CELL)
-            return torch.where(weight > 0, shares, 1.0 / self.classes)
-        if self.kind == "rgb":
-            return F.avg_pool2d(crop.image, CELL)
-        if self.kind == "own":
-            return probabilities
-        if self.kind in COLOURINGS and prior is not None:
-            return prior
-        told = self._features(crop) if prior is None else prior
-        compared: Tensor = self.embed(torch.cat([probabilities, told], dim=1))
-        return compared
-
-    def _features(self, crop: Crop) -> Tensor:
-        colours = 2.0 * F.avg_pool2d(crop.image, CELL) - 1.0
-        size = (colours.shape[-2], colours.shape[-1])
-        levels = [upsample(one(x), size) for one, x in zip(self.lateral, crop.maps, strict=True)]
-        return torch.cat([colours, torch.stack(levels).sum(dim=0)], dim=1)
-
-
-class Corrector(nn.Module):
-    """A U-Net of three levels over cells: (B, C, h, w), times (B,) -> (B, N, h, w)."""
-
-    def __init__(self, inputs: int, classes: int, width: int = 20) -> None:
-        super().__init__()
-        self.fine = _block(inputs, width)
-        self.time = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), zeroed(nn.Linear(32, width)))
-        self.fine_again = _block(width, width)
-        self.middle = nn.Sequential(_block(width, 2 * width), _block(2 * width, 2 * width))
-        self.coarse = _block(2 * width, 2 * width)
-        self.middle_up = _block(4 * width, width)
-        self.fine_up = _block(2 * width, width)
-        self.out = nn.Conv2d(width, classes, 1)
-
-    def forward(self, x: Tensor, r: Tensor | None = None, t: Tensor | None = None) -> Tensor:
-        fine = self.fine(x)
-        if r is not None and t is not None:
-            fine = fine + self.time(torch.stack([r, t], dim=1))[:, :, None, None]
-        fine = self.fine_again(fine)
-        middle = self.middle(F.avg_pool2d(fine, 2))
-        coarse = self.coarse(F.avg_pool2d(middle, 2))
-        up = F.interpolate(coarse, size=middle.shape[-2:], mode="bilinear", align_corners=False)
-        up = self.middle_up(torch.cat([up, middle], dim=1))
-        up = F.interpolate(up, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        found: Tensor = self.out(self.fine_up(torch.cat([up, fine], dim=1)))
-        return found
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
-    return nn.Sequential(convolution, nn.GroupNorm(4, outputs), nn.SiLU())
-
-
-def _embedding(inputs: int) -> nn.Sequential:
-    return nn.Sequential(_block(inputs, 24), _block(24, 24), nn.Conv2d(24, 8, 1))
 
 
 def crop_of(
@@ -325,6 +96,12 @@ def _stacked(parts: list[Crop]) -> Crop:
     )
 
 
+def _shares(source: Iterator[Crop], classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        labels = torch.cat([next(source).labels for _ in range(BATCH)])
+        yield pooled_shares(labels, classes, CELL)
+
+
 def train(
     kind: str, scenes: Mapping[str, FeatureScene], logits: Mapping[str, Tensor], seed: int
 ) -> Correction:
@@ -333,9 +110,12 @@ def train(
     source = crops(scenes, logits, seed)
     first = next(source)
     network = Correction(kind, first.logits.shape[1], tuple(x.shape[1] for x in first.maps))
+    if kind == "ae":
+        network.autoencoder.fit(_shares(source, network.classes), STEPS_OF_AUTOENCODER)
     own = {"log_sigma", "gate", "evidence_gate"}
+    others = [p for name, p in network.named_parameters() if name not in own and p.requires_grad]
     groups = [
-        {"params": [p for name, p in network.named_parameters() if name not in own], "lr": 2e-3},
+        {"params": others, "lr": 2e-3},
         {"params": [getattr(network, name) for name in sorted(own)], "lr": 6e-2, "weight_decay": 0},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
@@ -364,14 +144,15 @@ def measure(network: Correction, scene: FeatureScene, logits: Tensor) -> dict[st
     """Confusion matrices and structure of the host, the correction, and another image's prior."""
     height, width = scene.labels.shape
     crop = crop_of(scene, logits, 0, 0, height, width)
-    channels = COLOURS * COLOURINGS[network.kind] if network.kind in COLOURINGS else len(logits)
+    drawn = DRAWN.get(network.kind)
+    channels = drawn.draws * drawn.channels if drawn else len(logits)
     size = (1, channels, height // CELL, width // CELL)
     noise = torch.randn(size, generator=torch.Generator().manual_seed(0))
     corrected, prior = network(crop, noise)
     maps = {"host": _map_of(scene, crop.logits), "own": _map_of(scene, corrected)}
     if prior is not None:
         maps["other"] = _map_of(scene, network(crop, noise, prior.flip(-1, -2))[0])
-        if network.kind not in COLOURINGS:
+        if drawn is None:
             maps["aux"] = _map_of(scene, upsample(prior, (height // STRIDE, width // STRIDE)))
     return _scored(scene, maps, network.classes) | {
         "gate": network.gate.tolist(), "sigma": float(network.log_sigma.exp())
