@@ -43,10 +43,15 @@ class Drawn:
     channels: int
     is_velocity: bool = False
     """Whether its network gives the average velocity, as in the paper, or the clean map."""
+    scale: float = 1.0
+    """Of what is compared: with many channels, all cells are far apart, no message passes, and
+    nothing learns to let one pass."""
 
 
 DRAWN = {
-    "partitions": Drawn(1, 4), "partitions8": Drawn(8, 4), "ae": Drawn(1, 16, is_velocity=True)
+    "partitions": Drawn(1, 4),
+    "partitions8": Drawn(8, 4),
+    "ae": Drawn(1, 16, is_velocity=True, scale=0.25),
 }  # fmt: skip
 
 
@@ -218,7 +223,7 @@ class Correction(nn.Module):
         if self.kind == "own":
             return probabilities
         if self.kind in DRAWN and prior is not None:
-            return prior
+            return DRAWN[self.kind].scale * prior
         told = self._features(crop) if prior is None else prior
         compared: Tensor = self.embed(torch.cat([probabilities, told], dim=1))
         return compared
