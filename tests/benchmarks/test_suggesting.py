@@ -105,7 +105,7 @@ def suggested_squares(scene, path, squares):
         "--overwrite", "-q",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    table = gpd.read_file(out)
+    table = gpd.read_file(out, layer="polygons")
     with rasterio.open(path) as file:
         inverse = ~file.transform
     found = []
