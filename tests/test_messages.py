@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from hyseg_cli.__main__ import show_in_one_line
+from hyseg_cli.cli.exit import show_warning
 from hyseg_cli.cli.group import COMMANDS, cli
 from hyseg_cli.messages import Console
 
@@ -112,6 +112,12 @@ def test_every_command_has_the_format_of_the_log():
             assert "--log-format" in {name for param in command.params for name in param.opts}
 
 
-def test_what_a_library_warns_of_is_one_line_without_code(capsys):
-    show_in_one_line(RuntimeWarning("two\nlines"), RuntimeWarning, "library.py", 7)
+def test_what_a_library_warns_of_is_one_line_in_the_format_of_the_log(capsys):
+    warning = RuntimeWarning("two\nlines"), RuntimeWarning, "library.py", 7
+    show_warning(*warning)
     assert capsys.readouterr().err == "Warning: two lines\n"
+    with click.Context(cli) as context:
+        context.meta["log_format"] = "json"
+        show_warning(*warning)
+    found = json.loads(capsys.readouterr().err)
+    assert (found["level"], found["message"]) == ("warning", "two lines")

@@ -3,8 +3,9 @@
     python paired.py runs/scores
 
 A run file holds the confusion matrices of the host's map, of the corrected map, and of the map
-that the same weights make with the prior of another image. The scene is the unit: seeds are
-averaged within it before anything is compared, and the test flips the signs of scenes.
+that the same weights make with a wrong prior, that of the scene turned by 180 degrees. The scene is
+the unit: seeds are averaged within it before anything is compared, and the test flips the signs of
+scenes.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def gain(run: Measured) -> float:
 
 
 def use(run: Measured) -> float:
-    """Points of mean IoU against the prior of another image; NaN without a prior."""
+    """Points of mean IoU against a wrong prior; NaN without a prior."""
     return points(run["own"]) - points(run["other"]) if "other" in run else math.nan
 
 

@@ -141,7 +141,7 @@ def train(
 
 @torch.inference_mode()
 def measure(network: Correction, scene: FeatureScene, logits: Tensor) -> dict[str, Any]:
-    """Confusion matrices and structure of the host, the correction, and another image's prior."""
+    """Confusion matrices and structure of the host, the correction, and the prior turned over."""
     height, width = scene.labels.shape
     crop = crop_of(scene, logits, 0, 0, height, width)
     drawn = DRAWN.get(network.kind)

@@ -126,5 +126,13 @@ def _tell(ctx: click.Context, level: str, message: str, hint: str = "") -> None:
         drop_the_rest(sys.stderr)
 
 
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print what a library warns of in the format of the log, without the code it comes from."""
+    text = " ".join(str(message).split())
+    ctx = click.get_current_context(silent=True)
+    is_json = ctx is not None and _logs_json(ctx)
+    click.echo(json_line("warning", text) if is_json else f"Warning: {text}", err=True)
+
+
 def _logs_json(ctx: click.Context) -> bool:
     return ctx.meta.get("log_format") == "json"

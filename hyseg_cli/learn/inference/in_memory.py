@@ -58,10 +58,11 @@ def map_array(
         along = [Window(row, col, grid.rows.length, grid.cols.length) for col in grid.cols.starts]
         for first in range(0, len(along), BATCH):
             part = along[first : first + BATCH]
-            for window, tile in _classified(image, mask, classify, part):
-                j = along.index(window)
-                weights = weights_of_tile(grid.rows, i), weights_of_tile(grid.cols, j)
-                _add(sums, tile * np.outer(*weights), window)
+            for index, tile in _classified(image, mask, classify, part):
+                weights = (
+                    weights_of_tile(grid.rows, i), weights_of_tile(grid.cols, first + index)
+                )  # fmt: skip
+                _add(sums, tile * np.outer(*weights), part[index])
     sums[:, ~mask] = 0.0
     return sums
 
@@ -85,26 +86,26 @@ def _checked(image: Image, valid: Mask | None, bands: int) -> Mask:
 
 def _classified(
     image: Image, mask: Mask, classify: Classify, windows: Sequence[Window]
-) -> Iterator[tuple[Window, Probabilities]]:
-    """Those of some windows that hold data, with their probabilities (N, height, width)."""
+) -> Iterator[tuple[int, Probabilities]]:
+    """Numbers of those windows that hold data, with their probabilities (N, height, width)."""
 
     def read(inside: Window) -> tuple[Image, ...]:
         return image[(slice(None), *inside.slices)], mask[inside.slices]
 
-    seen: list[tuple[Window, Image, Mask]] = []
-    for window in windows:
+    seen: list[tuple[int, Image, Mask]] = []
+    for index, window in enumerate(windows):
         pixels, valid = read_reflected(read, mask.shape[0], mask.shape[1], window)
         if valid.any():
-            seen.append((window, pixels, valid))
+            seen.append((index, pixels, valid))
     if not seen:
         return
     found = classify(
         torch.from_numpy(np.stack([pixels for _, pixels, _ in seen])),
         torch.from_numpy(np.stack([valid[None] for *_, valid in seen])),
-        torch.tensor([(window.row, window.col) for window, *_ in seen]),
+        torch.tensor([(windows[index].row, windows[index].col) for index, *_ in seen]),
     )
-    for (window, *_), tile in zip(seen, found.float().cpu().numpy(), strict=True):
-        yield window, tile
+    for (index, *_), tile in zip(seen, found.float().cpu().numpy(), strict=True):
+        yield index, tile
 
 
 def _add(sums: Probabilities, tile: Probabilities, window: Window) -> None:
