@@ -14,6 +14,7 @@ from hyseg_cli.settings.choices import (
     Precision,
     Sampling,
     Stage,
+    Unfrozen,
 )
 from hyseg_cli.settings.source import SourceSettings
 
@@ -43,8 +44,9 @@ class TrainSettings:
     """Train the whole network although few labels would do for a probe."""
     freeze: Frozen = "none"
     """Part of the network that keeps its weights in stage 2."""
-    unfreeze: bool = False
-    """Train the backbone, too, which the network keeps as it is; at a tenth of the rate."""
+    unfreeze: Unfrozen = "none"
+    """Part of the backbone to train, too, which the network keeps as it is; at a tenth of the rate.
+    `last` is what follows the blocks of a transformer that a few polygons are learned from."""
     blend: float | None = None
     """Mix of the weights of `start` (0) and the new ones (1); None for the better of 0.5 and 1 on
     held-out images, and for 0.5 without any."""
@@ -152,7 +154,7 @@ class TrainSettings:
             ("`prior_steps`", self.prior_steps is not None),
             ("`steps`", self.steps is not None),
             ("`freeze`", self.freeze != "none"),
-            ("`unfreeze`", self.unfreeze),
+            ("`unfreeze`", self.unfreeze != "none"),
             ("`blend`", self.blend is not None),
             ("`pretrained`", self.pretrained),
             ("`val_scenes`", bool(self.val_scenes)),
@@ -274,7 +276,7 @@ class TrainSettings:
                 "Give that model with `start`, or leave out `blend`.",
             )
         check(
-            not (self.unfreeze and self.freeze == "backbone"),
+            self.unfreeze == "none" or self.freeze != "backbone",
             "`freeze` backbone and `unfreeze` exclude each other",
             "Use one of them: the backbone is trained or not.",
         )

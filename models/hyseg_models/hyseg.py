@@ -80,6 +80,7 @@ class HySeg(nn.Module):
         if head.kind == "das" and not inside:
             self.adapter = PyramidAdapter(STRIDES, channels, head, prior_channels)
         self.decoder = _build_decoder(config, channels, prior_channels)
+        self._learned_after: int | None = None
         if host.frozen:
             self.backbone.requires_grad_(requires_grad=False)
 
@@ -106,7 +107,34 @@ class HySeg(nn.Module):
     @property
     def keeps_backbone(self) -> bool:
         """Whether the segmentation is learned with the backbone as it is."""
-        return self.shares_backbone or self.config.host.frozen
+        return self.shares_backbone or (self.config.host.frozen and self._learned_after is None)
+
+    def unfreeze(self, *, after: int = 0) -> None:
+        """Let the backbone learn although the configuration keeps it: now, not in later trainings.
+
+        Args:
+            after: Blocks of a plain ViT, from the first, that stay as they are, with all that is
+                no block; 0 to learn everything.
+
+        Raises:
+            ConfigError: If some blocks are to stay and the backbone has no others.
+        """
+        blocks = self.backbone.blocks if isinstance(self.backbone, PlainViT) else 0
+        if after and after >= blocks:
+            message = f"{self.config.host.backbone} has no blocks after the first {after}"
+            raise ConfigError(message)
+        self._learned_after = after
+        self.backbone.requires_grad_(requires_grad=True)
+        for parameter in self.kept_parameters():
+            parameter.requires_grad_(False)
+
+    def kept_parameters(self) -> list[nn.Parameter]:
+        """Those of the backbone that no training of the segmentation changes."""
+        if self.keeps_backbone:
+            return list(self.backbone.parameters())
+        if isinstance(self.backbone, PlainViT) and self._learned_after:
+            return self.backbone.parameters_up_to(self._learned_after)
+        return []
 
     def bandwidths(self) -> list[nn.Parameter]:
         """The sigmas of all affinities, which want a learning rate of their own."""

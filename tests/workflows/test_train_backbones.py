@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_models.blocks.vit import PlainViT
 from hyseg_models.config import presets
+from hyseg_models.config.probe_config import ProbeConfig
 
 TINY = {
     "host.backbone": "test_vit",
@@ -160,7 +162,39 @@ def test_a_backbone_that_is_unfrozen_learns_at_a_lower_rate(
         for part in ("backbone", "decoder")
     }
     assert 0 < moved["backbone"] < moved["decoder"]
-    assert not json.loads(read_card(second).to_json())["config"]["host"]["frozen"]
+    # the next training keeps what this one has made of it
+    assert json.loads(read_card(second).to_json())["config"]["host"]["frozen"]
+
+
+def test_only_the_blocks_after_those_that_polygons_are_learned_from_learn(
+    tmp_path, scene_folder, tiny_presets, weights_file, monkeypatch
+):
+    shallow = partial(ProbeConfig, depths=(2, 4))  # the transformer here has six blocks
+    monkeypatch.setattr("hyseg_cli.workflows.train.network.ProbeConfig", shallow)
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    arguments = {"preset": "vit+plain", "backbone-weights": weights_file("test_vit")}
+    assert run(*train_arguments(scene_folder, first, **arguments)).exit_code == 0
+    flags = ["--from", first, "--unfreeze", "last", "--blend", "1"]
+    done = run(*train_arguments(scene_folder, second, preset=None), *flags)
+    assert done.exit_code == 0, done.output
+    before, after = (
+        load_model(path).network.backbone.body.state_dict() for path in (first, second)
+    )
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[1] for name in moved} == {"4", "5"}
+    assert all(name.startswith("blocks.") for name in moved)
+
+
+@pytest.mark.parametrize("preset", ["vit+plain", "fast+plain"])
+def test_what_has_no_blocks_after_those_of_polygons_is_refused(
+    tmp_path, scene_folder, tiny_presets, weights_file, preset
+):
+    weights = weights_file("test_vit" if "vit" in preset else "test_efficientnet")
+    arguments = {"preset": preset, "backbone-weights": weights}
+    given = train_arguments(scene_folder, tmp_path / "a.safetensors", **arguments)
+    done = run(*given, "--unfreeze", "last")
+    assert done.exit_code == 2
+    assert "has no blocks after the first 9" in done.stderr
 
 
 def test_the_backbone_of_a_prior_stays_as_the_prior_knows_it(
@@ -260,7 +294,9 @@ def killed_training(scene_folder, out, arguments, stage, step):
     given = [str(part) for part in train_arguments(scene_folder, out, **arguments)]
     program = f"""
 import sys
+from functools import partial
 from hyseg_models.config import presets
+from hyseg_models.config.probe_config import ProbeConfig
 parent, own = presets._PRESETS["vit"]
 presets._PRESETS["vit"] = (parent, own | {TINY!r})
 sys.argv = ["", {stage!r}, "{step}", "9", *{given!r}]

@@ -27,6 +27,7 @@ from hyseg_cli.settings.choices import (
     LoggerName,
     Sampling,
     Stage,
+    Unfrozen,
 )
 from hyseg_cli.settings.source import read_sources
 from hyseg_cli.settings.train import TrainSettings
@@ -96,8 +97,12 @@ from hyseg_cli.startup import loading
 )
 @click.option(
     "--unfreeze",
-    is_flag=True,
-    help="Train the backbone, too, where the network keeps it as it is; at a tenth of the rate.",
+    type=click.Choice(get_args(Unfrozen)),
+    is_flag=False,
+    flag_value="all",
+    default=default_of(TrainSettings, "unfreeze"),
+    help="Train the backbone, too, where the network keeps it as it is, at a tenth of the rate; "
+    "last is what follows the blocks of a transformer that a few polygons are learned from.",
 )
 @bands_option
 @click.option(

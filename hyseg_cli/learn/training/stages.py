@@ -253,8 +253,8 @@ class PriorStage(Stage):
     def on_fit_end(self) -> None:
         self.network.requires_grad_(True)
         self.learned().requires_grad_(False)
-        if self.network.keeps_backbone:
-            self.network.backbone.requires_grad_(False)
+        for parameter in self.network.kept_parameters():
+            parameter.requires_grad_(False)
 
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:
         # One generator for all parts: each takes its own share of the draws for the whole batch.
@@ -347,9 +347,9 @@ class SegmentationStage(Stage):
         self.register_buffer(
             "weights", None if weights is None else torch.tensor(weights), persistent=False
         )
-        if network.keeps_backbone:
+        for parameter in network.kept_parameters():
             # The prior was learned with it; a run that continues here has not just frozen it.
-            network.backbone.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
         self.frozen = [] if frozen is None else [frozen]  # a list: no second registration
         for module in self.frozen:
             module.requires_grad_(requires_grad=False)

@@ -23,6 +23,7 @@ from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import ConfigError, HySeg, HySegConfig, WeightsUnavailableError, build, preset
+from hyseg_models.config.probe_config import ProbeConfig
 from hyseg_models.transfer import transfer_weights
 
 RGB = ("red", "green", "blue")
@@ -70,12 +71,25 @@ def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Mes
         ModelMismatchError: If a model or prior to start from does not fit.
     """
     start = _start(settings, scenes, messages)
-    if settings.unfreeze and start.network.shares_backbone:
+    if settings.unfreeze != "none":
+        _unfreeze(start.network, all_of_it=settings.unfreeze == "all")
+    return start
+
+
+def _unfreeze(network: HySeg, *, all_of_it: bool) -> None:
+    if network.shares_backbone:
         raise UsageProblemError(
             "`unfreeze`: the prior of this network has learned with its backbone as it is",
             hint="Choose a `preset` without such a prior, for example by +plain.",
         )
-    return start
+    # What a few polygons are learned from stays the same in all models.
+    known = 0 if all_of_it else ProbeConfig().depths[-1]
+    try:
+        network.unfreeze(after=known)
+    except ConfigError as error:
+        raise UsageProblemError(
+            f"`unfreeze` last: {error}", hint="Use all, or a `preset` with a transformer: vit."
+        ) from error
 
 
 def _start(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
@@ -111,7 +125,6 @@ def _sized(config: HySegConfig, settings: TrainSettings, scenes: TrainingScenes)
     host = replace(
         config.host,
         seen=colours_of(band_names(settings, bands)),
-        frozen=config.host.frozen and not settings.unfreeze,
     )
     return replace(config, bands=bands, classes=len(scenes.legend), host=host)
 

@@ -54,15 +54,23 @@ class PlainViT(Backbone):
                 "drop_path_rate": config.drop_path,
             },
         )
-        blocks = len(self.body.blocks)  # type: ignore[arg-type]
-        if max(config.depths) > blocks:
-            message = f"host.depths: {config.backbone} has {blocks} blocks, not {config.depths[-1]}"
+        self.blocks = len(self.body.blocks)  # type: ignore[arg-type]
+        if max(config.depths) > self.blocks:
+            message = (
+                f"host.depths: {config.backbone} has {self.blocks} blocks, not {config.depths[-1]}"
+            )
             raise ConfigError(message)
         self.taken = [depth - 1 for depth in config.depths]
         self.patch = int(self.body.patch_embed.patch_size[0])  # type: ignore[union-attr, index]
         self.strides = (config.token_px,)
         self.channels = (len(self.taken) * int(self.body.embed_dim),)  # type: ignore[arg-type]
         self.register_buffer("seen", torch.tensor(config.seen), persistent=False)
+
+    def parameters_up_to(self, block: int) -> list[nn.Parameter]:
+        """Those of the first blocks, and of all that is no block."""
+        last = [f"blocks.{index}." for index in range(block, self.blocks)]
+        named = self.body.named_parameters()
+        return [value for name, value in named if not name.startswith(tuple(last))]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         # On a CPU, tokens in half precision change a class in every 200 pixels of some maps.

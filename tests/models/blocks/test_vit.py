@@ -50,6 +50,28 @@ def test_tokens_lie_on_the_grid_of_their_stride(token_px, size):
         assert level.shape == (2, channels, size[0] // stride, size[1] // stride)
 
 
+def test_the_last_blocks_learn_and_the_tokens_before_them_stay():
+    plain = preset("vit+plain")
+    head = replace(plain.head, dim=32)
+    config = replace(plain, classes=5, host=tiny_vit().host, head=head)
+    network = build(config).train()
+    assert not any(p.requires_grad for p in network.backbone.parameters())
+    network.unfreeze(after=4)
+    image, labels = torch.rand(2, 3, 64, 64), torch.randint(5, (2, 64, 64))
+    early, late = (part.detach().clone() for part in network.backbone(image)[0].chunk(2, dim=1))
+    learned = [p for p in network.parameters() if p.requires_grad]
+    segmentation_loss(network(image, labels=labels), labels).backward()
+    torch.optim.SGD(learned, lr=0.1).step()
+    named = network.backbone.body.named_parameters()
+    moving = {name.split(".")[1] for name, p in named if p.grad is not None}
+    assert moving == {"4", "5"}
+    now, then = network.backbone(image)[0].chunk(2, dim=1)
+    assert torch.equal(now, early)
+    assert not torch.equal(then, late)
+    with pytest.raises(ConfigError, match="no blocks after the first 6"):
+        network.unfreeze(after=6)
+
+
 def test_tokens_are_those_of_the_blocks_that_were_named():
     body = PlainViT(3, HostConfig(backbone="test_vit", depths=(2, 5)), pretrained=False).eval()
     image = torch.randn(1, 3, 160, 160)
