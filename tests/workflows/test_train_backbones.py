@@ -183,6 +183,10 @@ def test_only_the_blocks_after_those_that_polygons_are_learned_from_learn(
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {name.split(".")[1] for name in moved} == {"4", "5"}
     assert all(name.startswith("blocks.") for name in moved)
+    # looks are taken from the third block, and the scenes are the same
+    seen = [load_model(path).applicability for path in (first, second)]
+    assert None not in seen
+    assert torch.equal(seen[0].looks, seen[1].looks)
 
 
 @pytest.mark.parametrize("preset", ["vit+plain", "fast+plain"])

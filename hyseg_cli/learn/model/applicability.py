@@ -127,9 +127,10 @@ class Unlike:
 
 
 def can_look(network: HySeg) -> bool:
-    """Whether the backbone is one whose features are the same for every training."""
+    """Whether the backbone is one whose features trainings keep as they are, as a rule."""
     host = network.config.host
-    return network.keeps_backbone and host.name != "probe" and is_plain_vit(host.backbone)
+    is_kept = network.shares_backbone or host.frozen
+    return is_kept and host.name != "probe" and is_plain_vit(host.backbone)
 
 
 def width_of(network: HySeg) -> int:

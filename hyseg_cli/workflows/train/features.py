@@ -15,6 +15,8 @@ from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.applicability import MOST_LOOKS, Applicability, can_look, looks_of
+from hyseg_cli.learn.model.card import ModelCard
+from hyseg_cli.learn.model.weights import Model
 from hyseg_cli.learn.training.callbacks import Interruption
 from hyseg_cli.learn.training.features import (
     CHIPS_PER_FILE,
@@ -29,6 +31,7 @@ from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train.run_folder import RunFolder
 from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import HySeg
+from hyseg_models.blocks.vit import PlainViT
 
 FREE = frozenset(
     {
@@ -179,6 +182,20 @@ def what_was_seen(
     if not can_look(network):
         return None
     return Applicability.learned(_looks(network, training), _looks(network, held_out))
+
+
+def still_seen(network: HySeg, card: ModelCard, donor: Model | None) -> Applicability | None:
+    """What the model that a training started from had seen, if that is still true.
+
+    It is if the scenes are the same, and the blocks that looks are taken from have not learned.
+    """
+    if donor is None or card.data.training_scenes != donor.card.data.training_scenes:
+        return None
+    if not (can_look(network) and isinstance(network.backbone, PlainViT)):
+        return None
+    kept = set(map(id, network.kept_parameters()))
+    looking = network.backbone.parameters_up_to(network.config.host.depths[0])
+    return donor.applicability if all(id(value) in kept for value in looking) else None
 
 
 def _looks(network: HySeg, chips: FeatureChips) -> Tensor:

@@ -18,7 +18,7 @@ from hyseg_cli.learn.model.backbone import (
 )
 from hyseg_cli.learn.model.card import Radiometry, read_card
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.learn.model.weights import load_model
+from hyseg_cli.learn.model.weights import Model, load_model
 from hyseg_cli.messages import Messages
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train.scenes import TrainingScenes
@@ -61,6 +61,8 @@ class Start:
     """Whether that model knew all of the classes."""
     provenance: Provenance | None = None
     """Of the pretrained weights of the backbone."""
+    donor: Model | None = None
+    """The model that it starts from."""
 
 
 def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
@@ -160,7 +162,8 @@ def _go_on_from(settings: TrainSettings, scenes: TrainingScenes, messages: Messa
     weights = network.state_dict()
     # Where a class is new, part of a mapped tensor is random.
     names = done.whole if new else done.whole + done.mapped
-    return Start(network, {name: weights[name].clone() for name in names}, not new)
+    known = {name: weights[name].clone() for name in names}
+    return Start(network, known, not new, donor=donor)
 
 
 def radiometry_for(

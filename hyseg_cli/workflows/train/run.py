@@ -31,7 +31,7 @@ from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of, metrics_of_sources
-from hyseg_cli.workflows.train.features import kept_features, what_was_seen
+from hyseg_cli.workflows.train.features import kept_features, still_seen, what_was_seen
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -236,7 +236,8 @@ def _second_stage(
         card = replace(card, metrics=card.metrics | measured)
     if training.processes.is_first:
         card = replace(card, metrics=card.metrics | _trial(training, "segmentation").of_use())
-    return card, scores, fitted.applicability
+    seen = fitted.applicability or still_seen(network, card, training.start.donor)
+    return card, scores, seen
 
 
 def _blend(training: _Run, stage: SegmentationStage) -> float:
