@@ -141,6 +141,10 @@ def test_a_model_goes_on_with_its_frozen_backbone(
     for name, value in before.backbone.state_dict().items():
         assert torch.equal(value, after.backbone.state_dict()[name])
     assert json.loads(read_card(second).to_json())["config"]["host"]["frozen"]
+    # whose weights these are is not forgotten
+    origin = read_card(second).training
+    assert origin["backbone"] == read_card(first).training["backbone"]
+    assert origin["start"]["digest"] == load_model(first).digest
 
 
 def test_a_backbone_that_is_unfrozen_learns_at_a_lower_rate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -63,6 +64,19 @@ class Start:
     """Of the pretrained weights of the backbone."""
     donor: Model | None = None
     """The model that it starts from."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Whose weights it starts from, and whose data these have seen, for the card."""
+        if self.provenance is not None:
+            return {"backbone": self.provenance.to_dict()}
+        if self.donor is None:
+            return {}
+        card = self.donor.card
+        kept = {key: card.training[key] for key in ("backbone",) if key in card.training}
+        data = {"name": card.data.name, "licence": card.data.licence}
+        data["attribution"] = card.data.attribution
+        return kept | {"start": {"digest": self.donor.digest, "data": data}}
 
 
 def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:

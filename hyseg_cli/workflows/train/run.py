@@ -176,8 +176,7 @@ def _train(
         settings, messages, scenes, start, standardise, folder, processes, precision, show
     )
     card = describe(settings, start.network.config, scenes, radiometry)
-    if start.provenance is not None:
-        card = replace(card, training=card.training | {"backbone": start.provenance.to_dict()})
+    card = replace(card, training=card.training | start.origin)
     card = _first_stage(training, card)
     scores = applicability = None
     if settings.stage != "prior":
