@@ -159,7 +159,7 @@ def correction(scene, seed, own, other=None):
     def confusion(hits):
         return [[hits, 12 - hits], [0, 0]]
 
-    run = {"row": "flow", "fold": scene, "seed": seed, "host": confusion(6), "own": confusion(own)}
+    run = {"row": "flow", "scene": scene, "seed": seed, "host": confusion(6), "own": confusion(own)}
     return run | ({} if other is None else {"other": confusion(other)})
 
 

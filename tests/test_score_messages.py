@@ -7,9 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from corrections import DRAWN, GENERATIVE, KINDS, Correction, MaskAutoencoder
+from corrections import (
+    DRAWN,
+    GENERATIVE,
+    KINDS,
+    MAJORITY,
+    Correction,
+    MaskAutoencoder,
+    broken_logits,
+)
 from frozen_host import FeatureScene, UnseenHost, _in_windows, read_kept, scores, solve
-from score_messages import crop_of, measure, structure, train
+from score_messages import Place, crop_of, measure, measure_majority, structure, train
 
 from hyseg_models import IGNORE_ID
 from hyseg_models.blocks.neighbourhood import aggregate
@@ -67,7 +75,7 @@ def test_no_host_has_seen_the_scene_that_is_held_out(scenes, host):
         torch.testing.assert_close(before[name], after[name])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "majority"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in MAJORITY])
 def test_every_correction_starts_as_the_host_and_learns(scenes, host, kind):
     logits = host.logits("c")
     crop = crop_of(scenes["c"], logits["c"], 0, 32, 128, 96)
@@ -75,16 +83,17 @@ def test_every_correction_starts_as_the_host_and_learns(scenes, host, kind):
     network = Correction(kind, CLASSES, (CLASSES, CLASSES))
     found, prior = network(crop)
     torch.testing.assert_close(found, crop.logits)
+    kind = network.kind
     corrects = kind in ("evid", *GENERATIVE)
     assert (prior is not None) == (corrects or kind in DRAWN)
     with torch.no_grad():
         network.gate.fill_(0.5)
     (network(crop)[0].square().mean() + network.extra_loss(crop, 1.0)).backward()
     learned = {name for name, p in network.named_parameters() if p.grad is not None}
-    assert {"gate", "log_sigma"} <= learned
+    assert {"gate", "log_sigma"} <= learned or kind == "larger"
     assert ("evidence_gate" in learned) == corrects
     assert any("embed" in name for name in learned) == (corrects or kind in ("learnt", "shared"))
-    assert any("corrector" in name for name in learned) == (prior is not None)
+    assert any("corrector" in name for name in learned) == (prior is not None or kind == "larger")
 
 
 def test_eight_colourings_are_eight_affinities(scenes, host):
@@ -143,12 +152,57 @@ def test_a_gate_for_all_classes_stays_between_nothing_and_everything(scenes, hos
 
 def test_structure_of_the_truth_is_right_and_of_speckle_is_not(scenes):
     labels = scenes["a"].labels.numpy().astype(np.uint8)
-    assert structure(labels, labels, CLASSES) == {"b0_error": 0.0, "boundary_f1": 100.0}
+    perfect = structure(labels, labels, CLASSES, 1)
+    assert {value for name, value in perfect.items() if "error" in name} == {0.0}
+    assert {value for name, value in perfect.items() if "error" not in name} == {100.0}
     speckled = labels.copy()
     speckled[8::16, 8::16] = (speckled[8::16, 8::16] + 1) % CLASSES
-    found = structure(labels, speckled, CLASSES)
-    assert found["b0_error"] > 50
+    found = structure(labels, speckled, CLASSES, 1)
+    assert found["b0_error"] > found["b0_error_small"] > 50
+    assert found["b1_error"] > 50
     assert found["boundary_f1"] < 95
+    assert found["boundary_iou"] < 95
+
+
+def test_structure_of_chips_is_counted_in_smaller_squares(scenes):
+    labels = scenes["a"].labels.numpy().astype(np.uint8)
+    mapped = np.zeros_like(labels)
+    halved = structure(labels, mapped, CLASSES, 1, scale=0.5)
+    whole = structure(labels, mapped, CLASSES, 1)
+    assert halved["b0_error"] == whole["b0_error_small"]
+
+
+def test_a_road_in_pieces_keeps_the_share_of_its_line_that_is_left():
+    labels = np.zeros((288, 288), np.uint8)
+    labels[30:35] = 1
+    mapped = labels.copy()
+    mapped[:, 108:180] = 0
+    # three quarters of the line are found, and all of what is found is right
+    clean = structure(labels, mapped, 2, 1)["road_cl_dice"]
+    assert clean == pytest.approx(100 * 2 * 0.75 / 1.75, abs=2.0)
+
+
+def test_labels_are_broken_in_places_and_stay_unknown_where_they_were(scenes):
+    labels = scenes["a"].labels[None, ::4, ::4].clone()
+    labels[:, :10] = IGNORE_ID
+    torch.manual_seed(0)
+    found = broken_logits(labels, CLASSES)
+    assert torch.equal(found[:, :, :10], torch.zeros(1, CLASSES, 10, 72))
+    same = (found.argmax(dim=1) == labels)[labels != IGNORE_ID].float().mean()
+    assert 0.7 < same < 0.98
+    assert (broken_logits(labels, CLASSES, strokes=0).argmax(dim=1) == labels)[
+        labels != IGNORE_ID
+    ].float().mean() > 0.98
+
+
+def test_a_filter_of_a_square_smooths_more_the_larger_it_is(scenes, host):
+    logits = host.logits("c")["c"]
+    noisy = logits + 2.0 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+    errors = [
+        measure_majority(Place(scenes["c"], noisy), side, 1)["structure"]["own"]["b0_error"]
+        for side in (1, 7, 15)
+    ]
+    assert errors[0] > errors[1] > errors[2]
 
 
 def test_windows_put_each_feature_in_its_place():
@@ -159,19 +213,21 @@ def test_windows_put_each_feature_in_its_place():
         def backbone(self, part):
             return [torch.nn.functional.avg_pool2d(part, side) for side in (4, 32)]
 
-    for found, expected in zip(_in_windows(Cells(), image), Cells().backbone(image), strict=True):
-        torch.testing.assert_close(found.float(), expected[0], rtol=1e-3, atol=1e-3)
+    for sides in ((768, 128), (800, 0)):
+        windows = _in_windows(Cells(), image, *sides)
+        for found, expected in zip(windows, Cells().backbone(image), strict=True):
+            torch.testing.assert_close(found.float(), expected[0], rtol=1e-3, atol=1e-3)
 
 
 def test_features_are_kept(scenes, tmp_path, monkeypatch):
     made = []
 
-    def read(folder, *_):
-        made.append(folder.name)
+    def read(name, *_):
+        made.append(name)
         return replace(scenes["a"], image=scenes["a"].image.round())
 
     monkeypatch.setattr("frozen_host.read_scene", read)
-    first, again = (read_kept(tmp_path / "a", None, (), tmp_path / "kept") for _ in range(2))
+    first, again = (read_kept("a", (), None, (), tmp_path / "kept") for _ in range(2))
     assert made == ["a"]
     assert torch.equal(first.labels, scenes["a"].labels)
     for one, two, expected in zip(first.maps, again.maps, scenes["a"].maps, strict=True):
@@ -184,7 +240,8 @@ def test_labels_in_place_of_a_prior_make_better_maps(scenes, host):
     logits = host.logits("c")
     training = {name: scenes[name] for name in "ab"}
     network = train("labels", training, logits, seed=0)
-    found = measure(network, scenes["c"], logits["c"])
+    places = [Place(scenes[name], logits[name]) for name in "ca"]
+    found = measure(network, *places, 1)
     hits = {name: torch.tensor(found[name]).diagonal().sum() for name in ("host", "own")}
     assert hits["own"] > hits["host"]
     assert min(found["gate"]) > 0
@@ -195,6 +252,7 @@ def test_unknown_pixels_count_nowhere(scenes, host):
     labels = scenes["c"].labels.clone()
     labels[:100] = IGNORE_ID
     network = Correction("own", CLASSES, (CLASSES, CLASSES)).eval()
-    found = measure(network, replace(scenes["c"], labels=labels), logits["c"])
+    place = Place(replace(scenes["c"], labels=labels), logits["c"])
+    found = measure(network, place, place, 1)
     assert torch.tensor(found["host"]).sum() == (labels != IGNORE_ID).sum()
     assert found["host"] == found["own"]
