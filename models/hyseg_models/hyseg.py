@@ -128,6 +128,11 @@ class HySeg(nn.Module):
         for parameter in self.kept_parameters():
             parameter.requires_grad_(False)
 
+    def keeps_blocks(self, count: int) -> bool:
+        """Whether the segmentation is learned with the first blocks of a plain ViT as they are."""
+        learned_after = self._learned_after
+        return self.keeps_backbone or (learned_after is not None and learned_after >= count)
+
     def kept_parameters(self) -> list[nn.Parameter]:
         """Those of the backbone that no training of the segmentation changes."""
         if self.keeps_backbone:

@@ -31,7 +31,6 @@ from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.train.run_folder import RunFolder
 from hyseg_cli.workflows.train.scenes import TrainingScenes
 from hyseg_models import HySeg
-from hyseg_models.blocks.vit import PlainViT
 
 FREE = frozenset(
     {
@@ -191,11 +190,8 @@ def still_seen(network: HySeg, card: ModelCard, donor: Model | None) -> Applicab
     """
     if donor is None or card.data.training_scenes != donor.card.data.training_scenes:
         return None
-    if not (can_look(network) and isinstance(network.backbone, PlainViT)):
-        return None
-    kept = set(map(id, network.kept_parameters()))
-    looking = network.backbone.parameters_up_to(network.config.host.depths[0])
-    return donor.applicability if all(id(value) in kept for value in looking) else None
+    is_same = can_look(network) and network.keeps_blocks(network.config.host.depths[0])
+    return donor.applicability if is_same else None
 
 
 def _looks(network: HySeg, chips: FeatureChips) -> Tensor:
