@@ -81,7 +81,9 @@ def test_the_table_of_left_out_places_is_the_mean_over_seeds(tmp_path):
         for place in PLACES:
             run = {"row": "plain", "left_out": place, "confusion": [[hits, 10 - hits], [0, 10]]}
             (tmp_path / f"plain_{place}_{seed}.json").write_text(json.dumps(run))
-    row = list(leave_place_out.table(tmp_path))[-1]
+    (tmp_path / "host_dubai_0.json").write_text(json.dumps(run | {"row": "host"}))
+    *_, rule, row = leave_place_out.table(tmp_path)
+    assert rule.startswith("|---")  # the host lacks places
     # IoU of 8/10 and 10/12, then 1 and 1; right are 18 and 20 of 20
     assert row.startswith("| plain | 2 |")
     assert row.endswith("| 0.908 / 0.950 |")
