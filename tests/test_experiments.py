@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from make_scene import write_scene
-from paired import by_scene, gain, interval, scene_table, sign_flip, use
+from paired import by_scene, draw, gain, interval, scene_table, shape_table, sign_flip, use
 from paired import table as paired_table
 from plan import read_plan
 from tables import table, table_by_split
@@ -192,10 +192,15 @@ def test_the_interval_holds_the_mean_and_is_a_point_without_spread():
     assert interval([2.0, 2.0]) == (2.0, 2.0)
 
 
-@pytest.mark.parametrize("made", [paired_table, scene_table])
+@pytest.mark.parametrize("made", [paired_table, scene_table, shape_table])
 def test_the_tables_of_corrections_in_the_documentation_are_those_of_the_runs(made):
     page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")
     assert "\n".join(made(FOLDER / "runs/scores")) in page
+
+
+def test_the_curve_is_drawn_of_rows_that_lack_scenes(tmp_path):
+    draw(FOLDER / "runs/scores", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow

@@ -110,11 +110,11 @@ class HySeg(nn.Module):
         return self.shares_backbone or (self.config.host.frozen and self._learned_after is None)
 
     def unfreeze(self, *, after: int = 0) -> None:
-        """Let the backbone learn although the configuration keeps it: now, not in later trainings.
+        """Let the backbone learn in this training, although the configuration keeps it.
 
         Args:
-            after: Blocks of a plain ViT, from the first, that stay as they are, with all that is
-                no block; 0 to learn everything.
+            after: How many blocks of a plain ViT, from the first, stay as they are, together with
+                everything outside its blocks; 0 to learn everything.
 
         Raises:
             ConfigError: If some blocks are to stay and the backbone has no others.
@@ -134,7 +134,7 @@ class HySeg(nn.Module):
         return self.keeps_backbone or (learned_after is not None and learned_after >= count)
 
     def kept_parameters(self) -> list[nn.Parameter]:
-        """Those of the backbone that no training of the segmentation changes."""
+        """Parameters of the backbone that the training of the segmentation leaves as they are."""
         if self.keeps_backbone:
             return list(self.backbone.parameters())
         if isinstance(self.backbone, PlainViT) and self._learned_after:

@@ -49,6 +49,7 @@ def train(
     model = out / f"{row}_{left_out}.safetensors"
     if model.is_file():
         return model
+    out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "hyseg_cli", "train", "--preset", ROWS[row], "--root", data]
     for source in PLACES:
         if source != left_out:
@@ -118,7 +119,6 @@ def main(
     for seed in seeds:
         for left_out in PLACES:
             folder = out / f"{left_out}_{seed}"
-            folder.mkdir(parents=True, exist_ok=True)
             for row in rows:
                 result = out / f"{row}_{left_out}_{seed}.json"
                 late = minutes is not None and time.monotonic() - began > 60 * minutes
@@ -128,8 +128,9 @@ def main(
                 model = train(row, left_out, data, weights, folder, options)
                 found = carry_out(row, left_out, data, model) | {"seed": seed, "steps": steps}
                 result.write_text(json.dumps(found) + "\n")
-            if all((out / f"{row}_{left_out}_{seed}.json").is_file() for row in rows):
-                shutil.rmtree(folder, ignore_errors=True)
+            done = all((out / f"{row}_{left_out}_{seed}.json").is_file() for row in rows)
+            if done and folder.is_dir():
+                shutil.rmtree(folder)
     click.echo("\n".join(table(out)))
 
 

@@ -186,9 +186,12 @@ def what_was_seen(
 def still_seen(network: HySeg, card: ModelCard, donor: Model | None) -> Applicability | None:
     """What the model that a training started from had seen, if that is still true.
 
-    It is if the scenes are the same, and the blocks that looks are taken from have not learned.
+    It is if the scenes are the same, by their names and by the values of their pixels, and the
+    blocks that looks are taken from have not learned.
     """
     if donor is None or card.data.training_scenes != donor.card.data.training_scenes:
+        return None
+    if card.quantiles != donor.card.quantiles:
         return None
     is_same = can_look(network) and network.keeps_blocks(network.config.host.depths[0])
     return donor.applicability if is_same else None

@@ -72,11 +72,12 @@ class Start:
             return {"backbone": self.provenance.to_dict()}
         if self.donor is None:
             return {}
-        card = self.donor.card
-        kept = {key: card.training[key] for key in ("backbone",) if key in card.training}
-        data = {"name": card.data.name, "licence": card.data.licence}
-        data["attribution"] = card.data.attribution
-        return kept | {"start": {"digest": self.donor.digest, "data": data}}
+        training, data = self.donor.card.training, self.donor.card.data
+        known = {"name": data.name, "licence": data.licence, "attribution": data.attribution}
+        found = {"start": {"digest": self.donor.digest, "data": known}}
+        if "backbone" in training:
+            found["backbone"] = training["backbone"]
+        return found
 
 
 def start_network(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) -> Start:
@@ -138,10 +139,7 @@ def _start(settings: TrainSettings, scenes: TrainingScenes, messages: Messages) 
 
 def _sized(config: HySegConfig, settings: TrainSettings, scenes: TrainingScenes) -> HySegConfig:
     bands = scenes.training[0].bands
-    host = replace(
-        config.host,
-        seen=colours_of(band_names(settings, bands)),
-    )
+    host = replace(config.host, seen=colours_of(band_names(settings, bands)))
     return replace(config, bands=bands, classes=len(scenes.legend), host=host)
 
 

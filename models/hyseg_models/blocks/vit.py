@@ -67,7 +67,7 @@ class PlainViT(Backbone):
         self.register_buffer("seen", torch.tensor(config.seen), persistent=False)
 
     def parameters_up_to(self, block: int) -> list[nn.Parameter]:
-        """Those of the first blocks, and of all that is no block."""
+        """The parameters of the first blocks and of everything outside the blocks."""
         last = [f"blocks.{index}." for index in range(block, self.blocks)]
         named = self.body.named_parameters()
         return [value for name, value in named if not name.startswith(tuple(last))]
