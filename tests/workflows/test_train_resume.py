@@ -165,7 +165,8 @@ def test_a_run_of_an_earlier_version_goes_on_with_what_that_version_did(tmp_path
     manifest = folder / "run.json"
     known = json.loads(manifest.read_text())
     later = ("precision", "feature_space", "sources", "backbone_weights")
-    manifest.write_text(json.dumps({k: v for k, v in known.items() if k not in later}))
+    known = {k: v for k, v in known.items() if k not in later}
+    manifest.write_text(json.dumps(known | {"unfreeze": False}))  # a flag, once
     (folder / "precision.txt").unlink()
     done = run(*given, "--resume")
     assert done.exit_code == 0, done.stderr

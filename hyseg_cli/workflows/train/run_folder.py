@@ -160,6 +160,8 @@ def _with_later_settings(known: dict[str, Any], own: dict[str, Any]) -> dict[str
     usual = {name: value for name, value in usual.items() if name not in FREE}
     usual["precision"] = "auto" if own["precision"] == "auto" else "float32"
     earlier: dict[str, Any] = json.loads(json.dumps(usual, default=str)) | known
+    if isinstance(earlier["unfreeze"], bool):  # it was a flag until 0.2.0
+        earlier["unfreeze"] = "all" if earlier["unfreeze"] else "none"
     return earlier
 
 
