@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import trained_host
 from corrections import (
     DRAWN,
     GENERATIVE,
@@ -16,8 +17,10 @@ from corrections import (
     MaskAutoencoder,
     broken_logits,
 )
+from crops import crop_of
 from frozen_host import FeatureScene, UnseenHost, _in_windows, read_kept, scores, solve
-from score_messages import Place, crop_of, measure, measure_majority, structure, train
+from score_messages import Place, measure, measure_majority, structure, train
+from trained_host import TrainedHost
 
 from hyseg_models import IGNORE_ID
 from hyseg_models.blocks.neighbourhood import aggregate
@@ -32,7 +35,7 @@ def scene(seed, side=288):
     labels = blocks.repeat_interleave(32, 0).repeat_interleave(32, 1)
     one_hot = torch.nn.functional.one_hot(labels, CLASSES).permute(2, 0, 1).float()
     maps = []
-    for stride in (4, 8, 16):
+    for stride in (4, 8, 16, 32):
         pooled = torch.nn.functional.avg_pool2d(one_hot, stride)
         maps.append((pooled + 0.5 * torch.randn(pooled.shape, generator=generator)).half())
     return FeatureScene(f"scene {seed}", one_hot, labels, tuple(maps))
@@ -73,6 +76,37 @@ def test_no_host_has_seen_the_scene_that_is_held_out(scenes, host):
     after = UnseenHost(scenes | {"c": lies}, CLASSES).logits("c")
     for name in scenes:
         torch.testing.assert_close(before[name], after[name])
+
+
+def test_each_decoder_has_seen_neither_the_scene_it_maps_nor_the_one_held_out(
+    scenes, tmp_path, monkeypatch
+):
+    seen = []
+    learn = trained_host.train
+
+    def recorded(known, classes, seed):
+        seen.append(set(known))
+        return learn(known, classes, seed, steps=2)
+
+    monkeypatch.setattr(trained_host, "train", recorded)
+    first = TrainedHost(scenes, CLASSES, tmp_path).logits("c")
+    assert seen == [{"b"}, {"a"}, {"a", "b"}]
+    again = TrainedHost(scenes, CLASSES, tmp_path).logits("c")
+    assert len(seen) == 3
+    for name in scenes:
+        torch.testing.assert_close(first[name], again[name])
+    lies = replace(scenes["c"], labels=(scenes["c"].labels + 1) % CLASSES)
+    unseen = TrainedHost(scenes | {"c": lies}, CLASSES, tmp_path / "lies").logits("c")
+    for name in scenes:
+        torch.testing.assert_close(first[name], unseen[name])
+
+
+@pytest.mark.slow
+def test_a_decoder_maps_a_scene_that_it_has_not_seen(scenes, tmp_path, monkeypatch):
+    learn = trained_host.train
+    monkeypatch.setattr(trained_host, "train", lambda *args, seed: learn(*args, seed, steps=60))
+    found = TrainedHost(scenes, CLASSES, tmp_path).logits("c")["c"].argmax(dim=0)
+    assert (found == scenes["c"].labels[2::4, 2::4]).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in MAJORITY])

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from crops import Crop
 from frozen_host import STRIDE
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ KERNEL, STEPS = 7, 2
 """Neighbourhood, and how often messages are passed."""
 CELL = 8
 """Pixels per cell of the messages."""
+STRIDES = (8, 16)
+"""Pixels per cell of the features that a correction sees."""
 NOISE = 0.5
 """Standard deviation of what is added to the host's probabilities."""
 MAJORITY = {"majority7": 7, "majority": 15, "majority31": 31}
@@ -61,20 +64,6 @@ DRAWN = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Crop:
-    """What a correction sees of some places; the first axis is the batch."""
-
-    image: Tensor
-    """float32 (B, 3, H, W)."""
-    labels: Tensor
-    """int64 (B, H, W)."""
-    logits: Tensor
-    """Of the host, float32 (B, N, H/4, W/4)."""
-    maps: tuple[Tensor, ...]
-    """Features of the backbones at strides 8 and 16."""
-
-
 class Correction(nn.Module):
     """logits + up(gate (A^2 pooled - pooled)) + up(gate' evidence), A from what the kind compares.
 
@@ -83,7 +72,7 @@ class Correction(nn.Module):
     Args:
         kind: One of `KINDS`.
         classes: Number of classes N.
-        channels: Channels of the maps of a `Crop`.
+        channels: Channels of the maps of a `Crop` at `STRIDES`.
     """
 
     def __init__(self, kind: str, classes: int, channels: tuple[int, ...]) -> None:
@@ -243,7 +232,10 @@ class Correction(nn.Module):
     def _features(self, crop: Crop) -> Tensor:
         colours = 2.0 * F.avg_pool2d(crop.image, CELL) - 1.0
         size = (colours.shape[-2], colours.shape[-1])
-        levels = [upsample(one(x), size) for one, x in zip(self.lateral, crop.maps, strict=True)]
+        levels = [
+            upsample(one(x), size)
+            for one, x in zip(self.lateral, crop.maps_at(*STRIDES), strict=True)
+        ]
         return torch.cat([colours, torch.stack(levels).sum(dim=0)], dim=1)
 
 

@@ -257,19 +257,26 @@ class UnseenHost:
         for name, scene in self.scenes.items():
             first, *others = (s for key, s in self.sums.items() if key not in (name, held_out))
             found[name] = scores(scene, solve(sum(others, start=first)))
-        training = [name for name in self.scenes if name != held_out]
-        factor, offset = _calibrated(
-            torch.cat([found[name].flatten(1) for name in training], dim=1).T,
-            torch.cat([_cells(self.scenes[name]) for name in training]),
-        )
-        return {name: factor * x + offset.view(-1, 1, 1) for name, x in found.items()}
+        training = {name: scene for name, scene in self.scenes.items() if name != held_out}
+        return calibrated(found, training)
+
+
+def calibrated(
+    found: Mapping[str, Tensor], training: Mapping[str, FeatureScene]
+) -> dict[str, Tensor]:
+    """Scores of scenes by the factor and class offsets that fit the training scenes best."""
+    factor, offset = _calibration(
+        torch.cat([found[name].flatten(1) for name in training], dim=1).T,
+        torch.cat([_cells(scene) for scene in training.values()]),
+    )
+    return {name: factor * x + offset.view(-1, 1, 1) for name, x in found.items()}
 
 
 def _cells(scene: FeatureScene) -> Tensor:
     return scene.labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].flatten()
 
 
-def _calibrated(found: Tensor, labels: Tensor, *, points: int = 20_000) -> tuple[Tensor, Tensor]:
+def _calibration(found: Tensor, labels: Tensor, *, points: int = 20_000) -> tuple[Tensor, Tensor]:
     """The factor and class offsets with which scores (cells, N) fit their labels best."""
     known = torch.nonzero(labels != IGNORE_ID)[:, 0]
     some = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(0))[:points]]

@@ -25,9 +25,20 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
-from corrections import BROKEN, CELL, DRAWN, KINDS, MAJORITY, Correction, Crop, broken_logits
+from corrections import (
+    BROKEN,
+    CELL,
+    DRAWN,
+    KINDS,
+    MAJORITY,
+    STRIDES,
+    Correction,
+    broken_logits,
+)
+from crops import BATCH, Crop, crop_of, crops, stacked
 from frozen_host import STRIDE, FeatureScene, UnseenHost, load_backbones, parts_of, read_kept
 from torch import Tensor, nn
+from trained_host import TrainedHost
 
 from hyseg_cli.learn.scores.boundaries import Disc, boundary_f1, boundary_iou, count_boundaries
 from hyseg_cli.learn.scores.metrics import count_pairs
@@ -37,7 +48,6 @@ from hyseg_models import IGNORE_ID, HySegOutput, segmentation_loss
 from hyseg_models.blocks.layers import upsample
 from hyseg_models.prior.labels import pooled_shares
 
-CROP, BATCH = 256, 4
 STEPS_OF = {"labels": 60, "rgb": 60, "own": 60, "learnt": 120, "shared": 120}
 """Training steps; what is not named learns a prior of its own and gets `LONG`."""
 LONG = 240
@@ -46,60 +56,6 @@ SQUARES = {"": 512, "_small": 256}
 """Pixels: the squares in which pieces and holes are counted, by what their names end in."""
 TOLERANCES = {"": 3.0, "_1px": 1.0}
 """Pixels: how far a border may be off."""
-
-
-def crop_of(
-    scene: FeatureScene, logits: Tensor, row: int, col: int, height: int, width: int
-) -> Crop:
-    """A window of a scene, all numbers in pixels and multiples of 32."""
-    sides = [scene.image.shape[-1] // x.shape[-1] for x in scene.maps]
-
-    def cut(x: Tensor, stride: int) -> Tensor:
-        rows = slice(row // stride, (row + height) // stride)
-        cols = slice(col // stride, (col + width) // stride)
-        return x[None, ..., rows, cols].float()
-
-    return Crop(
-        cut(scene.image, 1),
-        cut(scene.labels, 1).long(),
-        cut(logits, STRIDE),
-        tuple(cut(x, s) for x, s in zip(scene.maps, sides, strict=True) if s in (8, 16)),
-    )
-
-
-def crops(
-    scenes: Mapping[str, FeatureScene], logits: Mapping[str, Tensor], seed: int
-) -> Iterator[Crop]:
-    """Crops of random scenes, not nearly all of one class, turned over at random, for ever."""
-    rng = np.random.default_rng(seed)
-    names = list(scenes)
-    area = np.sqrt([scenes[name].labels.numel() for name in names])
-    while True:
-        name = names[rng.choice(len(names), p=area / area.sum())]
-        height, width = scenes[name].labels.shape
-        row, col = (32 * int(rng.integers((side - CROP) // 32 + 1)) for side in (height, width))
-        crop = crop_of(scenes[name], logits[name], row, col, CROP, CROP)
-        known = crop.labels[crop.labels != IGNORE_ID]
-        if known.numel() < 0.3 * crop.labels.numel():
-            continue
-        if known.bincount().max() <= 0.75 * known.numel() or rng.random() < 0.1:
-            yield _turned(crop, [axis for axis in (-1, -2) if rng.random() < 0.5])
-
-
-def _turned(crop: Crop, axes: list[int]) -> Crop:
-    return Crop(
-        crop.image.flip(axes), crop.labels.flip(axes), crop.logits.flip(axes),
-        tuple(x.flip(axes) for x in crop.maps),
-    )  # fmt: skip
-
-
-def _stacked(parts: list[Crop]) -> Crop:
-    return Crop(
-        torch.cat([part.image for part in parts]),
-        torch.cat([part.labels for part in parts]),
-        torch.cat([part.logits for part in parts]),
-        tuple(torch.cat(levels) for levels in zip(*(part.maps for part in parts), strict=True)),
-    )
 
 
 def _shares(source: Iterator[Crop], classes: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -115,7 +71,9 @@ def train(
     torch.manual_seed(seed)
     source = crops(scenes, logits, seed)
     first = next(source)
-    network = Correction(kind, first.logits.shape[1], tuple(x.shape[1] for x in first.maps))
+    network = Correction(
+        kind, first.logits.shape[1], tuple(x.shape[1] for x in first.maps_at(*STRIDES))
+    )
     if kind == "ae":
         network.autoencoder.fit(_shares(source, network.classes), STEPS_OF_AUTOENCODER)
     own = {"log_sigma", "gate", "evidence_gate"}
@@ -130,7 +88,7 @@ def train(
         optimizer, lambda k: min(1.0, (k + 1) / 10) * 0.5 * (1 + math.cos(math.pi * k / steps))
     )
     for step in range(steps):
-        crop = _stacked([next(source) for _ in range(BATCH)])
+        crop = stacked([next(source) for _ in range(BATCH)])
         if kind.endswith(BROKEN):
             crop = _partly_broken(crop, network.classes, step / steps)
         found, _ = network(crop)
@@ -290,6 +248,13 @@ def corrected(
 @click.option("--place", "places", multiple=True, help="Hold out these alone.")
 @click.option("--chips", type=int, help="Pixels: scenes of chips, each of which is seen alone.")
 @click.option("--road", default="road", help="The class whose lines are compared.")
+@click.option(
+    "--host",
+    "kind",
+    type=click.Choice(["ridge", "decoder"]),
+    default="ridge",
+    help="Regression in closed form, or the decoder of UNetFormer, trained.",
+)
 @click.option("--minutes", type=float, help="Begin no run after this time.")
 def main(
     data: Path,
@@ -302,6 +267,7 @@ def main(
     places: tuple[str, ...],
     chips: int | None,
     road: str,
+    kind: str,
     minutes: float | None,
 ) -> None:
     """Train and measure every correction, each place of a source below DATA held out in turn."""
@@ -313,7 +279,12 @@ def main(
         name: read_kept(name, pairs, classes, networks, features or out, chips)
         for name, pairs in parts.items()
     }
-    host, line = UnseenHost(scenes, len(classes)), classes.names.index(road)
+    line = classes.names.index(road)
+    host = (
+        UnseenHost(scenes, len(classes))
+        if kind == "ridge"
+        else TrainedHost(scenes, len(classes), features or out)
+    )
     out.mkdir(parents=True, exist_ok=True)
     until = math.inf if minutes is None else time.monotonic() + 60.0 * minutes
     for seed in seeds:
@@ -329,7 +300,7 @@ def main(
                 if path.is_file() or time.monotonic() > until:
                     continue
                 scene = name if chips is None else source.stem
-                found = {"row": row, "seed": seed, "scene": scene, "held_out": name}
+                found = {"row": row, "seed": seed, "scene": scene, "held_out": name, "on": kind}
                 found |= corrected(row, seen, name, seed, line)
                 path.write_text(json.dumps(found) + "\n")
                 click.echo(f"{row}, {name} held out, seed {seed}", err=True)

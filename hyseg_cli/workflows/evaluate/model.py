@@ -286,7 +286,6 @@ def _open_one(
     if settings.source is not None and bands is None:
         bands = bands_of(settings.source, card.bands)[0]
     if pair.image.suffix.lower() not in PICTURE_SUFFIXES:
-        contract = match(open_raster(pair.image), card, settings.bands)
         contract = match(open_raster(pair.image), card, bands or ())
         for warning in contract.warnings:
             messages.warn(warning)
