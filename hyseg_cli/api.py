@@ -256,6 +256,7 @@ class ArrayModel:
         image: npt.NDArray[Any],
         valid: npt.NDArray[np.bool_] | None = None,
         *,
+        resolution_m: float | None = None,
         tile_size: int | None = None,
         overlap: int | None = None,
     ) -> npt.NDArray[np.float32]:
@@ -266,7 +267,10 @@ class ArrayModel:
                 order of `card.bands`.
             valid: (height, width), False where the image holds no data; None for valid
                 everywhere.
-            tile_size: Side of a tile in pixels, a multiple of 32; None for what suits the model.
+            resolution_m: Ground size of the pixels; the network sees them as in `hyseg predict`.
+                None for pixels as they are.
+            tile_size: Side of a tile in pixels of the network, a multiple of 32; None for what
+                suits the model.
             overlap: Pixels that neighbouring tiles share; None for a quarter of the tile, at most
                 128.
 
@@ -274,11 +278,13 @@ class ArrayModel:
             float32 (N, height, width), summing to one over N; zero where nothing is valid.
 
         Raises:
-            ModelMismatchError: If the bands of the image differ from those of the model.
+            ModelMismatchError: If the bands of the image differ from those of the model, or its
+                pixels differ too much in size.
             UsageProblemError: If tile size or overlap are not multiples of 32, or `valid` has
                 another shape.
         """
         from hyseg_cli.learn.inference.in_memory import map_array
+        from hyseg_cli.learn.model.contract import alignment_for
 
         side, shared = self.card.tiling(tile_size, overlap)
         return map_array(
@@ -288,6 +294,7 @@ class ArrayModel:
             bands=len(self.card.bands),
             tile_size=side,
             overlap=shared,
+            alignment=alignment_for("the image", resolution_m, self.card),
         )
 
 

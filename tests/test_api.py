@@ -14,6 +14,7 @@ import rasterio
 from click.testing import CliRunner
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_origin
 
 import hyseg_cli as hyseg
 from hyseg_cli.cli.group import cli
@@ -80,6 +81,30 @@ def test_an_array_gets_the_probabilities_of_the_command(scene, lively_model, tmp
     assert found.dtype == np.float32
     with open_quietly(out) as file:
         np.testing.assert_allclose(file.read() / 254, found, atol=0.51 / 254)
+
+
+def test_a_coarse_array_is_enlarged_as_the_command_enlarges_a_scene(
+    scene, lively_model, tmp_path, write_raster
+):
+    with rasterio.open(scene) as file:
+        image = file.read()
+    # At the origin of its grid, where the noise of an array begins, too. The model saw up to 1 m.
+    coarse, out = write_raster(image, transform=from_origin(0, 0, 2, 2)), tmp_path / "p.tif"
+    planned = hyseg.predict(coarse, tmp_path / "m.tif", model=lively_model, dry_run=True)
+    hyseg.predict(
+        coarse,
+        tmp_path / "m.tif",
+        model=lively_model,
+        tile_size=128,
+        probabilities=out,
+        collar="none",
+    )
+    model = hyseg.load_model(lively_model, device="cpu")
+    found = model.predict(image, resolution_m=2.0, tile_size=128)
+    with open_quietly(out) as file:
+        np.testing.assert_allclose(file.read() / 254, found, atol=0.51 / 254)
+    assert planned.scenes[0].forecast.seen_m == pytest.approx(1.0, rel=1e-2)
+    assert "shown pixels of 1 m" in planned.to_text()
 
 
 def test_pixels_without_data_have_no_probability(lively_model):

@@ -30,7 +30,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "train": {
         DAILY: ("images", "labels", "out", "start", "dry_run"),
         "Labels": ("legend", "class_field", "sources", "benchmark", "root"),
-        "Images": ("bands", "band_names", "optional_bands", "resolution"),
+        "Images": ("bands", "band_names", "optional_bands", "resolution", "map_resolution"),
         "Held out": (
             "val_scenes", "val_split", "val_images", "val_labels", "val_every", "patience",
         ),
@@ -56,7 +56,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Probabilities": ("probabilities", "calibrate"),
         "Models": (
             "images", "labels", "sources", "benchmark", "root", "split", "model", "bands",
-            "tile_size", "overlap", "batch_size", "device", "seed",
+            "gsd", "tile_size", "overlap", "batch_size", "device", "seed",
         ),
         COMMON: ("csv", "overwrite"),
     },

@@ -308,6 +308,19 @@ def device_option(settings: type[Any]) -> Callable[[_Function], _Function]:
     )
 
 
+def gsd_option(settings: type[Any]) -> Callable[[_Function], _Function]:
+    """`--gsd`: the pixel size that the network sees."""
+    return click.option(
+        "--gsd",
+        default=default_of(settings, "gsd"),
+        show_default=True,
+        metavar="auto|native|METRES",
+        help="Pixel size that the network sees: auto enlarges coarse scenes to the size that the "
+        "model maps best, and shrinks those finer than any it knows; native is the scene's; or a "
+        "size such as 0.5m. The map stays on the grid of the scene.",
+    )
+
+
 def precision_option(settings: type[Any]) -> Callable[[_Function], _Function]:
     """`--precision`: the floating-point format of the network."""
     return click.option(

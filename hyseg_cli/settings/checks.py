@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
 
@@ -31,6 +32,28 @@ def check_report(path: Path | None) -> None:
     """Raise a UsageProblemError if the name of a report does not end like a page."""
     if path is not None:
         check_suffix(path, (".html", ".htm"), "Reports end in .html.", "`report`")
+
+
+def check_gsd(text: str) -> None:
+    """Raise a UsageProblemError if a `gsd` is not one that `gsd_of` reads, or is nothing."""
+    check(
+        gsd_of(text) != 0,
+        f"`gsd` {text} is not a valid size",
+        "Use auto, native or metres such as 0.5m.",
+    )
+
+
+def gsd_of(text: str) -> float | Literal["auto", "native"]:
+    """A pixel size as it is typed, metres as a number.
+
+    Raises:
+        UsageProblemError: If it is none.
+    """
+    if text == "auto":
+        return "auto"
+    if text == "native":
+        return "native"
+    return Quantity.parse(text, ("m",), "`gsd`").value
 
 
 _PATTERN = re.compile(r"([0-9]*\.?[0-9]+)\s*(px|m2|ha|m|MB|GB)?")

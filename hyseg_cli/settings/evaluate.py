@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hyseg_cli.errors import UsageProblemError
-from hyseg_cli.settings.checks import Quantity, check, check_report, check_suffix
+from hyseg_cli.settings.checks import (
+    Quantity,
+    check,
+    check_gsd,
+    check_report,
+    check_suffix,
+    gsd_of,
+)
 from hyseg_cli.settings.choices import Benchmark, BenchmarkPart
 from hyseg_cli.settings.source import SourceSettings
 
@@ -101,6 +109,8 @@ class EvaluateSettings:
     """Part of the benchmark."""
     bands: tuple[int, ...] = ()
     """Indexes from 1; empty to find the model's bands by name."""
+    gsd: str = "auto"
+    """Pixel size that the network sees: auto, native, or metres such as 0.5m."""
     tile_size: int | None = None
     """Side of a tile in pixels of the network; None for what suits the model."""
     overlap: int | None = None
@@ -121,6 +131,11 @@ class EvaluateSettings:
     def thresholds(self) -> tuple[Threshold, ...]:
         """What `fail_under` says."""
         return tuple(Threshold.parse(text) for text in self.fail_under)
+
+    @property
+    def gsd_m(self) -> float | Literal["auto", "native"]:
+        """`gsd` with metres as a number."""
+        return gsd_of(self.gsd)
 
     @property
     def boundary_width(self) -> Quantity:
@@ -175,6 +190,7 @@ class EvaluateSettings:
             "`boundary` in metres needs maps, which have a single pixel size",
             "Give it in pixels, such as 3px.",
         )
+        check_gsd(self.gsd)
         for threshold in self.thresholds:
             check(
                 self.structure or threshold.metric not in FORM_METRICS,

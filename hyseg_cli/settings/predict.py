@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyseg_cli.settings.checks import Quantity, check, check_suffix
+from hyseg_cli.settings.checks import Quantity, check, check_gsd, check_suffix, gsd_of
 from hyseg_cli.settings.choices import (
     Collar,
     Noise,
@@ -150,11 +150,7 @@ class PredictSettings:
             "`skip_existing` and `overwrite` exclude each other",
             "Use one of them.",
         )
-        check(
-            self.gsd in ("auto", "native") or self.gsd_m != 0,
-            f"`gsd` {self.gsd} is not a valid size",
-            "Use auto, native or metres such as 0.5m.",
-        )
+        check_gsd(self.gsd)
 
     def _check_cluster(self) -> None:
         named = self.cluster or "ray"
@@ -220,11 +216,7 @@ class PredictSettings:
     @property
     def gsd_m(self) -> float | Literal["auto", "native"]:
         """`gsd` with metres as a number."""
-        if self.gsd == "auto":
-            return "auto"
-        if self.gsd == "native":
-            return "native"
-        return Quantity.parse(self.gsd, ("m",), "`gsd`").value
+        return gsd_of(self.gsd)
 
     @property
     def max_memory_bytes(self) -> int:

@@ -106,6 +106,9 @@ class TrainSettings:
     resolution: tuple[float, ...] = ()
     """Ground size of the pixels in metres, or the smallest and the largest, for images that do not
     state it themselves."""
+    map_resolution: float | None = None
+    """Ground size in metres of the pixels that coarser scenes are enlarged to when they are mapped;
+    None for that of the training images, the median of all pixels."""
     data_name: str = ""
     licence: str = ""
     attribution: str = ""
@@ -193,6 +196,11 @@ class TrainSettings:
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
             f"`resolution` {','.join(map(str, self.resolution))} is not a size or range of sizes",
             "Give metres, such as `resolution` 0.5 or `resolution` 0.3,1.",
+        )
+        check(
+            self.map_resolution is None or self.map_resolution > 0,
+            f"`map_resolution` {self.map_resolution} is not a size",
+            "Give metres, such as `map_resolution` 0.5.",
         )
         check(
             0 < self.min_scale <= 1 <= self.max_scale,

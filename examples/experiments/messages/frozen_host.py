@@ -282,7 +282,7 @@ def _calibration(found: Tensor, labels: Tensor, *, points: int = 20_000) -> tupl
     some = known[torch.randperm(len(known), generator=torch.Generator().manual_seed(0))[:points]]
     factor = torch.tensor(5.0, requires_grad=True)
     offset = torch.zeros(found.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([factor, offset], max_iter=30)
+    optimizer = torch.optim.LBFGS([factor, offset], max_iter=30, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()

@@ -22,6 +22,7 @@ from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.labelled_scene import open_pair
 from hyseg_cli.learn.inference.in_memory import map_array
 from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.model.contract import alignment_for
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
 from hyseg_cli.learn.scores.calibration import COVERAGES, certainty_of
@@ -74,8 +75,15 @@ def measure(
         scene = open_pair(placed.pair, mapped.legend, bands, settings.class_field)
         chip = shrunk(scene.read(Window(0, 0, scene.height, scene.width)), shrink)
         image = chip.image[: len(model.card.bands)]
+        size = getattr(scene, "resolution_m", None) or mapped.resolution_m
         probabilities = map_array(
-            image, chip.valid, classify, bands=len(image), tile_size=tile, overlap=overlap
+            image,
+            chip.valid,
+            classify,
+            bands=len(image),
+            tile_size=tile,
+            overlap=overlap,
+            alignment=alignment_for(scene.name, size and size * shrink, model.card),
         )
         channels = np.where(chip.valid, probabilities.argmax(axis=0), NODATA_ID).astype(np.uint8)
         labels, channels = mapped.compare(chip.labels, channels)

@@ -4,39 +4,66 @@
 
 DATA is the folder below which the sources lie; see `certainty.py` for places. Images are averaged,
 and each new pixel has the commonest label of those that it covers, so small things vanish from the
-labels, too.
+labels, too. With --into, the means over the places go into the card of a model file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import click
 import torch
 from certainty import measure
 
 from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.locate import find_model
-from hyseg_cli.learn.model.weights import load_model
+from hyseg_cli.learn.model.weights import load_model, replace_card
 from hyseg_cli.learn.scores.metrics import Scores
 
+Sized = dict[int, list[Scores]]
 
-def rows(
+
+def scores_by_size(
     model: Path | None, data: Path, places: tuple[str, ...], factors: tuple[int, ...]
-) -> Iterator[str]:
-    """Lines of Markdown: mean IoU and overall accuracy, a column for each size."""
+) -> Sized:
+    """The scores of the places, in their order, by how many times as large pixels are."""
     loaded = load_model(find_model(model))
     classify = Predictor(loaded, torch.device("cpu"))
-    yield f"| place | {' | '.join(f'{factor} x' for factor in factors)} |"
-    yield "|---" * (len(factors) + 1) + "|"
-    for place in places:
-        found = (
+    return {
+        factor: [
             Scores.of(measure(loaded, classify, data, place, shrink=factor).confusion)
-            for factor in factors
-        )
-        cells = (f"{one.mean_iou:.3f} / {one.overall_accuracy:.3f}" for one in found)
+            for place in places
+        ]
+        for factor in factors
+    }
+
+
+def rows(found: Sized, places: tuple[str, ...]) -> Iterator[str]:
+    """Lines of Markdown: mean IoU and overall accuracy, a column for each size."""
+    yield f"| place | {' | '.join(f'{factor} x' for factor in found)} |"
+    yield "|---" * (len(found) + 1) + "|"
+    for index, place in enumerate(places):
+        of_place = (scores[index] for scores in found.values())
+        cells = (f"{one.mean_iou:.3f} / {one.overall_accuracy:.3f}" for one in of_place)
         yield f"| {place} | {' | '.join(cells)} |"
+
+
+def keep(found: Sized, metres: float, model: Path) -> None:
+    """Write the means over the places into a card; `metres` is the size of their pixels."""
+    by_size = [
+        {
+            "metres": factor * metres,
+            "miou": fmean(float(one.mean_iou) for one in scores),
+            "overall_accuracy": fmean(float(one.overall_accuracy) for one in scores),
+        }
+        for factor, scores in found.items()
+    ]
+    card = read_card(model)
+    replace_card(model, replace(card, metrics=card.metrics | {"by_pixel_size": by_size}))
 
 
 @click.command()
@@ -44,10 +71,21 @@ def rows(
 @click.option("--model", type=click.Path(path_type=Path))
 @click.option("--place", "places", multiple=True, required=True, help="SOURCE.toml[:PATTERN]")
 @click.option("--shrink", "factors", multiple=True, type=int, default=(1, 2, 4, 8))
-def main(data: Path, model: Path | None, places: tuple[str, ...], factors: tuple[int, ...]) -> None:
+@click.option("--into", type=click.Path(path_type=Path), help="Model file whose card is changed.")
+@click.option("--metres", type=float, default=0.6, help="Size of the pixels as they are.")
+def main(
+    data: Path,
+    model: Path | None,
+    places: tuple[str, ...],
+    factors: tuple[int, ...],
+    into: Path | None,
+    metres: float,
+) -> None:
     """Print mean IoU and overall accuracy of each PLACE by the size of its pixels."""
-    for line in rows(model, data, places, factors):
-        click.echo(line)
+    found = scores_by_size(model, data, places, factors)
+    click.echo("\n".join(rows(found, places)))
+    if into is not None:
+        keep(found, metres, into)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from hyseg_cli.cli.options import (
     console,
     default_of,
     device_option,
+    gsd_option,
     model_option,
     overwrite_option,
     print_result,
@@ -186,6 +187,7 @@ def take_calibration_options(options: dict[str, Any]) -> CalibrateSettings | Non
 )
 @model_option
 @bands_option
+@gsd_option(EvaluateSettings)
 @click.option(
     "--tile-size",
     type=int,

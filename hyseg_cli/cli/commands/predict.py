@@ -16,6 +16,7 @@ from hyseg_cli.cli.options import (
     console,
     default_of,
     device_option,
+    gsd_option,
     model_option,
     out_option,
     overwrite_option,
@@ -38,14 +39,7 @@ SOME_FAILED = 6
 @model_option
 @bands_option
 @validity_options(PredictSettings)
-@click.option(
-    "--gsd",
-    default=default_of(PredictSettings, "gsd"),
-    show_default=True,
-    metavar="auto|native|METRES",
-    help="Pixel size that the network sees: auto resamples scenes outside the training range, "
-    "native never; or a size such as 0.5m. The map stays on the grid of the scene.",
-)
+@gsd_option(PredictSettings)
 @click.option(
     "--bounds",
     type=Bounds(),

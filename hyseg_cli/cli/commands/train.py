@@ -260,6 +260,13 @@ from hyseg_cli.startup import loading
     metavar="M[,M]",
     help="Size of the pixels in metres, or smallest and largest, of images that do not state it.",
 )
+@click.option(
+    "--map-resolution",
+    type=float,
+    metavar="M",
+    help="Size of the pixels in metres that coarser scenes are enlarged to when they are mapped.  "
+    "[default: that of the images, the median]",
+)
 @click.option("--data-name", default="", help="Name of the data set, for the model card.")
 @click.option("--licence", default="", help="Licence of the data, for the model card.")
 @click.option("--attribution", default="", help="Whom to credit, for the model card.")

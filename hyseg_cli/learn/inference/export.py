@@ -156,5 +156,6 @@ def deepness_metadata(card: ModelCard, side: int) -> dict[str, Any]:
     }
     if card.resolution_m is not None:
         low, high = card.resolution_m
-        found["resolution"] = round(100.0 * (low * high) ** 0.5, 1)  # cm
+        usual = card.best_resolution_m or (low * high) ** 0.5
+        found["resolution"] = round(100.0 * usual, 1)  # cm
     return found

@@ -12,8 +12,9 @@ import torch
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.reflect import read_reflected
 from hyseg_cli.geo.tiling.blend import weights_of_tile
-from hyseg_cli.geo.tiling.grid import TileGrid
+from hyseg_cli.geo.tiling.grid import ALIGNMENT, TileGrid
 from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify
 
 Image = npt.NDArray[Any]
@@ -32,6 +33,7 @@ def map_array(
     bands: int,
     tile_size: int,
     overlap: int,
+    alignment: int = ALIGNMENT,
 ) -> Probabilities:
     """Class probabilities of an image, blended over the tiles that cover it.
 
@@ -40,8 +42,9 @@ def map_array(
         valid: (height, width), False where the image holds no data; None for valid everywhere.
         classify: The network.
         bands: Bands that it takes.
-        tile_size: Side of a tile in pixels, a multiple of 32.
-        overlap: Pixels that neighbouring tiles share, likewise.
+        tile_size: Side of a tile in pixels of the network, a multiple of 32.
+        overlap: Pixels of the network that neighbouring tiles share, likewise.
+        alignment: Pixels of the image that stand for `ALIGNMENT` of the network.
 
     Returns:
         float32 (N, height, width), summing to one over N; zero where nothing is valid.
@@ -52,7 +55,9 @@ def map_array(
     """
     mask = _checked(image, valid, bands)
     height, width = mask.shape
-    grid = TileGrid.cover(height, width, tile=tile_size, overlap=overlap)
+    if alignment != ALIGNMENT:
+        classify = AtOtherResolution(classify, alignment)
+    grid = TileGrid.cover(height, width, tile=tile_size, overlap=overlap, alignment=alignment)
     sums = np.zeros((classify.classes, height, width), np.float32)
     for i, row in enumerate(grid.rows.starts):
         along = [Window(row, col, grid.rows.length, grid.cols.length) for col in grid.cols.starts]

@@ -132,6 +132,8 @@ class ModelCard:
     """Smallest and largest value of each band that counts; None for all, as for 8-bit images."""
     resolution_m: tuple[float, float] | None
     """Smallest and largest ground resolution seen in training, scale augmentation included."""
+    best_resolution_m: float | None = None
+    """Pixel size in metres that coarser scenes are enlarged to; None for the largest seen."""
     quantiles: tuple[tuple[float, ...], ...] = ()
     """Of each band over the training pixels, at `quantiles.LEVELS`; empty in older models."""
     tile_size: int
@@ -144,7 +146,8 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     """Settings, seed and versions of the training run."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """Scores on the validation scenes; `of` names their model, if it is another one."""
+    """Scores on the validation scenes; `of` names their model, if it is another one.
+    `by_pixel_size` is a list of `metres`, `miou` and `overall_accuracy`, where it was measured."""
 
     def __post_init__(self) -> None:
         measured = (self.bands, self.mean, self.std, *(self.limits or ()))
@@ -156,6 +159,9 @@ class ModelCard:
         is_number = isinstance(self.temperature, int | float)
         if not (is_number and 0 < self.temperature < math.inf):
             raise unusable(f"its temperature is {self.temperature}, not above 0")
+        best = self.best_resolution_m
+        if best is not None and not (isinstance(best, int | float) and 0 < best < math.inf):
+            raise unusable(f"its best_resolution_m is {best}, not a number of metres")
         if self.quantiles and len(self.quantiles) != len(self.bands):
             raise unusable(f"quantiles of {len(self.quantiles)} bands, not {len(self.bands)}")
         if not (isinstance(self.tile_size, int) and self.tile_size > 0):
@@ -176,6 +182,15 @@ class ModelCard:
         """The bands as people read them."""
         optional = (f"{name} (optional)" for name in self.optional_bands)
         return ", ".join((*self.required_bands, *optional))
+
+    @property
+    def pixels_text(self) -> str:
+        """The pixel sizes that it knows, as people read them."""
+        if self.resolution_m is None:
+            return "of a size that is not known"
+        low, high = self.resolution_m
+        best = self.best_resolution_m
+        return f"{low:.3g} to {high:.3g} m" + (f", best {best:.3g} m" if best else "")
 
     def tiling(self, tile: int | None, overlap: int | None) -> tuple[int, int]:
         """Side and overlap of the tiles of a map, in pixels of the network.

@@ -11,8 +11,14 @@ from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard
 
+PixelSize = float | Literal["auto", "native"]
+"""Metres, or how they are found."""
 TOLERANCE = 1.1
-"""A scene whose pixel size is outside the training range by more than this is resampled."""
+"""A scene is resampled if its pixels are larger than the model maps best, or smaller than it has
+seen, by more than this."""
+ENLARGED = 4
+"""Scenes that are coarser than the model maps best are enlarged up to that many times. Beyond it,
+a tile shows too little of the land, and lakes and fields fall apart."""
 MAX_RATIO = 8
 """Largest factor by which pixels are enlarged or shrunk for the network. Finer scenes would need
 tiles of too many pixels; coarser ones show too little."""
@@ -36,7 +42,7 @@ def match(
     card: ModelCard,
     bands: tuple[int, ...] = (),
     *,
-    gsd_m: float | Literal["auto", "native"] = "auto",
+    gsd_m: PixelSize = "auto",
 ) -> Contract:
     """Find the model's bands in a scene and check its requirements.
 
@@ -45,7 +51,7 @@ def match(
         card: The model's card.
         bands: Requested indexes; empty to find the bands by colour, by description, or by count.
         gsd_m: Ground size in metres of the pixels that the network sees; `native` for the
-            scene's, `auto` for the scene's or what the model knows best.
+            scene's, `auto` for the scene's, or the one that the model maps best if it is finer.
 
     Raises:
         UsageProblemError: If a requested band does not exist.
@@ -68,24 +74,53 @@ def match(
     if not scene.has_place:
         placeless = f"{scene.path} is not georeferenced, so the map will not be either"
         if gsd_m not in ("auto", "native"):
-            raise _unscalable(scene, "is not georeferenced, so its resolution is not known")
+            raise _unscalable(scene.path, "is not georeferenced, so its resolution is not known")
         return Contract(chosen, ALIGNMENT, (placeless,))
     alignment, warnings = _scale(scene, card, gsd_m)
     return Contract(chosen, alignment, warnings)
 
 
-def alignment_for(name: str, resolution: float, card: ModelCard) -> int:
-    """`Contract.alignment` of an image `name` whose pixels of `resolution` metres are known.
+def alignment_for(
+    name: str, resolution: float | None, card: ModelCard, gsd_m: PixelSize = "auto"
+) -> int:
+    """`Contract.alignment` of an image.
+
+    Args:
+        name: Of the image.
+        resolution: Ground size of its pixels in metres; None if it is not known.
+        card: Of the model.
+        gsd_m: As for `match`.
 
     Raises:
-        ModelMismatchError: If its pixels differ too much from what the model knows.
+        ModelMismatchError: If its pixels differ too much from what the network has to see, or
+            their size is needed and not known.
+    """
+    if isinstance(gsd_m, float):
+        if resolution is None:
+            raise _unscalable(name, "does not say how large its pixels are")
+        return _alignment(name, resolution, gsd_m)
+    if resolution is None or gsd_m == "native":
+        return ALIGNMENT
+    target = _shown(resolution, card)
+    return ALIGNMENT if target is None else _alignment(name, resolution, target)
+
+
+def _shown(resolution: float, card: ModelCard) -> float | None:
+    """Pixel size in metres that a scene of some pixel size is shown at; None for its own.
+
+    Coarse scenes are enlarged to the pixel size that the model maps best, up to `ENLARGED` times:
+    it finds more in interpolated pixels of the size it knows than in larger ones. Those coarser
+    than any it has seen are enlarged at least to what it has.
     """
     if card.resolution_m is None:
-        return ALIGNMENT
+        return None
     low, high = card.resolution_m
-    if low / TOLERANCE <= resolution <= high * TOLERANCE:
-        return ALIGNMENT
-    return _alignment(name, resolution, low if resolution < low else high)
+    best = high if card.best_resolution_m is None else card.best_resolution_m
+    if resolution < low / TOLERANCE:
+        return low
+    if resolution <= best * TOLERANCE:
+        return None
+    return max(best, min(resolution / ENLARGED, high))
 
 
 def _asked_for(scene: Raster, card: ModelCard, bands: tuple[int, ...]) -> tuple[int, ...]:
@@ -138,31 +173,27 @@ def _needed(card: ModelCard) -> str:
     return f"{text}, or {len(card.required_bands)} without {', '.join(card.optional_bands)}"
 
 
-def _scale(
-    scene: Raster, card: ModelCard, gsd_m: float | Literal["auto", "native"]
-) -> tuple[int, tuple[str, ...]]:
+def _scale(scene: Raster, card: ModelCard, gsd_m: PixelSize) -> tuple[int, tuple[str, ...]]:
     """Alignment of the scene's tiles, and notes or warnings about it."""
     resolution = scene.resolution_m()
-    known = card.resolution_m
-    if resolution is None:
-        if isinstance(gsd_m, float):
-            raise _unscalable(scene, "has a georeference that cannot be measured in metres")
-        return ALIGNMENT, (f"{scene.path}: its resolution is not known; it is mapped as it is",)
+    if resolution is None and isinstance(gsd_m, float):
+        raise _unscalable(scene.path, "has a georeference that cannot be measured in metres")
+    alignment = alignment_for(scene.path, resolution, card, gsd_m)
     if isinstance(gsd_m, float):
-        return _alignment(scene.path, resolution, gsd_m), ()
-    if known is None:
+        return alignment, ()
+    if resolution is None:
+        return alignment, (f"{scene.path}: its resolution is not known; it is mapped as it is",)
+    if card.resolution_m is None:
         text = f"the model does not say which resolution it saw; {scene.path} is mapped as it is"
-        return ALIGNMENT, (text,)
-    low, high = known
+        return alignment, (text,)
+    low, high = card.resolution_m
     if low / TOLERANCE <= resolution <= high * TOLERANCE:
-        return ALIGNMENT, ()
+        return alignment, ()
     differs = (
         f"{scene.path} has pixels of {resolution:.2f} m, the model saw {low:.2f} to {high:.2f} m; "
     )
     if gsd_m == "native":
-        return ALIGNMENT, (differs + "expect a worse map",)
-    target = low if resolution < low else high
-    alignment = _alignment(scene.path, resolution, target)
+        return alignment, (differs + "expect a worse map",)
     seen = f"it is shown {resolution * alignment / ALIGNMENT:.2f} m"
     if resolution > high:
         seen += ", but detail that it looks for is missing"
@@ -186,7 +217,5 @@ def _alignment(name: str, resolution: float, target: float) -> int:
     return alignment
 
 
-def _unscalable(scene: Raster, reason: str) -> ModelMismatchError:
-    return ModelMismatchError(
-        f"`gsd`: {scene.path} {reason}", hint="Map it as it is: `gsd` native."
-    )
+def _unscalable(name: str, reason: str) -> ModelMismatchError:
+    return ModelMismatchError(f"`gsd`: {name} {reason}", hint="Map it as it is: `gsd` native.")

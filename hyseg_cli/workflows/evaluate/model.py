@@ -26,7 +26,7 @@ from hyseg_cli.learn.inference.predictor import Predictor, choose_device, tiles_
 from hyseg_cli.learn.inference.resample import AtOtherResolution
 from hyseg_cli.learn.inference.stitch import Classify, map_strips
 from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.contract import alignment_for, match
+from hyseg_cli.learn.model.contract import PixelSize, alignment_for, match
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
 from hyseg_cli.learn.scores.crosswalk import Crosswalk, ReferenceClasses, match_legends
@@ -84,7 +84,7 @@ def evaluate_model(
     for index, (pair, scene) in enumerate(_open(labelled, model, settings, messages)):
         place = _place_of(pair)
         origin = (0, 0) if place is None else place.noise_origin
-        alignment = _alignment_of(scene, place, labelled, model.card)
+        alignment = _alignment_of(scene, place, labelled, model.card, settings.gsd_m)
         drawn = labelled.comparable(_draw(scene, origin, classify, settings, alignment, tiling))
         reference = ReferenceClasses(_InMemory(drawn.labels), labelled.legend, crosswalk)
         mapped = crosswalk.maps[0][drawn.channels]
@@ -313,13 +313,17 @@ def _place_of(pair: ScenePair) -> Raster | None:
 
 
 def _alignment_of(
-    scene: LabelledScene, place: Raster | None, labelled: _Labelled, card: ModelCard
+    scene: LabelledScene,
+    place: Raster | None,
+    labelled: _Labelled,
+    card: ModelCard,
+    gsd_m: PixelSize,
 ) -> int:
     """Pixels of a scene that stand for `ALIGNMENT` of the network, as `hyseg predict` finds it."""
     resolution = None if place is None else place.resolution_m()
     if resolution is None and labelled.mapped is not None:
         resolution = labelled.mapped.resolution_m
-    return ALIGNMENT if resolution is None else alignment_for(scene.name, resolution, card)
+    return alignment_for(scene.name, resolution, card, gsd_m)
 
 
 def _draw(

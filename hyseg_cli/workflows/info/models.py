@@ -57,13 +57,11 @@ class ListedModel:
         lines = [f"{self.file.name} ({self.size / 1e6:.1f} MB, {kind}{remark})"]
         if self.card is None:
             return [*lines, f"  cannot be used: {self.problem}"]
-        seen = self.card.resolution_m
-        resolution = f"{seen[0]:.3g} to {seen[1]:.3g} m" if seen else "not known"
         return [
             *lines,
             f"  classes     {', '.join(self.card.legend.names)}",
             f"  bands       {self.card.bands_text} ({self.card.dtype})",
-            f"  resolution  {resolution}",
+            f"  pixels      {self.card.pixels_text}",
         ]
 
 

@@ -61,22 +61,23 @@ class ModelInfo:
 
     def to_summary(self) -> str:
         """What a user of the model has to know, in about ten lines."""
-        card, resolution = self.card, self.card.resolution_m
+        card = self.card
         network = card.config.host.backbone
         whole = self.costs[SIDES[0]].whole
         lines = {
             "model": f"{self.path.name.removesuffix(SUFFIX)} ({self.path})",
             "classes": ", ".join(card.legend.names),
             "bands": f"{card.bands_text} ({card.dtype})",
-            "pixels": f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "any",
+            "pixels": card.pixels_text,
             "trained on": card.data.name or "not stated",
             "scenes": shortened(card.data.training_scenes) or "not stated",
             "licence": card.data.licence or "not stated",
             "metrics": _metrics_text(card.metrics),
+            "by pixel size": _sizes_text(card.metrics),
             "network": f"{network}, {whole.parameters / 1e6:.1f} M parameters, "
             f"{whole.macs / 1e9:.0f} GMACs at {SIDES[0]} px",
         }
-        table = [f"{name:<13} {text}" for name, text in lines.items()]
+        table = [f"{name:<13} {text}" for name, text in lines.items() if text]
         if self.prior is not None:
             table += self.prior.to_text().splitlines()
         return "\n".join(table)
@@ -84,13 +85,10 @@ class ModelInfo:
     def _card_text(self) -> str:
         card = self.card
         legend = [legend_line(c.id, c.name, c.color) for c in card.legend.classes]
-        resolution = card.resolution_m
         lines = {
             "model": str(self.path),
             "bands": f"{card.bands_text} ({card.dtype})",
-            "resolution": (
-                f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "not known"
-            ),
+            "resolution": card.pixels_text,
             "data": card.data.name or "not stated",
             "licence": card.data.licence or "not stated",
             "attribution": card.data.attribution or "not stated",
@@ -98,8 +96,9 @@ class ModelInfo:
             "validated on": ", ".join(card.data.validation_scenes) or "nothing",
             "temperature": f"{card.temperature:.4g}",
             "metrics": _metrics_text(card.metrics),
+            "by pixel size": _sizes_text(card.metrics),
         }
-        table = [f"{name:<13} {text}" for name, text in lines.items()]
+        table = [f"{name:<13} {text}" for name, text in lines.items() if text]
         return "\n".join([*table, "legend", *legend])
 
     def _cost_text(self) -> str:
@@ -195,6 +194,14 @@ def _metrics_text(metrics: dict[str, Any]) -> str:
     numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
     text = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()) or "none"
     return f"{text} ({metrics['of']})" if "of" in metrics else text
+
+
+def _sizes_text(metrics: dict[str, Any]) -> str:
+    """Accuracy by the size of the pixels of a scene; empty if it was not measured."""
+    return ", ".join(
+        f"{one['overall_accuracy']:.2f} at {one['metres']:.2g} m"
+        for one in metrics.get("by_pixel_size", ())
+    )
 
 
 def _flat_lines(values: dict[str, Any], indent: str, path: str = "") -> list[str]:

@@ -305,8 +305,6 @@ def _missing(card: ModelCard) -> Iterator[str]:
 
 
 def _readme(name: str, card: ModelCard) -> str:
-    resolution = card.resolution_m
-    size = f"{resolution[0]:.3g} to {resolution[1]:.3g} m" if resolution else "not known"
     scores = [
         f"- {key}: {value:.3f}" for key, value in card.metrics.items() if isinstance(value, float)
     ]
@@ -317,7 +315,7 @@ def _readme(name: str, card: ModelCard) -> str:
             f"A land-cover model for hyseg: {', '.join(card.legend.names)}.",
             "",
             f"- bands: {', '.join(card.bands)} ({card.dtype})",
-            f"- pixels: {size}",
+            f"- pixels: {card.pixels_text}",
             f"- data: {card.data.name or 'not stated'}",
             f"- licence of the data: {card.data.licence or 'not stated'}",
             f"- credit: {card.data.attribution or 'not stated'}",

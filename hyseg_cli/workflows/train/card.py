@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,8 +29,8 @@ def describe(
 ) -> ModelCard:
     """The card of a network before its first step, without scores."""
     benchmark = BENCHMARKS[settings.benchmark] if settings.benchmark else None
-    resolutions = [r for s in data.training if (r := getattr(s, "resolution_m", None)) is not None]
-    resolutions = resolutions or list(settings.resolution)
+    sizes = _pixels_by_size(data)
+    resolutions = list(sizes) or list(settings.resolution)
     return ModelCard(
         config=config,
         legend=data.legend,
@@ -45,6 +46,7 @@ def describe(
             if resolutions
             else None
         ),
+        best_resolution_m=settings.map_resolution or _median_size(sizes, settings.resolution),
         tile_size=settings.chip_size,
         data=TrainingData(
             name=settings.data_name or (benchmark.title if benchmark else _all("title", settings)),
@@ -63,6 +65,24 @@ def describe(
             "python": platform.python_version(),
         },
     )
+
+
+def _pixels_by_size(data: TrainingScenes) -> dict[float, int]:
+    """Pixels of the training scenes by their ground size in metres, where it is known."""
+    found: Counter[float] = Counter()
+    for scene in data.training:
+        size = getattr(scene, "resolution_m", None)
+        if size is not None:
+            found[size] += scene.height * scene.width
+    return dict(found)
+
+
+def _median_size(pixels: Mapping[float, int], stated: tuple[float, ...]) -> float | None:
+    """The ground size of the middle one of all pixels; else the mean of what was stated."""
+    if not pixels:
+        return sum(stated) / len(stated) if stated else None
+    so_far, half = 0, sum(pixels.values()) / 2
+    return next(size for size in sorted(pixels) if (so_far := so_far + pixels[size]) >= half)
 
 
 def _all(field: str, settings: TrainSettings) -> str:

@@ -19,6 +19,7 @@ def test_cards_survive_a_round_trip(legend):
     card = make_card(
         legend,
         resolution_m=None,
+        best_resolution_m=0.4,
         data=TrainingData(name="n", licence="CC0", attribution="a", training_scenes=("s", "t")),
         training={"settings": {"steps": 3}},
         metrics={"miou": 0.5, "iou": {"land": 0.25}},
@@ -174,6 +175,8 @@ def write_card(path, text):
         ({"unheard": 1}, "unheard"),
         ({"temperature": 0}, "temperature"),
         ({"temperature": "warm"}, "temperature"),
+        ({"best_resolution_m": 0}, "best_resolution_m"),
+        ({"best_resolution_m": "fine"}, "best_resolution_m"),
     ],
 )
 def test_a_card_that_does_not_fit_says_why(tmp_path, legend, change, problem):

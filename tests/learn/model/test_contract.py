@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 
 from hyseg_cli.errors import ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.raster import open_raster
-from hyseg_cli.learn.model.contract import match
+from hyseg_cli.learn.model.contract import alignment_for, match
 
 R, G, B, GRAY, ALPHA, NONE = (
     ColorInterp.red,
@@ -108,6 +108,29 @@ def test_a_resolution_off_the_training_is_resampled_to_its_nearest(
     found = match(scene([R, G, B], transform=grid_of(metres)), make_card(legend))
     assert found.alignment == alignment
     assert bool(found.warnings) == (alignment != 32)
+
+
+@pytest.mark.parametrize(
+    ("metres", "shown"),
+    # The model saw 0.25 to 1 m and maps 0.4 m best; four times is the most, until 1 m is reached.
+    [(0.25, 0.25), (0.4, 0.4), (0.43, 0.43), (0.8, 0.4), (1.6, 0.4), (2.4, 0.6), (6.4, 1.0)],
+)
+def test_coarse_scenes_are_enlarged_to_what_the_model_maps_best(scene, legend, metres, shown):
+    card = make_card(legend, best_resolution_m=0.4)
+    image = scene([R, G, B], transform=grid_of(metres))
+    found = match(image, card)
+    assert metres * found.alignment / 32 == pytest.approx(shown, rel=0.02)
+    assert bool(found.warnings) == (metres > 1.0)
+    assert match(image, card, gsd_m="native").alignment == 32
+    assert alignment_for("image", metres, card) == found.alignment
+
+
+def test_an_image_of_unknown_pixels_is_seen_as_it_is_or_refused(legend):
+    card = make_card(legend, best_resolution_m=0.4)
+    assert alignment_for("image", None, card) == 32
+    assert alignment_for("image", 0.8, card, 0.2) == 8
+    with pytest.raises(ModelMismatchError, match="how large its pixels are"):
+        alignment_for("image", None, card, 0.4)
 
 
 def grid_of(metres):

@@ -71,6 +71,11 @@ def test_scores_of_another_model_are_told_as_such(tmp_path, tiny_model):
     assert "metrics       miou 0.500\n" in run(model).stdout
     replace_card(Path(model), replace(read_card(tiny_model), metrics=own | {"of": "its teacher"}))
     assert "metrics       miou 0.500 (its teacher)\n" in run(model).stdout
+    assert "by pixel size" not in run(model).stdout
+    sizes = [{"metres": m, "miou": 0.4, "overall_accuracy": a} for m, a in ((0.6, 0.9), (1.2, 0.8))]
+    card = read_card(tiny_model)
+    replace_card(Path(model), replace(card, metrics=own | {"by_pixel_size": sizes}))
+    assert "by pixel size 0.90 at 0.6 m, 0.80 at 1.2 m\n" in run(model).stdout
 
 
 def test_json_holds_card_and_cost(tiny_model):

@@ -53,6 +53,7 @@ def test_training_writes_one_model_that_predicts(tmp_path, scene_folder):
     assert card.data.validation_scenes == ("west",)
     assert (card.data.licence, card.data.attribution) == ("CC0-1.0", "us")
     assert card.resolution_m == pytest.approx((0.25, 1.0), rel=1e-2)
+    assert card.best_resolution_m == pytest.approx(0.5, rel=1e-2)
     assert 0 <= card.metrics["overall_accuracy"] <= 1
     assert str(tmp_path) not in card.to_json()
     assert "validation mIoU" in result.stdout
