@@ -16,9 +16,9 @@ PixelSize = float | Literal["auto", "native"]
 TOLERANCE = 1.1
 """A scene is resampled if its pixels are larger than the model maps best, or smaller than it has
 seen, by more than this."""
-ENLARGED = 4
+ENLARGED = 2.5
 """Scenes that are coarser than the model maps best are enlarged up to that many times. Beyond it,
-a tile shows too little of the land, and lakes and fields fall apart."""
+a tile shows too little of the land, and scrub, lakes and fields fall apart in squares."""
 MAX_RATIO = 8
 """Largest factor by which pixels are enlarged or shrunk for the network. Finer scenes would need
 tiles of too many pixels; coarser ones show too little."""
