@@ -103,8 +103,8 @@ def test_a_coarse_array_is_enlarged_as_the_command_enlarges_a_scene(
     found = model.predict(image, resolution_m=2.0, tile_size=128)
     with open_quietly(out) as file:
         np.testing.assert_allclose(file.read() / 254, found, atol=0.51 / 254)
-    assert planned.scenes[0].forecast.seen_m == pytest.approx(1.0, rel=1e-2)
-    assert "shown pixels of 1 m" in planned.to_text()
+    assert planned.scenes[0].forecast.network_pixel_m == pytest.approx(1.0, rel=1e-2)
+    assert "sees pixels of 1 m" in planned.to_text()
 
 
 def test_pixels_without_data_have_no_probability(lively_model):

@@ -77,7 +77,7 @@ def carry_out(row: str, left_out: str, data: Path, model: Path) -> dict[str, Any
 def table(folder: Path) -> Iterator[str]:
     """Lines of Markdown: mean IoU and overall accuracy of each row in each place, over seeds.
 
-    Rows that lack a place are left out.
+    A place that a row lacks is empty, and so is the mean of such a row.
     """
     found: dict[str, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*.json")):
@@ -85,14 +85,26 @@ def table(folder: Path) -> Iterator[str]:
         found[run["row"]][run["left_out"]].append(Scores.of(np.array(run["confusion"])))
     yield f"| row | seeds | {' | '.join(PLACES)} | mean |"
     yield "|---" * (len(PLACES) + 3) + "|"
-    for row in (row for row in ROWS if set(found[row]) == set(PLACES)):
-        places = found[row]
-        means = [statistics.fmean(float(one.mean_iou) for one in places[p]) for p in PLACES]
-        right = [statistics.fmean(float(one.overall_accuracy) for one in places[p]) for p in PLACES]
-        cells = (f"{a:.3f} / {b:.3f}" for a, b in zip(means, right, strict=True))
-        mean = f"{statistics.fmean(means):.3f} / {statistics.fmean(right):.3f}"
-        seeds = "-".join(str(n) for n in sorted({len(runs) for runs in places.values()}))
+    for row in (row for row in ROWS if row in found):
+        scores = {place: _mean(found[row][place]) for place in PLACES if place in found[row]}
+        cells = [_cell([scores[place]] if place in scores else []) for place in PLACES]
+        mean = _cell(list(scores.values()) if len(scores) == len(PLACES) else [])
+        seeds = "-".join(str(n) for n in sorted({len(runs) for runs in found[row].values()}))
         yield f"| {row} | {seeds} | {' | '.join(cells)} | {mean} |"
+
+
+def _mean(seeds: list[Scores]) -> tuple[float, float]:
+    """Mean IoU and overall accuracy over seeds."""
+    return (
+        statistics.fmean(float(one.mean_iou) for one in seeds),
+        statistics.fmean(float(one.overall_accuracy) for one in seeds),
+    )
+
+
+def _cell(scores: list[tuple[float, float]]) -> str:
+    if not scores:
+        return ""
+    return " / ".join(f"{statistics.fmean(values):.3f}" for values in zip(*scores, strict=True))
 
 
 @click.command()

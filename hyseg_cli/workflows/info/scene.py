@@ -11,7 +11,6 @@ import numpy as np
 from hyseg_cli.errors import HysegError, ModelMismatchError, UsageProblemError
 from hyseg_cli.geo.raster.facts import BandFacts, RasterFacts
 from hyseg_cli.geo.raster.raster import contradiction_of
-from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard, ModelSource
 from hyseg_cli.settings.info import InfoSettings
 from hyseg_cli.settings.predict import PredictSettings
@@ -36,11 +35,7 @@ class Fit:
     @property
     def network_pixel_m(self) -> float | None:
         """Ground size of the pixels that the network sees."""
-        if self.plan is None:
-            return None
-        resolution = self.plan.scene.resolution_m()
-        scale = self.plan.inspection.contract.alignment / ALIGNMENT
-        return None if resolution is None else resolution * scale
+        return None if self.plan is None else self.plan.network_pixel_m
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

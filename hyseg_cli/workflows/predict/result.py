@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from hyseg_cli.errors import HysegError
 from hyseg_cli.geo.classes.counts import ClassTotals
 from hyseg_cli.geo.output.work_folder import WRITE_ERRORS, unwritable
-from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.legend import NODATA_ID
 from hyseg_cli.messages import format_duration
 from hyseg_cli.workflows.predict.jobs import Job
@@ -42,8 +41,8 @@ class Forecast:
     disk_free: int
     seconds: float
     """Time of the network, from one batch of blank tiles."""
-    seen_m: float | None
-    """Pixel size in metres that the network sees, if it is not that of the scene."""
+    network_pixel_m: float | None
+    """Ground size of the pixels that the network sees, if it is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, ready for JSON."""
@@ -53,7 +52,8 @@ class Forecast:
         """A few lines for people."""
         fits = "fits" if self.disk <= self.disk_free else "does not fit"
         free = f"{self.disk_free / 1e9:.2f} GB free: {fits}"
-        seen = "" if self.seen_m is None else f", which is shown pixels of {self.seen_m:.2g} m"
+        size = self.network_pixel_m
+        seen = "" if size is None else f", which sees pixels of {size:.2g} m"
         return (
             f"  {self.width} x {self.height} px, {counted(self.tiles, 'tile')} in "
             f"{counted(self.parts, 'part')}\n"
@@ -89,15 +89,8 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
         disk=plan.disk_bytes(plan.window.height * plan.window.width),
         disk_free=shutil.disk_usage(_nearest_folder(plan.out)).free,
         seconds=per_tile * tiles * share / mapper.settings.devices,
-        seen_m=_seen_m(plan),
+        network_pixel_m=plan.network_pixel_m,
     )
-
-
-def _seen_m(plan: Plan) -> float | None:
-    alignment, resolution = plan.inspection.contract.alignment, plan.scene.resolution_m()
-    if alignment == ALIGNMENT or resolution is None:
-        return None
-    return resolution * alignment / ALIGNMENT
 
 
 def _nearest_folder(path: Path) -> Path:
