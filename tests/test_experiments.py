@@ -192,10 +192,19 @@ def test_the_interval_holds_the_mean_and_is_a_point_without_spread():
     assert interval([2.0, 2.0]) == (2.0, 2.0)
 
 
-@pytest.mark.parametrize("made", [paired_table, scene_table, shape_table])
-def test_the_tables_of_corrections_in_the_documentation_are_those_of_the_runs(made):
+@pytest.mark.parametrize(
+    ("folder", "made"),
+    [
+        ("scores", paired_table),
+        ("scores", scene_table),
+        ("scores", shape_table),
+        ("scores_decoder", paired_table),
+        ("scores_decoder", scene_table),
+    ],
+)
+def test_the_tables_of_corrections_in_the_documentation_are_those_of_the_runs(folder, made):
     page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")
-    assert "\n".join(made(FOLDER / "runs/scores")) in page
+    assert "\n".join(made(FOLDER / "runs" / folder)) in page
 
 
 def test_the_curve_is_drawn_of_rows_that_lack_scenes(tmp_path):
