@@ -81,9 +81,12 @@ def test_the_table_of_left_out_places_is_the_mean_over_seeds(tmp_path):
         for place in PLACES:
             run = {"row": "plain", "left_out": place, "confusion": [[hits, 10 - hits], [0, 10]]}
             (tmp_path / f"plain_{place}_{seed}.json").write_text(json.dumps(run))
-    (tmp_path / "host_dubai_0.json").write_text(json.dumps(run | {"row": "host"}))
-    *_, rule, row = leave_place_out.table(tmp_path)
-    assert rule.startswith("|---")  # the host lacks places
+    (tmp_path / "host_dubai_0.json").write_text(
+        json.dumps(run | {"row": "host", "left_out": "dubai"})
+    )
+    *_, host, row = leave_place_out.table(tmp_path)
+    assert host.startswith("| host | 1 | ")
+    assert host.endswith(" |  |  |  |  |")  # it lacks places
     # IoU of 8/10 and 10/12, then 1 and 1; right are 18 and 20 of 20
     assert row.startswith("| plain | 2 |")
     assert row.endswith("| 0.908 / 0.950 |")
@@ -94,6 +97,12 @@ def test_the_table_of_looks_in_the_documentation_is_that_of_the_runs():
     runs = json.loads((root / "examples/experiments/runs/looks.json").read_text())
     page = (root / "docs/how-to/sources.md").read_text(encoding="utf-8")
     assert "\n".join(looks.table(runs)) in page
+
+
+def test_the_table_of_left_out_places_in_the_documentation_is_that_of_the_runs():
+    root = Path(__file__).parents[1]
+    page = (root / "docs/explanation/limits.md").read_text(encoding="utf-8")
+    assert "\n".join(leave_place_out.table(root / "examples/experiments/runs/places")) in page
 
 
 def test_what_is_measured_of_each_source_names_a_source_of_the_examples():
