@@ -36,6 +36,11 @@ class Contract:
     warnings: tuple[str, ...]
     """Differences that do not forbid the run but may cost accuracy."""
 
+    def network_pixel_m(self, scene: Raster) -> float | None:
+        """Ground size of the pixels that the network sees of a scene, if it is known."""
+        resolution = scene.resolution_m()
+        return None if resolution is None else resolution * self.alignment / ALIGNMENT
+
 
 def match(
     scene: Raster,

@@ -35,7 +35,9 @@ class Fit:
     @property
     def network_pixel_m(self) -> float | None:
         """Ground size of the pixels that the network sees."""
-        return None if self.plan is None else self.plan.network_pixel_m
+        if self.plan is None:
+            return None
+        return self.plan.inspection.contract.network_pixel_m(self.plan.scene)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

@@ -238,13 +238,6 @@ class Plan:
         return self.scene.is_georeferenced
 
     @property
-    def network_pixel_m(self) -> float | None:
-        """Ground size of the pixels that the network sees, if it is known."""
-        resolution = self.scene.resolution_m()
-        scale = self.inspection.contract.alignment / ALIGNMENT
-        return None if resolution is None else resolution * scale
-
-    @property
     def shard_bands(self) -> int:
         """Bands of a shard: of all outputs."""
         return sum(output.spec.band_count for output in self.outputs)

@@ -89,7 +89,7 @@ def forecast(plan: Plan, mapper: Mapper) -> Forecast:
         disk=plan.disk_bytes(plan.window.height * plan.window.width),
         disk_free=shutil.disk_usage(_nearest_folder(plan.out)).free,
         seconds=per_tile * tiles * share / mapper.settings.devices,
-        network_pixel_m=plan.network_pixel_m,
+        network_pixel_m=plan.inspection.contract.network_pixel_m(plan.scene),
     )
 
 
