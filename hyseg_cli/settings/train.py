@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,7 +199,7 @@ class TrainSettings:
             "Give metres, such as `resolution` 0.5 or `resolution` 0.3,1.",
         )
         check(
-            self.map_resolution is None or self.map_resolution > 0,
+            self.map_resolution is None or 0 < self.map_resolution < math.inf,
             f"`map_resolution` {self.map_resolution} is not a size",
             "Give metres, such as `map_resolution` 0.5.",
         )

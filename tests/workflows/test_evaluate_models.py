@@ -80,6 +80,24 @@ def test_a_model_scores_as_the_maps_that_it_makes(tmp_path, scene_folder, tiny_m
     assert {**of_model, "name": 0, "reference": 0} == {**of_map, "name": 0, "reference": 0}
 
 
+def test_a_model_is_measured_at_the_pixel_size_that_is_asked_for(
+    tmp_path, scene_folder, lively_model
+):
+    image, label = scene_folder / "images" / "east.tif", scene_folder / "labels" / "east.tif"
+    given = ["--images", image, "--labels", label, "--model", lively_model]
+    out, size = tmp_path / "map.tif", ["--gsd", "0.25m"]
+    drawn = CliRunner().invoke(
+        cli, ["predict", str(image), "--model", str(lively_model), "--out", str(out), *size]
+    )
+    assert drawn.exit_code == 0, drawn.stderr
+    enlarged = numbers(*given, *size)["confusion"]
+    assert enlarged == numbers(out, "--reference", label)["confusion"]
+    assert enlarged != numbers(*given, "--gsd", "native")["confusion"]
+    refused = CliRunner().invoke(cli, ["evaluate", *map(str, given), "--gsd", "0m"])
+    assert refused.exit_code == 2
+    assert "--gsd 0m is not a valid size" in refused.stderr
+
+
 def test_a_model_is_measured_on_all_scenes_together(scene_folder, tiny_model):
     settings = EvaluateSettings(
         images=scene_folder / "images", labels=scene_folder / "labels", model=tiny_model

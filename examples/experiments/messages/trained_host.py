@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations_with_replacement
 from pathlib import Path
 
 import click
@@ -49,11 +48,6 @@ class TrainedHost:
         }
         training = {name: scene for name, scene in self.scenes.items() if name != held_out}
         return calibrated(found, training)
-
-    def train_all(self) -> None:
-        """Train every decoder that will be needed."""
-        for pair in combinations_with_replacement(self.scenes, 2):
-            self._without(*pair)
 
     def _without(self, *names: str) -> UNetFormerDecoder:
         left_out = sorted(set(names))
