@@ -14,7 +14,6 @@ from corrections import (
     KINDS,
     MAJORITY,
     Correction,
-    MaskAutoencoder,
     broken_logits,
 )
 from crops import crop_of
@@ -147,25 +146,6 @@ def test_eight_colourings_are_eight_affinities(scenes, host):
         expected = aggregate(expected, torch.stack(alone).mean(dim=0), 7)
     found = many._passed(crop, pooled, many._drawn(crop, noise))
     torch.testing.assert_close(found, expected)
-
-
-def test_an_autoencoder_of_masks_gives_them_back_from_an_embedding_of_unit_variance():
-    generator = torch.Generator().manual_seed(0)
-
-    def batches():
-        while True:
-            blocks = torch.randint(0, CLASSES, (2, 4, 4), generator=generator)
-            ids = blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
-            shares = torch.nn.functional.one_hot(ids, CLASSES).permute(0, 3, 1, 2).float()
-            yield shares, torch.ones(2, 1, 16, 16)
-
-    torch.manual_seed(0)
-    network = MaskAutoencoder(CLASSES, 16)
-    assert network.fit(batches(), 200) < 0.02
-    embedded = network.embed(torch.cat([next(batches())[0] for _ in range(20)]))
-    assert embedded.mean(dim=(0, 2, 3)).abs().max() < 0.2
-    assert (embedded.std(dim=(0, 2, 3)) - 1).abs().max() < 0.2
-    assert not any(p.requires_grad for p in network.parameters())
 
 
 def test_a_draw_in_one_step_is_the_noise_minus_the_average_velocity(scenes, host):

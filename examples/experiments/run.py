@@ -32,6 +32,8 @@ class Bench:
     out: Path
     options: tuple[str, ...]
     """Given to every training and every measurement."""
+    backbone_weights: Path | None = None
+    """Where trainings start from; None for random weights."""
 
     def model(self, name: str) -> Path:
         """The model file of that name."""
@@ -48,6 +50,7 @@ class Bench:
 @click.option("--legend", type=PATH, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--backbone-weights", type=PATH, help="Pretrained weights of the backbone.")
 @click.option("--minutes", type=float, help="Begin no run after this time.")
 @click.option("--keep-models", is_flag=True, help="Keep the model of each row, not only of priors.")
 def main(
@@ -56,13 +59,14 @@ def main(
     legend: Path,
     out: Path,
     device: str,
+    backbone_weights: Path | None,
     minutes: float | None,
     *,
     keep_models: bool,
 ) -> None:
     """Train and measure every row of EXPERIMENT, a TOML file."""
     plan = read_plan(experiment)
-    bench = Bench(data, legend, out, ("--device", device))
+    bench = Bench(data, legend, out, ("--device", device), backbone_weights)
     out.mkdir(parents=True, exist_ok=True)
     until = None if minutes is None else time.monotonic() + 60 * minutes
     for run in plan.runs():
@@ -100,6 +104,7 @@ def carry_out(bench: Bench, run: Run) -> None:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        "backbone_weights": bench.backbone_weights.name if bench.backbone_weights else None,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         # Of a training that was stopped in between nobody knows.
         "seconds": None if goes_on else round(time.monotonic() - started),
@@ -129,6 +134,8 @@ def _prior_of(bench: Bench, run: Run) -> Path | None:
 def _train(bench: Bench, run: Run, out: Path, prior: Path | None, *, segmentation: bool) -> None:
     options = {**run.plan.train, "seed": run.seed, "out": out, "legend": bench.legend}
     options |= {"images": bench.data, "labels": bench.data}
+    if bench.backbone_weights is not None:
+        options["backbone-weights"] = bench.backbone_weights
     options["preset"] = run.preset if segmentation else run.prior_preset
     if not segmentation:
         options["stage"] = "prior"

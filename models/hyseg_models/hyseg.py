@@ -22,7 +22,7 @@ from hyseg_models.hosts.d2ls import D2LSDecoder
 from hyseg_models.hosts.dcswin import DCSwinDecoder
 from hyseg_models.hosts.unetformer import UNetFormerDecoder
 from hyseg_models.prior.condition import Condition
-from hyseg_models.prior.labels import decode, pooled_shares
+from hyseg_models.prior.labels import LabelEmbedding, decode, pooled_shares
 from hyseg_models.prior.meanflow import MeanFlowLoss
 from hyseg_models.prior.meanstruct import MeanStruct
 from hyseg_models.tokens.head import BesideImage, ProbeHead
@@ -45,7 +45,8 @@ class HySegOutput:
     aux: Tensor | None
     """Logits of the host's auxiliary head (B, N, H, W); None in evaluation."""
     prior: Tensor | None
-    """Class probabilities of the prior (B, N, h, w); None without a prior."""
+    """The prior as the pyramid takes it (B, C, h, w): class probabilities, or a map in label space
+    (`HySeg.classes_of_prior`); None without a prior."""
 
 
 class HySeg(nn.Module):
@@ -73,7 +74,9 @@ class HySeg(nn.Module):
         prior_channels = 0
         if head.kind == "das" and head.prior != "none":
             self._add_prior(pretrained=pretrained)
-            self.pyramid = PriorPyramid(config.classes, config.prior.stride, head.pyramid)
+            inputs = config.classes if self._space is None else self._space.channels
+            stride = config.prior.stride
+            self.pyramid = PriorPyramid(inputs, config.classes, stride, head.pyramid)
             prior_channels = self.pyramid.out_channels
         channels = self.backbone.channels if self.neck is None else self.neck.channels
         inside = host.name in HOSTS_WITH_CONTEXT_BLOCKS
@@ -103,6 +106,12 @@ class HySeg(nn.Module):
     def shares_backbone(self) -> bool:
         """Whether the prior is conditioned on the host's own features."""
         return self.prior is not None and self.config.prior.condition.kind == "host"
+
+    @property
+    def _space(self) -> LabelEmbedding | None:
+        """The label space that the pyramid takes the prior in; None for class probabilities."""
+        is_embedded = self.config.head.pyramid.source == "embedding"
+        return self.prior.labels if is_embedded and self.prior is not None else None
 
     @property
     def keeps_backbone(self) -> bool:
@@ -171,8 +180,8 @@ class HySeg(nn.Module):
         `labels` (B, H, W) serve the oracle `head.prior = "gt"` alone; `symmetry` is what the
         images were put through (`symmetry.turned`), so that the noise goes along; `features` are
         what the backbone makes of the images, if that is known: it is not run then. They are
-        those of images padded to multiples of 32. `prior`, class probabilities as the output has
-        them, takes the place of the network's own.
+        those of images padded to multiples of 32. `prior`, as the output has it, takes the place
+        of the network's own.
         """
         height, width = image.shape[-2:]
         if min(height, width) < 2:
@@ -247,7 +256,7 @@ class HySeg(nn.Module):
         features: Sequence[Tensor] | None = None,
         symmetry: int = 0,
     ) -> Tensor:
-        """Class probabilities of the prior (B, N, h, w), by the policy of `config.sample`.
+        """The prior as the pyramid takes it (B, C, h, w), by the policy of `config.sample`.
 
         In training, noise that would be keyed to the place is drawn anew at every call.
         """
@@ -257,7 +266,17 @@ class HySeg(nn.Module):
                 features = [level.float() for level in features]
             condition = self.condition(image.float(), valid, features)
             drawn = prior.draw(condition, origin, self.config.sample, symmetry, fresh=self.training)
-            return decode(prior.labels, drawn, self.temperature)
+            return drawn if self._space else decode(prior.labels, drawn, self.temperature)
+
+    def classes_of_prior(self, prior: Tensor) -> Tensor:
+        """Class probabilities (B, N, h, w) of a prior as the output has it."""
+        return decode(self._space, prior, self.temperature) if self._space else prior
+
+    def flat_prior(self, prior: Tensor) -> Tensor:
+        """One of the same shape that knows nothing: all classes are alike in each cell."""
+        classes = self.config.classes
+        shares = prior.new_full((len(prior), classes, *prior.shape[2:]), 1.0 / classes)
+        return self._space.embed(shares) if self._space else shares
 
     def _encode(self, image: Tensor) -> list[Tensor]:
         # A shared backbone stays what the prior was trained on.
@@ -280,16 +299,13 @@ class HySeg(nn.Module):
         features: Sequence[Tensor],
         symmetry: int,
     ) -> Tensor:
-        """Class probabilities (B, N, h, w) from where the configuration says."""
+        """The prior (B, C, h, w) from where the configuration says."""
         if self.config.head.prior == "gt":
-            probabilities = self._shares_of(labels, image)
-        elif self.segmentor is not None:
-            probabilities = _segment(self.segmentor, image, valid, self.config.prior.stride)
-        else:
-            probabilities = self.draw_prior(image, valid, origin, features, symmetry)
-        if self.config.head.prior == "shuffled":
-            probabilities = of_another_image(probabilities)
-        return probabilities
+            return self._shares_of(labels, image)
+        if self.segmentor is not None:
+            return _segment(self.segmentor, image, valid, self.config.prior.stride)
+        prior = self.draw_prior(image, valid, origin, features, symmetry)
+        return of_another_image(prior) if self.config.head.prior == "shuffled" else prior
 
     def _shares_of(self, labels: Tensor | None, image: Tensor) -> Tensor:
         if labels is None:
@@ -308,11 +324,9 @@ def _segment(segmentor: HySeg, image: Tensor, valid: Tensor, stride: int) -> Ten
     return F.avg_pool2d(probabilities, stride)
 
 
-def of_another_image(probabilities: Tensor) -> Tensor:
+def of_another_image(prior: Tensor) -> Tensor:
     """The prior of the next image of the batch, or of this one upside down if it is alone."""
-    if len(probabilities) == 1:
-        return probabilities.flip(-1, -2)
-    return probabilities.roll(1, dims=0)
+    return prior.flip(-1, -2) if len(prior) == 1 else prior.roll(1, dims=0)
 
 
 def _build_encoder(

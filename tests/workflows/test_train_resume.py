@@ -79,6 +79,23 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stag
     np.testing.assert_array_equal(*maps)
 
 
+def test_a_prior_in_a_learned_label_space_goes_on_in_the_same_space(tmp_path, scene_folder):
+    arguments = {"preset": "paper+cpu_smoke", "prior-steps": 6, "steps": 2, "save-every": 2}
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    done = run(*train_arguments(scene_folder, whole, **arguments))
+    assert done.exit_code == 0, done.output
+    assert "label space: 16 channels" in done.stderr
+    given = train_arguments(scene_folder, killed, **arguments)
+    assert stopped(given, stage="prior", step=5, by=signal.SIGKILL).returncode == -signal.SIGKILL
+    assert run(*given, "--resume").exit_code == 0
+    one, other = (load_model(path).network for path in (whole, killed))
+    assert one.prior.labels.is_fitted
+    for name, tensor in one.state_dict().items():
+        np.testing.assert_allclose(
+            tensor, other.state_dict()[name], rtol=1e-6, atol=1e-7, err_msg=name
+        )
+
+
 @pytest.mark.parametrize(("by", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_run_that_is_asked_to_stop_keeps_its_state_and_says_so(
     tmp_path, scene_folder, by, status

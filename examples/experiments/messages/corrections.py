@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from hyseg_models import IGNORE_ID
 from hyseg_models.blocks.layers import upsample, zeroed
 from hyseg_models.blocks.neighbourhood import aggregate, neighbour_distances
 from hyseg_models.config.prior_config import ObjectiveConfig, TimeConfig
+from hyseg_models.prior.autoencoder import LearnedLabels
 from hyseg_models.prior.labels import pooled_shares
 from hyseg_models.prior.meanflow import draw_times, meanflow_loss
 
@@ -90,7 +90,7 @@ class Correction(nn.Module):
             size = DRAWN[kind].channels
             self.corrector = Corrector(told - classes + size, size)
         if kind == "ae":
-            self.autoencoder = MaskAutoencoder(classes, DRAWN[kind].channels)
+            self.autoencoder = LearnedLabels(classes, DRAWN[kind].channels, CELL, beta=1.0)
         if kind == "larger":
             self.corrector = Corrector(told, classes)
             zeroed(self.corrector.out)
@@ -237,58 +237,6 @@ class Correction(nn.Module):
             for one, x in zip(self.lateral, crop.maps_at(*STRIDES), strict=True)
         ]
         return torch.cat([colours, torch.stack(levels).sum(dim=0)], dim=1)
-
-
-class MaskAutoencoder(nn.Module):
-    """Shares of classes (B, N, h, w) <-> an embedding (B, C, h, w) of mean 0 and variance 1.
-
-    It is trained first and frozen then, as in the paper.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, classes: int, channels: int, width: int = 32) -> None:
-        super().__init__()
-        self.encode = nn.Sequential(
-            nn.Conv2d(classes, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, channels, 1)
-        )
-        self.decode = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, classes, 1)
-        )
-        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("scale", torch.ones(1, channels, 1, 1))
-
-    def fit(self, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float:
-        """Learn to give shares back; the last loss, in nats above the entropy of the shares.
-
-        Args:
-            batches: Shares, and weights of the cells (B, 1, h, w).
-            steps: Batches to learn from; ten more measure mean and variance.
-        """
-        optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3, weight_decay=1e-3)
-        gap = math.inf
-        for _ in range(steps):
-            shares, weight = next(batches)
-            log = self.decode(self.encode(shares)).log_softmax(dim=1)
-            found = (shares * (shares.clamp_min(1e-6).log() - log)).sum(dim=1, keepdim=True)
-            loss = (found * weight).sum() / weight.sum().clamp_min(1.0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            gap = float(loss.detach())
-        self.requires_grad_(requires_grad=False)
-        seen = torch.cat(
-            [self.encode(next(batches)[0]).movedim(1, 0).flatten(1) for _ in range(10)], 1
-        )
-        self.mean.copy_(seen.mean(dim=1).view(self.mean.shape))
-        self.scale.copy_(seen.std(dim=1).clamp_min(1e-3).view(self.scale.shape))
-        return gap
-
-    def embed(self, shares: Tensor) -> Tensor:
-        """The embedding of shares."""
-        found: Tensor = (self.encode(shares) - self.mean) / self.scale
-        return found
 
 
 class Corrector(nn.Module):

@@ -219,7 +219,7 @@ def measure_prior_use(
             message = "a network without prior makes no use of one"
             raise TypeError(message)
         other = network(*arguments, prior=of_another_image(own.prior))
-        flat = network(*arguments, prior=torch.full_like(own.prior, 1.0 / own.prior.shape[1]))
+        flat = network(*arguments, prior=network.flat_prior(own.prior))
         for matrix, output in zip(matrices, (own, other, flat), strict=True):
             matrix.update(as_bytes(labels), as_bytes(output.logits.argmax(dim=1)))
         margin = (0, -labels.shape[-1] % SIZE_MULTIPLE, 0, -labels.shape[-2] % SIZE_MULTIPLE)

@@ -292,8 +292,8 @@ class PriorStage(Stage):
         found = {}
         for name, policy in (("prior", "position"), ("mean of the prior", "mean")):
             settings = replace(self.network.config.sample, noise=policy)
-            winner = self.prior.draw(condition, batch["origin"], settings).argmax(dim=1)
-            found[name] = enlarged(winner, labels)
+            drawn = self.prior.draw(condition, batch["origin"], settings)
+            found[name] = enlarged(self.prior.labels.shares(drawn).argmax(dim=1), labels)
         return found
 
     def on_validation_epoch_start(self) -> None:
@@ -307,7 +307,8 @@ class PriorStage(Stage):
         for policy, matrix in self._matrices.items():
             settings = replace(self.network.config.sample, noise=policy)
             drawn = self.prior.draw(condition, batch["origin"], settings)
-            matrix.update(as_bytes(reference), as_bytes(drawn.argmax(dim=1)))
+            winner = self.prior.labels.shares(drawn).argmax(dim=1)
+            matrix.update(as_bytes(reference), as_bytes(winner))
 
     def on_validation_epoch_end(self) -> None:
         self.scores = {name: self.total(matrix) for name, matrix in self._matrices.items()}
@@ -388,7 +389,9 @@ class SegmentationStage(Stage):
     def drawn(self, batch: Sample) -> dict[str, Tensor]:
         image, valid, labels = self.inputs(batch)
         output = self._look(batch, image, valid, definite(labels, self.allowed))
-        found = {} if output.prior is None else {"prior": output.prior.argmax(dim=1)}
+        found = {}
+        if output.prior is not None:
+            found["prior"] = self.network.classes_of_prior(output.prior).argmax(dim=1)
         found["prediction"] = output.logits.argmax(dim=1)
         return {name: enlarged(channels, labels) for name, channels in found.items()}
 

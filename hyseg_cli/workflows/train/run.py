@@ -24,7 +24,7 @@ from hyseg_cli.learn.training.fit import FitOptions, fit, measure
 from hyseg_cli.learn.training.loggers import require_loggers
 from hyseg_cli.learn.training.processes import Processes, find_processes
 from hyseg_cli.learn.training.recipe import Recipe
-from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage
+from hyseg_cli.learn.training.stages import PriorStage, SegmentationStage, Stage, prior_of
 from hyseg_cli.learn.training.weight_blending import Interpolation
 from hyseg_cli.legend import Legend
 from hyseg_cli.messages import Messages, Silence
@@ -38,7 +38,7 @@ from hyseg_cli.workflows.train.network import (
     share_encoder,
     start_network,
 )
-from hyseg_cli.workflows.train.prior_trial import PriorTrial
+from hyseg_cli.workflows.train.prior import PriorTrial, learn_label_space
 from hyseg_cli.workflows.train.run_folder import RunFolder
 from hyseg_cli.workflows.train.scenes import TrainingScenes, open_training_scenes
 from hyseg_cli.workflows.train.state import Pace, Show, TrainingState, show_nothing
@@ -295,6 +295,8 @@ def _train_prior(training: _Run) -> dict[str, float]:
     if settings.prior is None and settings.stage_steps[0] > 0:
         recipe = _recipe(settings, prior=True)
         labels = training.data.labels
+        prior, chips = prior_of(training.network), _training_chips(training, recipe, "prior")
+        learn_label_space(prior, chips, labels, settings.batch_size, training.messages)
         stage = PriorStage(training.network, training.standardise, recipe, labels=labels)
         _fit(training, stage, name="prior")
     return _trial(training, "prior").of_prior(fits=settings.prior is None)
@@ -331,18 +333,7 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
 def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
     """Run a stage."""
     settings, data = training.settings, training.data
-    chips = TrainingChips(
-        data.training,
-        size=settings.chip_size,
-        count=stage.recipe.steps * settings.batch_size,
-        seed=settings.seed + (name == "segmentation"),
-        augmentation=Augmentation(
-            scale=(settings.min_scale, settings.max_scale),
-            optional_bands=tuple(range(-len(settings.optional_bands), 0)),
-        ),
-        places=data.places if settings.sampling == "classes" else None,
-        pools=data.pools,
-    )
+    chips = _training_chips(training, stage.recipe, name)
     validation, messages = training.validation, training.messages
     pace = Pace()
 
@@ -373,6 +364,23 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return _Fitted(step, applicability)
+
+
+def _training_chips(training: _Run, recipe: Recipe, name: str) -> TrainingChips:
+    """The chips of a stage."""
+    settings, data = training.settings, training.data
+    return TrainingChips(
+        data.training,
+        size=settings.chip_size,
+        count=recipe.steps * settings.batch_size,
+        seed=settings.seed + (name == "segmentation"),
+        augmentation=Augmentation(
+            scale=(settings.min_scale, settings.max_scale),
+            optional_bands=tuple(range(-len(settings.optional_bands), 0)),
+        ),
+        places=data.places if settings.sampling == "classes" else None,
+        pools=data.pools,
+    )
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,8 @@ class HostConfig:
 class PyramidConfig:
     """How the prior reaches the strides of the host (method 2.9)."""
 
+    source: Literal["probabilities", "embedding"] = "probabilities"
+    """What of the prior: class probabilities, or the drawn map in its label space."""
     channels: tuple[int, ...] = (32, 64, 128)
     """Channels of the stages for strides 8, 16 and 32."""
     out: Literal["softmax", "raw"] = "softmax"
@@ -146,6 +148,10 @@ class PyramidConfig:
     """Start each level as the area-pooled probabilities of the prior (`softmax` only)."""
 
     def __post_init__(self) -> None:
+        require(
+            self.source == "probabilities" or self.out == "raw" or not self.skip,
+            "head.pyramid.skip: only probabilities can be pooled, an embedding needs skip = false",
+        )
         require(len(self.channels) == 3, "head.pyramid.channels: three, for strides 8, 16, 32")
 
 
@@ -225,6 +231,11 @@ class HySegConfig:
         require(
             self.host.name != "probe" or self.head.kind == "none",
             "head.kind: a probe has no place for a prior, it must be none",
+        )
+        require(
+            self.head.pyramid.source == "probabilities"
+            or self.head.prior in ("meanstruct", "shuffled", "none"),
+            f"head.pyramid.source: {self.head.prior} has no embedding, only probabilities",
         )
         require(self.bands >= 1, "bands: at least one band is needed")
         require(

@@ -101,6 +101,7 @@ _SIZES: dict[str, tuple[str, Changes]] = {
     "paper": (
         "",
         {
+            "prior.embed": "ae",
             "prior.param": "u",
             "prior.beta": 1.0,
             "prior.smooth": 0.0,
@@ -119,10 +120,13 @@ _SIZES: dict[str, tuple[str, Changes]] = {
             "prior.objective.fm_warmup": 0.0,
             "prior.objective.ramp": 0.0,
             "sample.noise": "random",
+            "head.pyramid.source": "embedding",
+            "head.pyramid.out": "raw",
             "head.pyramid.skip": False,
             "head.p2a.affinity": "softmax_exp",
             "head.p2a.sigma": "relu",
             "head.p2a.sigma_init": 1.0,
+            "head.p2a.distance": "mean",
             "head.p2a.mask": False,
             "head.fuse": "conv",
             "head.zero_init": False,
@@ -135,6 +139,7 @@ _SIZES: dict[str, tuple[str, Changes]] = {
 
 _HOSTS: dict[str, tuple[str, Changes]] = {
     "unetformer-r18": ("default", {}),
+    "unetformer-lite0": ("default", {"host.backbone": "tf_efficientnet_lite0"}),
     "unetformer-r34": ("default", {"host.backbone": "resnet34"}),
     "unetformer-r50": ("default", {"host.backbone": "resnet50"}),
     "unetformer-convnext-b": ("default", {"host.backbone": "convnext_base"}),

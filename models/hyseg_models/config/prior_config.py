@@ -111,8 +111,11 @@ class PriorConfig:
 
     stride: int = 4
     """Image pixels per cell of the prior grid."""
-    embed: Literal["analog", "sdf"] = "analog"
-    """Label space: centred class shares, or truncated signed distances to each class."""
+    embed: Literal["analog", "sdf", "ae"] = "analog"
+    """Label space: centred class shares, truncated signed distances to each class, or the features
+    of an autoencoder of label maps, which is trained first."""
+    channels: int = 16
+    """Channels of these features."""
     training: Literal["meanflow", "discriminative"] = "meanflow"
     """`discriminative` trains the same network by cross-entropy: the control experiment."""
     beta: float = 0.25
@@ -132,7 +135,12 @@ class PriorConfig:
         require(0 <= self.smooth < 1, "prior.smooth: must lie in [0, 1)")
         require(
             self.embed == "analog" or self.param != "x_softmax",
-            "prior.param: x_softmax needs embed = analog, distances are not class shares",
+            "prior.param: x_softmax needs embed = analog, others do not hold class shares",
+        )
+        require(self.channels >= 1, "prior.channels: at least one channel is needed")
+        require(
+            self.embed != "ae" or self.training == "meanflow",
+            "prior.training: a discriminative prior gives class shares, which need no embed = ae",
         )
 
 

@@ -45,7 +45,7 @@ def empty_guides(valid: Tensor) -> dict[int, Guide]:
 
 
 class PriorPyramid(nn.Module):
-    """Three stages that bring the prior's class probabilities to strides 8, 16 and 32.
+    """Three stages that bring the prior to strides 8, 16 and 32.
 
     Each stage is a 3 x 3 convolution, BatchNorm and ReLU; a 1 x 1 convolution projects it to
     N channels and a softmax makes it a class map again. With `skip`, the logarithm of the
@@ -53,10 +53,11 @@ class PriorPyramid(nn.Module):
     that each level starts as exactly the pooled prior. (The published code starts from random
     projections, whose affinities mean nothing at first.) `raw` gives normalised features instead.
 
-    Shapes: probabilities (B, N, H/s_p, W/s_p), valid bool (B, 1, H, W) -> Guides by stride.
+    Shapes: prior (B, C, H/s_p, W/s_p), class probabilities or a map in label space; valid bool
+    (B, 1, H, W) -> Guides by stride.
     """
 
-    def __init__(self, classes: int, stride: int, config: PyramidConfig) -> None:
+    def __init__(self, inputs: int, classes: int, stride: int, config: PyramidConfig) -> None:
         super().__init__()
         self.stride = stride
         self.is_class_map = config.out == "softmax"
@@ -64,7 +65,7 @@ class PriorPyramid(nn.Module):
         self.out_channels = classes if self.is_class_map else config.raw_channels
         self.stages = nn.ModuleList()
         self.projections = nn.ModuleList()
-        width, reached = classes, stride
+        width, reached = inputs, stride
         for target, channels in zip(STRIDES, config.channels, strict=True):
             self.stages.append(
                 nn.Sequential(
@@ -80,16 +81,16 @@ class PriorPyramid(nn.Module):
             nn.Identity() if self.is_class_map else LayerNorm2d(self.out_channels) for _ in STRIDES
         )
 
-    def forward(self, probabilities: Tensor, valid: Tensor) -> dict[int, Guide]:
+    def forward(self, prior: Tensor, valid: Tensor) -> dict[int, Guide]:
         guides = {}
-        features = probabilities
+        features = prior
         for target, stage, project, norm in zip(
             STRIDES, self.stages, self.projections, self.norms, strict=True
         ):
             features = stage(features)
             level = norm(project(features))
             if self.skip:
-                pooled = F.avg_pool2d(probabilities, target // self.stride)
+                pooled = F.avg_pool2d(prior, target // self.stride)
                 level = level + torch.log(pooled.clamp_min(1e-4))
             if self.is_class_map:
                 level = level.softmax(dim=1)

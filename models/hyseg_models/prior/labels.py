@@ -13,16 +13,18 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from hyseg_models.config.config import IGNORE_ID
-from hyseg_models.config.prior_config import PriorConfig
 from hyseg_models.das.pyramid import MIN_VALID_SHARE
 
 
 class LabelEmbedding(Protocol):
-    """A fixed map between class labels and the space the prior lives in.
+    """A map between class labels and the space the prior lives in, fixed while the prior learns.
 
-    Nothing in it is learned: an encoder trained by the MeanFlow loss collapses, since a
-    constant embedding makes the average velocity trivial (method 2.2).
+    An encoder trained by the MeanFlow loss collapses, since a constant embedding makes the average
+    velocity trivial (method 2.2).
     """
+
+    channels: int
+    """Of the embedding, C."""
 
     def encode(self, labels: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embed a batch of label maps.
@@ -32,7 +34,7 @@ class LabelEmbedding(Protocol):
             allowed: The classes that each label allows, as `pooled_shares` takes them.
 
         Returns:
-            The embedding (B, N, H/s, W/s), zero in empty cells, and the weight of each cell
+            The embedding (B, C, H/s, W/s), zero in empty cells, and the weight of each cell
             (B, 1, H/s, W/s): the labelled share of its area, zero below a quarter.
         """
         ...
@@ -44,13 +46,6 @@ class LabelEmbedding(Protocol):
     def embed(self, shares: Tensor) -> Tensor:
         """The inverse of `shares`."""
         ...
-
-
-def make_embedding(classes: int, config: PriorConfig) -> LabelEmbedding:
-    """The label embedding that a configuration names."""
-    if config.embed == "sdf":
-        return DistanceLabels(classes, config.stride, config.beta)
-    return AnalogLabels(classes, config.stride, config.beta, config.smooth)
 
 
 def decode(embedding: LabelEmbedding, embedded: Tensor, temperature: float | Tensor) -> Tensor:
@@ -107,7 +102,7 @@ class AnalogLabels:
     """
 
     def __init__(self, classes: int, stride: int, beta: float, smooth: float) -> None:
-        self.classes = classes
+        self.classes = self.channels = classes
         self.stride = stride
         self.smooth = smooth
         self.scale = beta / math.sqrt(classes - 1)
@@ -137,7 +132,7 @@ class DistanceLabels:
     REACH = 8.0
 
     def __init__(self, classes: int, stride: int, beta: float) -> None:
-        self.classes = classes
+        self.classes = self.channels = classes
         self.stride = stride
         self.beta = beta
 

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from hyseg_models.blocks.backbones import Backbone
 from hyseg_models.blocks.symmetry import turned
 from hyseg_models.config.prior_config import PriorConfig, SampleConfig
+from hyseg_models.prior.autoencoder import LearnedLabels
 from hyseg_models.prior.condition import Condition, ConditionEncoder
-from hyseg_models.prior.labels import make_embedding, pooled_shares
+from hyseg_models.prior.labels import (
+    AnalogLabels,
+    DistanceLabels,
+    LabelEmbedding,
+    pooled_shares,
+)
 from hyseg_models.prior.meanflow import (
     MeanFlowLoss,
     Times,
@@ -59,9 +65,9 @@ class MeanStruct(nn.Module):
         super().__init__()
         self.classes = classes
         self.config = config
-        self.labels = make_embedding(classes, config)
+        self.labels = _embedding(classes, config)
         self.condition = ConditionEncoder(bands, config, host, pretrained=pretrained)
-        self.net = PriorUNet(classes, config)
+        self.net = PriorUNet(self.labels.channels, config)
 
     def objective(
         self,
@@ -143,7 +149,7 @@ class MeanStruct(nn.Module):
         *,
         fresh: bool = False,
     ) -> Tensor:
-        """One label map per image, in label space (B, N, H/s, W/s).
+        """One label map per image, in label space (B, C, H/s, W/s).
 
         Args:
             condition: What the images say.
@@ -180,7 +186,7 @@ class MeanStruct(nn.Module):
         if not settings.is_keyed:
             return [self._unkeyed_noise(condition, settings)]
         batch, _, height, width = condition.valid.shape
-        device = condition.valid.device
+        device, channels = condition.valid.device, self.labels.channels
         if origin is None:
             origin = torch.zeros(batch, 2, dtype=torch.int64, device=device)
         cells = origin.div(self.config.stride, rounding_mode="floor")
@@ -189,10 +195,10 @@ class MeanStruct(nn.Module):
         noises: list[Tensor] = []
         for pair in range(-(-settings.draws // 2)):
             if fresh:
-                noise = torch.randn(batch, self.classes, height, width, device=device)
+                noise = torch.randn(batch, channels, height, width, device=device)
             else:
                 seed = settings.seed + pair
-                noise = position_noise(cells, self.classes, height, width, seed)
+                noise = position_noise(cells, channels, height, width, seed)
             noise = turned(noise, symmetry)
             noises += [noise, -noise]
         return noises[: settings.draws]
@@ -201,7 +207,7 @@ class MeanStruct(nn.Module):
         """Noise that does not depend on the place, as the settings want it."""
         batch, _, height, width = condition.valid.shape
         device = condition.valid.device
-        shape = (batch, self.classes, height, width)
+        shape = (batch, self.labels.channels, height, width)
         if settings.noise == "zero":
             return torch.zeros(shape, device=device)
         generator = None
@@ -226,3 +232,12 @@ class MeanStruct(nn.Module):
         endpoint = Times(torch.zeros_like(per_sample), torch.ones_like(per_sample))
         loss = error.sum() / weight.sum().clamp_min(1e-6)
         return MeanFlowLoss(loss, per_sample.detach(), endpoint, loss.new_zeros(()))
+
+
+def _embedding(classes: int, config: PriorConfig) -> LabelEmbedding:
+    """The label embedding that a configuration names."""
+    if config.embed == "sdf":
+        return DistanceLabels(classes, config.stride, config.beta)
+    if config.embed == "ae":
+        return LearnedLabels(classes, config.channels, config.stride, config.beta)
+    return AnalogLabels(classes, config.stride, config.beta, config.smooth)

@@ -64,7 +64,7 @@ def test_attention_over_nothing_is_finite():
 
 
 def test_the_pyramid_starts_as_the_pooled_prior():
-    pyramid = PriorPyramid(4, 4, PyramidConfig()).eval()
+    pyramid = PriorPyramid(4, 4, 4, PyramidConfig()).eval()
     prior = torch.rand(2, 4, 16, 24).softmax(dim=1)
     valid = torch.ones(2, 1, 64, 96, dtype=torch.bool)
     guides = pyramid(prior, valid)
@@ -76,7 +76,7 @@ def test_the_pyramid_starts_as_the_pooled_prior():
 @pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("skip", [True, False])
 def test_each_level_is_a_class_map_of_its_size(stride, skip):
-    pyramid = PriorPyramid(5, stride, PyramidConfig(channels=(8, 16, 24), skip=skip))
+    pyramid = PriorPyramid(5, 5, stride, PyramidConfig(channels=(8, 16, 24), skip=skip))
     guides = pyramid(
         torch.rand(2, 5, 64 // stride, 96 // stride).softmax(dim=1),
         torch.ones(2, 1, 64, 96, dtype=torch.bool),
@@ -91,7 +91,7 @@ def test_a_cell_with_less_than_a_quarter_of_data_is_empty():
     valid = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
     valid[..., :8, :7] = True
     valid[..., :4, 8:14] = True
-    pyramid = PriorPyramid(2, 4, PyramidConfig(channels=(8, 8, 8))).eval()
+    pyramid = PriorPyramid(2, 2, 4, PyramidConfig(channels=(8, 8, 8))).eval()
     found = pyramid(torch.full((1, 2, 8, 8), 0.5), valid)[8].valid[0, 0]
     assert found[0, 0]
     assert found[0, 1]
@@ -215,7 +215,7 @@ def test_window_attention_stays_in_its_window():
 
 
 def test_raw_pyramids_are_normalised_features():
-    pyramid = PriorPyramid(4, 4, PyramidConfig(out="raw", raw_channels=8)).eval()
+    pyramid = PriorPyramid(4, 4, 4, PyramidConfig(out="raw", raw_channels=8)).eval()
     guides = pyramid(
         torch.rand(1, 4, 16, 16).softmax(dim=1), torch.ones(1, 1, 64, 64, dtype=torch.bool)
     )

@@ -1,7 +1,8 @@
-"""What a training reports of its prior: what it knows, and later what it is used for."""
+"""The prior in a training: the space it is learned in, what it knows, what it is used for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,23 +10,60 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Subset
 
-from hyseg_cli.learn.data.chips import Sample, ValidationChips
+from hyseg_cli.learn.data.chips import Sample, TrainingChips, ValidationChips
 from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.sources.label_sets import LabelSets
-from hyseg_cli.learn.training.batches import validation_loader
+from hyseg_cli.learn.training.batches import require_batch, training_loader, validation_loader
 from hyseg_cli.learn.training.fit import add_row
 from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior, measure_prior_use
 from hyseg_cli.learn.training.stages import fit_temperature
 from hyseg_cli.messages import Messages
 from hyseg_models import HySeg
-from hyseg_models.prior.labels import definite
+from hyseg_models.prior.autoencoder import LearnedLabels
+from hyseg_models.prior.labels import definite, pooled_shares
+from hyseg_models.prior.meanstruct import MeanStruct
 
 DIAGNOSED_BATCHES = 8
 """Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
 USED_BATCHES = 4
 """Batches of them on which its use is measured, each with three priors."""
+SPACE_STEPS, SPACE_MEASURED = 300, 10
+"""Batches that a learned label space learns from, and those that it is measured on."""
+
+
+def learn_label_space(
+    prior: MeanStruct, chips: TrainingChips, labels: LabelSets, batch_size: int, messages: Messages
+) -> None:
+    """Train the autoencoder of a prior that has one; nothing if it has learned before.
+
+    Each process of a training learns the same for itself.
+
+    Args:
+        prior: On the CPU.
+        chips: As many as wanted are drawn anew from them.
+        labels: What their labels stand for.
+        batch_size: Chips of each step.
+        messages: Where the result goes.
+    """
+    space = prior.labels
+    if not isinstance(space, LearnedLabels) or space.is_fitted:
+        return
+    others = chips.reseeded(chips.seed, (SPACE_STEPS + SPACE_MEASURED) * batch_size)
+    found = space.fit(_shares(others, labels, space, batch_size), SPACE_STEPS)
+    messages.note(f"label space: {space.channels} channels, {found:.3f} nats lost of a cell")
+
+
+def _shares(
+    chips: TrainingChips, labels: LabelSets, space: LearnedLabels, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Class shares of the cells of each batch, and the weights of the cells."""
+    allowed = None if labels.is_plain else torch.from_numpy(labels.table())
+    for batch in training_loader(chips, batch_size, workers=0):
+        known = require_batch(batch)["labels"]
+        yield pooled_shares(known, space.classes, space.stride, allowed)
 
 
 @dataclass(frozen=True)
