@@ -24,7 +24,7 @@ help:
 	@echo "make bench              print benchmarks"
 	@echo "make docs               build the documentation into build/site"
 	@echo "make man                write the man pages into build/man"
-	@echo "make train-default DATA=dubai/   train the built-in model again"
+	@echo "make train-default DATA=data/ WEIGHTS=vit.safetensors   train the built-in model again"
 	@echo "make experiments DATA=dubai/     train and measure what each part adds; days on a CPU"
 	@echo "make evidence RUNS=runs/         the tables of these experiments"
 	@echo "make lint               ruff, mypy, import directions"
@@ -92,11 +92,15 @@ EXPERIMENTS := examples/experiments
 PLANS ?= components choices
 RUNS ?= runs
 
+HELD_OUT := --val-scenes 'dubai/Tile [23]*' --val-scenes 'ohio*/strip 1' --val-scenes 'california*/[lp]*'
+
 train-default: $(INSTALLED)
-	$(BIN)/hyseg train --images "$(DATA)" --labels "$(DATA)" --legend examples/dubai.legend.json \
-	    --config examples/dubai.toml --out dubai_split.safetensors --resume
-	$(BIN)/hyseg train --images "$(DATA)" --labels "$(DATA)" --legend examples/dubai.legend.json \
-	    --from dubai_split.safetensors --config examples/dubai_all.toml --out dubai.safetensors --resume
+	$(BIN)/hyseg train --config examples/land_cover.toml --root "$(DATA)" --backbone-weights "$(WEIGHTS)" \
+	    $(HELD_OUT) --out land_cover_natural.safetensors --resume
+	$(BIN)/hyseg train --config examples/land_cover_false_colours.toml --root "$(DATA)" $(HELD_OUT) \
+	    --from land_cover_natural.safetensors --out land_cover_measured.safetensors --resume
+	$(BIN)/hyseg train --config examples/land_cover_all.toml --root "$(DATA)" \
+	    --from land_cover_measured.safetensors --out land_cover.safetensors --resume
 
 experiments: $(INSTALLED)
 	for plan in $(PLANS); do \

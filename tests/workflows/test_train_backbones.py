@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -273,6 +275,28 @@ def test_a_dry_run_says_what_is_kept(tmp_path, scene_folder, tiny_presets, weigh
     assert "features kept      160 chips to train on and 4 to validate" in told.stdout
     told = run(*train_arguments(scene_folder, out, preset="cpu_smoke"), "--dry-run")
     assert "features kept" not in told.stdout
+
+
+def test_a_dry_run_counts_the_backbone_once_for_a_chip_whose_features_are_kept(
+    tmp_path, scene_folder, tiny_presets, weights_file, monkeypatch
+):
+    quick, wait = PlainViT.forward, 0.5
+
+    def slow(self, image):
+        time.sleep(wait * len(image))
+        return quick(self, image)
+
+    monkeypatch.setattr(PlainViT, "forward", slow)
+    paces = {}
+    for space in (0, 4):
+        arguments = LONG | {"backbone-weights": weights_file("test_vit"), "feature-space": space}
+        told = run(
+            *train_arguments(scene_folder, tmp_path / "a.safetensors", **arguments), "--dry-run"
+        )
+        assert told.exit_code == 0, told.output
+        paces[space] = float(re.findall(r"([0-9.]+) s for a step", told.stdout)[0])
+    assert paces[0] >= 4 * wait  # of a batch of four chips
+    assert paces[4] < 4 * wait
 
 
 @pytest.mark.parametrize(("stage", "step"), [("prior", 5), ("segmentation", 5)])

@@ -40,6 +40,8 @@ class Plan:
     """Approximate memory of the second stage, besides libraries and chips."""
     step_seconds: tuple[float, float]
     """Approximate time of a step of each stage on this machine; 0 for a stage that is left out."""
+    chip_seconds: float
+    """Approximate time of the backbone for a chip whose features are kept; 0 if none are."""
 
     def to_text(self) -> str:
         """The plan as lines."""
@@ -64,6 +66,9 @@ class Plan:
 
     def _time_text(self, steps: tuple[int, int]) -> str:
         costs = [count * each for count, each in zip(steps, self.step_seconds, strict=True)]
+        if self.room is not None:
+            # those to validate have twice the side
+            costs.append((self.room.chips + 4 * self.room.validation) * self.chip_seconds)
         paces = ", ".join(f"{each:.2g} s" for each in self.step_seconds if each)
         return f"{format_duration(sum(costs))} ({paces} for a step)"
 
@@ -76,7 +81,9 @@ def plan(settings: TrainSettings, messages: Messages) -> Plan:
     chips = ValidationChips(scenes.validation, size=2 * settings.chip_size)
     room = room_for(settings, network, len(chips))
     memory = estimate_memory(network, settings)
-    return Plan(settings, scenes, network, room, memory, measure_steps(network, settings))
+    chip = 0.0 if room is None else measure_backbone(network, settings)
+    steps = measure_steps(network, settings, are_kept=room is not None)
+    return Plan(settings, scenes, network, room, memory, steps, chip)
 
 
 def _steps(settings: TrainSettings, network: HySeg) -> tuple[int, int]:
@@ -86,10 +93,28 @@ def _steps(settings: TrainSettings, network: HySeg) -> tuple[int, int]:
     return first if is_learned else 0, 0 if settings.stage == "prior" else second
 
 
-def measure_steps(network: HySeg, settings: TrainSettings) -> tuple[float, float]:
+def measure_backbone(network: HySeg, settings: TrainSettings) -> float:
+    """Seconds that the backbone takes for a chip, from a pass with a blank one."""
+    device = choose_device(settings.device)
+    side = settings.chip_size
+    image = torch.zeros(1, network.config.bands, side, side, device=device)
+    network.to(device).eval()
+    return _seconds(lambda: _seen(network, image), device)
+
+
+@torch.no_grad()
+def _seen(network: HySeg, image: torch.Tensor) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = network.backbone(image)
+    return found
+
+
+def measure_steps(
+    network: HySeg, settings: TrainSettings, *, are_kept: bool = False
+) -> tuple[float, float]:
     """Seconds of a step of each stage, from passes with blank chips; 0 for one that is left out.
 
-    On a processor one chip stands for all of a batch, whose time grows with their number.
+    On a processor one chip stands for all of a batch, whose time grows with their number. With
+    `are_kept` the features of the chips are there before.
     """
     device = choose_device(settings.device)
     count = settings.batch_size if device.type == "cuda" else 1
@@ -98,30 +123,32 @@ def measure_steps(network: HySeg, settings: TrainSettings) -> tuple[float, float
     valid = torch.ones(count, 1, side, side, dtype=torch.bool, device=device)
     labels = torch.zeros(count, side, side, dtype=torch.long, device=device)
     network.to(device).train()
+    features = _seen(network, image) if are_kept else None
 
     def of_prior() -> torch.Tensor:
-        return network.prior_objective(image, valid, labels).loss
+        return network.prior_objective(image, valid, labels, features=features).loss
 
     def of_segmentation() -> torch.Tensor:
-        return segmentation_loss(network(image, valid, labels=labels), labels)
+        output = network(image, valid, labels=labels, features=features)
+        return segmentation_loss(output, labels)
 
     first, second = _steps(settings, network)
     share, spent = settings.batch_size / count / settings.devices, [0.0, 0.0]
     if first and network.prior is not None:
         # It rests in the second stage.
         network.prior.requires_grad_(requires_grad=True)
-        spent[0] = _seconds(of_prior, device) * share
+        spent[0] = _seconds(lambda: torch.autograd.backward(of_prior()), device) * share
         network.prior.requires_grad_(requires_grad=False)
     if second:
-        spent[1] = _seconds(of_segmentation, device) * share
+        spent[1] = _seconds(lambda: torch.autograd.backward(of_segmentation()), device) * share
     return spent[0], spent[1]
 
 
-def _seconds(loss: Callable[[], torch.Tensor], device: torch.device) -> float:
-    """Of a pass forward and backward, after one that is not measured."""
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of a pass, after one that is not measured."""
     for _ in range(2):
         began = time.perf_counter()
-        torch.autograd.backward(loss())
+        work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     return time.perf_counter() - began
