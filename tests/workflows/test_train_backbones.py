@@ -195,6 +195,26 @@ def test_only_the_blocks_after_those_that_polygons_are_learned_from_learn(
     assert torch.equal(seen[0].looks, seen[1].looks)
 
 
+def test_a_training_on_everything_knows_the_places_that_were_held_out_before(
+    tmp_path, scene_folder, tiny_presets, weights_file
+):
+    first, whole, other = (tmp_path / f"{name}.safetensors" for name in ("first", "whole", "other"))
+    arguments = {"preset": "vit+plain", "backbone-weights": weights_file("test_vit")}
+    assert run(*train_arguments(scene_folder, first, **arguments)).exit_code == 0
+    more = {"preset": None, "val-scenes": None, "from": first}
+    assert run(*train_arguments(scene_folder, whole, **more)).exit_code == 0
+    elsewhere = more | {"images": scene_folder / "images/west.tif"}
+    done = run(*train_arguments(scene_folder, other, **elsewhere))
+    assert done.exit_code == 0, done.output
+    before, after = (load_model(path).applicability for path in (first, whole))
+    assert len(after.looks) > len(before.looks)
+    assert torch.equal(after.looks[: len(before.looks)], before.looks)
+    assert torch.equal(after.usual, before.usual)
+    assert read_card(other).data.training_scenes == ("west",)
+    # what was learned of the other scene may be lost
+    assert load_model(other).applicability is None
+
+
 @pytest.mark.parametrize("preset", ["vit+plain", "fast+plain"])
 def test_what_has_no_blocks_after_those_of_polygons_is_refused(
     tmp_path, scene_folder, tiny_presets, weights_file, preset

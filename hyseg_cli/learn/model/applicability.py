@@ -9,7 +9,7 @@ predictors, and with a quantile in place of their outlier rule.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -58,6 +58,12 @@ class Applicability:
         known = cls(looks, mean, std, torch.ones(()))
         usual = torch.quantile(known.dissimilarity(held_out), USUAL).clamp_min(1e-6)
         return cls(looks, mean, std, usual)
+
+    def with_more(self, looks: Tensor) -> Self:
+        """The same with looks (M, C) of chips from more places, half of all at most."""
+        more = ((looks - self.mean) / self.std).half().float()[: MOST_LOOKS // 2]
+        kept = self.looks[: MOST_LOOKS - len(more)]
+        return replace(self, looks=torch.cat([kept, more]))
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Self | None:

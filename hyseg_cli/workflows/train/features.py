@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,17 +170,31 @@ def what_was_seen(
     network: HySeg,
     training: TrainingChips | FeatureChips,
     held_out: ValidationChips | FeatureChips | None,
+    scenes: Sequence[str],
+    donor: Model | None,
 ) -> Applicability | None:
     """What the frozen backbone of a network has seen in chips that are kept.
 
-    None unless features of both are kept: chips that were learned say nothing about how far
-    others may be.
+    Chips that were learned say nothing about how far others may be. So where none are held out, the
+    model that the training started from must have known that, of scenes that are all still among
+    those that are learned; else it is None.
+
+    Args:
+        network: The network, its backbone as it was when the features were computed.
+        training: Chips that were learned.
+        held_out: Chips of other places.
+        scenes: Names of the scenes that were learned.
+        donor: The model that the training started from.
     """
-    if not (isinstance(training, FeatureChips) and isinstance(held_out, FeatureChips)):
+    if not isinstance(training, FeatureChips) or not can_look(network):
         return None
-    if not can_look(network):
+    looks = _looks(network, training)
+    if isinstance(held_out, FeatureChips):
+        return Applicability.learned(looks, _looks(network, held_out))
+    if held_out is not None or donor is None or donor.applicability is None:
         return None
-    return Applicability.learned(_looks(network, training), _looks(network, held_out))
+    are_learned = set(donor.card.data.training_scenes) <= set(scenes)
+    return donor.applicability.with_more(looks) if are_learned else None
 
 
 def still_seen(network: HySeg, card: ModelCard, donor: Model | None) -> Applicability | None:

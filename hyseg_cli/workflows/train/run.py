@@ -360,7 +360,10 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
             messages=messages,
         )
         is_last = name == "segmentation"
-        applicability = what_was_seen(training.network, seen, held_out) if is_last else None
+        applicability = None
+        if is_last:
+            scenes, donor = data.training_names, training.start.donor
+            applicability = what_was_seen(training.network, seen, held_out, scenes, donor)
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
     return _Fitted(step, applicability)

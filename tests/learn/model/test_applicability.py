@@ -14,7 +14,13 @@ from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.inference.resample import spread_windows
-from hyseg_cli.learn.model.applicability import NEAREST, USUAL, Applicability, Unlike
+from hyseg_cli.learn.model.applicability import (
+    MOST_LOOKS,
+    NEAREST,
+    USUAL,
+    Applicability,
+    Unlike,
+)
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.shift import Shift
 from hyseg_cli.learn.model.weights import load_model, save_model
@@ -51,6 +57,18 @@ def test_it_is_the_same_from_a_file():
     strange = looks(7, 2, shift=1.0)
     assert torch.equal(again.dissimilarity(strange), applicability.dissimilarity(strange))
     assert Applicability.of_tensors({"decoder.weight": torch.zeros(1)}) is None
+
+
+def test_more_places_are_known_and_the_first_are_not_forgotten():
+    first = Applicability.learned(looks(40, 0), looks(10, 1))
+    far = looks(12, 2, shift=30.0)
+    assert (first.dissimilarity(far) > 1).all()
+    both = first.with_more(far)
+    assert (both.dissimilarity(far) < 1).all()
+    known = looks(40, 0)
+    torch.testing.assert_close(both.dissimilarity(known), first.dissimilarity(known))
+    many = both.with_more(looks(2000, 3)).with_more(looks(2000, 4))
+    assert len(many.looks) == MOST_LOOKS
 
 
 @pytest.mark.parametrize("damage", ["missing", "narrow", "flat", "empty", "infinite", "zero"])
