@@ -235,10 +235,13 @@ def test_the_built_in_model_is_small_and_says_what_it_is():
     for owner in ("Humans in the Loop / MBRSC", "USDA NAIP", "Ventura et al.", "Chesapeake"):
         assert owner in card.data.attribution
     assert card.data.licence
-    assert len(card.data.training_scenes) == 15
+    natural = {name for name in card.data.training_scenes if "_false_colours/" not in name}
+    assert len(natural) == 15
+    assert len(card.data.training_scenes) == 15 + 10  # Dubai has no infrared
     assert set(card.data.validation_scenes) == {
-        "california/long_beach", "california/palm_springs", "dubai/Tile 2", "dubai/Tile 3",
-        "ohio/strip 1",
+        "california/long_beach", "california/palm_springs", "california_false_colours/long_beach",
+        "california_false_colours/palm_springs", "dubai/Tile 2", "dubai/Tile 3", "ohio/strip 1",
+        "ohio_false_colours/strip 1",
     }  # fmt: skip
     assert 0 < card.metrics["miou"] < 1
     assert card.training["settings"]["steps"] > 0

@@ -60,9 +60,18 @@ class Measured:
 
 
 def measure(
-    model: Model, classify: Predictor, data: Path, place: str, *, shrink: int = 1
+    model: Model,
+    classify: Predictor,
+    data: Path,
+    place: str,
+    *,
+    shrink: int = 1,
+    native: bool = False,
 ) -> Measured:
-    """Errors and confidence of a model in a place, its pixels made `shrink` times as large."""
+    """Errors and confidence of a model in a place, its pixels made `shrink` times as large.
+
+    The network sees them as `hyseg predict` shows them; if they are to be `native`, as they are.
+    """
     file, _, pattern = place.partition(":")
     settings = read_sources([Path(file)], data)[0]
     mapped = MappedSource.of(settings, model.card.legend, {})
@@ -83,7 +92,9 @@ def measure(
             bands=len(image),
             tile_size=tile,
             overlap=overlap,
-            alignment=alignment_for(scene.name, size and size * shrink, model.card),
+            alignment=alignment_for(
+                scene.name, size and size * shrink, model.card, "native" if native else "auto"
+            ),
         )
         channels = np.where(chip.valid, probabilities.argmax(axis=0), NODATA_ID).astype(np.uint8)
         labels, channels = mapped.compare(chip.labels, channels)

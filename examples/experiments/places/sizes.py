@@ -28,14 +28,21 @@ Sized = dict[int, list[Scores]]
 
 
 def scores_by_size(
-    model: Path | None, data: Path, places: tuple[str, ...], factors: tuple[int, ...]
+    model: Path | None,
+    data: Path,
+    places: tuple[str, ...],
+    factors: tuple[int, ...],
+    *,
+    native: bool = False,
 ) -> Sized:
     """The scores of the places, in their order, by how many times as large pixels are."""
     loaded = load_model(find_model(model))
     classify = Predictor(loaded, torch.device("cpu"))
     return {
         factor: [
-            Scores.of(measure(loaded, classify, data, place, shrink=factor).confusion)
+            Scores.of(
+                measure(loaded, classify, data, place, shrink=factor, native=native).confusion
+            )
             for place in places
         ]
         for factor in factors
@@ -71,6 +78,7 @@ def keep(found: Sized, metres: float, model: Path) -> None:
 @click.option("--model", type=click.Path(path_type=Path))
 @click.option("--place", "places", multiple=True, required=True, help="SOURCE.toml[:PATTERN]")
 @click.option("--shrink", "factors", multiple=True, type=int, default=(1, 2, 4, 8))
+@click.option("--native", is_flag=True, help="Show the network the pixels as they are.")
 @click.option("--into", type=click.Path(path_type=Path), help="Model file whose card is changed.")
 @click.option("--metres", type=float, default=0.6, help="Size of the pixels as they are.")
 def main(
@@ -80,9 +88,11 @@ def main(
     factors: tuple[int, ...],
     into: Path | None,
     metres: float,
+    *,
+    native: bool,
 ) -> None:
     """Print mean IoU and overall accuracy of each PLACE by the size of its pixels."""
-    found = scores_by_size(model, data, places, factors)
+    found = scores_by_size(model, data, places, factors, native=native)
     click.echo("\n".join(rows(found, places)))
     if into is not None:
         keep(found, metres, into)
