@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rio_cogeo.cogeo import cog_validate
 from torch.nn.functional import one_hot
 
+from hyseg_cli.api import load_model
 from hyseg_cli.cli.group import cli
 from hyseg_cli.learn.model.card import read_card
 from hyseg_cli.learn.model.locate import find_model
@@ -245,3 +246,17 @@ def test_the_built_in_model_is_small_and_says_what_it_is():
     }  # fmt: skip
     assert 0 < card.metrics["miou"] < 1
     assert card.training["settings"]["steps"] > 0
+
+
+def test_the_built_in_model_maps_the_same_land_in_natural_and_in_false_colours(shared):
+    model = load_model()
+    # in the western third of Ohio, which was held out
+    for name in ("tile_13477", "tile_14217", "tile_14218"):
+        with rasterio.open(shared / f"ohio_naip_6class/test/img/{name}.tif") as file:
+            bands, metres = file.read(), file.res[0]
+        natural, false = (
+            model.predict(image, resolution_m=metres).argmax(axis=0)
+            for image in (bands[:3], bands[[3, 0, 1]])
+        )
+        assert len(np.unique(natural)) > 1
+        assert (natural == false).mean() > 0.8, name

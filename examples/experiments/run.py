@@ -95,6 +95,8 @@ def carry_out(bench: Bench, run: Run) -> None:
     prior = _prior_of(bench, run)
     if not model.is_file():
         _train(bench, run, model, prior, segmentation=True)
+    metrics = read_card(model).metrics
+    use = metrics.get("prior_use", {})
     values = run.settings() | {
         "experiment": run.plan.title,
         "row": run.row.name,
@@ -108,7 +110,9 @@ def carry_out(bench: Bench, run: Run) -> None:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         # Of a training that was stopped in between nobody knows.
         "seconds": None if goes_on else round(time.monotonic() - started),
-        "validation": read_card(model).metrics["miou"],
+        "validation": metrics["miou"],
+        # Mean IoU with the own prior, with that of another image, and with one that knows nothing.
+        "prior_use": {name: use[name] for name in sorted(use) if name.startswith("miou")},
         # An oracle sees the labels while it is validated; nobody can make a map with it.
         "scenes": {}
         if run.is_oracle
