@@ -146,11 +146,24 @@ def test_the_table_of_scenes_in_the_documentation_is_that_of_the_runs():
     assert "\n".join(table_by_split(plan, FOLDER / "runs", "full")) in page
 
 
-@pytest.mark.parametrize("name", ["components_cpu", "choices_cpu", "second_split_cpu"])
+@pytest.mark.parametrize(
+    "name", ["components_cpu", "choices_cpu", "second_split_cpu", "repairs_cpu", "paper_cpu"]
+)
 def test_the_table_of_the_documentation_is_that_of_the_runs(name):
     page = (FOLDER.parents[1] / "docs/explanation/evidence.md").read_text(encoding="utf-8")
     plan = read_plan(FOLDER / f"{name}.toml")
     assert "\n".join(table(plan, FOLDER / "runs")) in page
+
+
+@pytest.mark.parametrize(("name", "most"), [("repairs_cpu", 0.0005), ("paper_cpu", 0.0025)])
+def test_the_prior_of_a_small_network_is_as_dead_as_the_documentation_says(name, most):
+    uses = []
+    for run in read_plan(FOLDER / f"{name}.toml").runs():
+        path = run.find(FOLDER / "runs")
+        use = json.loads(path.read_text())["prior_use"] if path else {}
+        uses += [abs(use["miou"] - use[other]) for other in use if other != "miou"]
+    assert len(uses) >= 8
+    assert max(uses) < most
 
 
 def correction(scene, seed, own, other=None):
