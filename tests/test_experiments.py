@@ -15,6 +15,7 @@ from make_scene import write_scene
 from paired import by_scene, draw, gain, interval, scene_table, shape_table, sign_flip, use
 from paired import table as paired_table
 from plan import read_plan
+from run import what_is_left
 from tables import table, table_by_split
 
 FOLDER = Path(__file__).parents[1] / "examples/experiments"
@@ -117,6 +118,18 @@ def test_a_run_of_before_a_setting_existed_is_still_that_run(small, tmp_path):
     assert [other.find(tmp_path) for other in others] == [None] * len(others)
     path.write_text(json.dumps(old | {"seed": 5}))
     assert run.find(tmp_path) is None
+
+
+def test_it_is_told_how_long_the_missing_runs_take(small, tmp_path):
+    runs = list(read_plan(small).runs())
+    assert what_is_left(read_plan(small), tmp_path) == "12 of 12 runs are missing"
+    # of one that was stopped and went on nobody knows
+    for run, seconds in zip(runs, (3600, 7200, None), strict=False):
+        (tmp_path / f"{run.name}.json").write_text(json.dumps({"seconds": seconds}))
+    assert what_is_left(read_plan(small), tmp_path) == "9 of 12 runs are missing, about 14 hours"
+    for run in runs:
+        (tmp_path / f"{run.name}.json").write_text(json.dumps({"seconds": 1}))
+    assert what_is_left(read_plan(small), tmp_path) == "all runs are done"
 
 
 def test_a_row_is_told_split_by_split_and_class_by_class(small, tmp_path):

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import click
 import torch
@@ -74,12 +75,24 @@ def main(
             continue
         if until is not None and time.monotonic() > until:
             break
+        click.echo(what_is_left(plan, out), err=True)
         click.echo(f"{run.row.name}, {run.split} held out, seed {run.seed}", err=True)
         carry_out(bench, run)
         if not keep_models and not _is_donor(plan, run):
             bench.model(run.name).unlink()
-    missing = sum(run.find(out) is None for run in plan.runs())
-    click.echo(f"{missing} runs are missing" if missing else "all runs are done", err=True)
+    click.echo(what_is_left(plan, out), err=True)
+
+
+def what_is_left(plan: Plan, out: Path) -> str:
+    """How many runs are missing, and about how many hours they take by the pace of the others."""
+    found = [run.find(out) for run in plan.runs()]
+    missing = found.count(None)
+    if not missing:
+        return "all runs are done"
+    done = [json.loads(path.read_text()).get("seconds") for path in found if path is not None]
+    known = [seconds for seconds in done if seconds]
+    pace = f", about {missing * fmean(known) / 3600:.2g} hours" if known else ""
+    return f"{missing} of {len(found)} runs are missing{pace}"
 
 
 def _is_donor(plan: Plan, run: Run) -> bool:
