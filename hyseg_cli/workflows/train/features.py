@@ -188,13 +188,13 @@ def what_was_seen(
     """
     if not isinstance(training, FeatureChips) or not can_look(network):
         return None
-    looks = _looks(network, training)
     if isinstance(held_out, FeatureChips):
-        return Applicability.learned(looks, _looks(network, held_out))
+        return Applicability.learned(_looks(network, training), _looks(network, held_out))
     if held_out is not None or donor is None or donor.applicability is None:
         return None
-    are_learned = set(donor.card.data.training_scenes) <= set(scenes)
-    return donor.applicability.with_more(looks) if are_learned else None
+    if not set(donor.card.data.training_scenes) <= set(scenes):
+        return None
+    return donor.applicability.with_more(_looks(network, training))
 
 
 def still_seen(network: HySeg, card: ModelCard, donor: Model | None) -> Applicability | None:

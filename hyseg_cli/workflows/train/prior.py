@@ -22,7 +22,7 @@ from hyseg_cli.learn.training.prior_diagnostics import diagnose_prior, measure_p
 from hyseg_cli.learn.training.stages import fit_temperature
 from hyseg_cli.messages import Messages
 from hyseg_models import HySeg
-from hyseg_models.prior.autoencoder import LearnedLabels
+from hyseg_models.prior.autoencoder import MEASURED, LearnedLabels
 from hyseg_models.prior.labels import definite, pooled_shares
 from hyseg_models.prior.meanstruct import MeanStruct
 
@@ -30,8 +30,8 @@ DIAGNOSED_BATCHES = 8
 """Batches of validation chips on which the prior's temperature is fitted and its worth measured."""
 USED_BATCHES = 4
 """Batches of them on which its use is measured, each with three priors."""
-SPACE_STEPS, SPACE_MEASURED = 300, 10
-"""Batches that a learned label space learns from, and those that it is measured on."""
+SPACE_STEPS = 300
+"""Batches that a learned label space learns from."""
 
 
 def learn_label_space(
@@ -51,7 +51,7 @@ def learn_label_space(
     space = prior.labels
     if not isinstance(space, LearnedLabels) or space.is_fitted:
         return
-    others = chips.reseeded(chips.seed, (SPACE_STEPS + SPACE_MEASURED) * batch_size)
+    others = chips.reseeded(chips.seed, (SPACE_STEPS + MEASURED) * batch_size)
     found = space.fit(_shares(others, labels, space, batch_size), SPACE_STEPS)
     messages.note(f"label space: {space.channels} channels, {found:.3f} nats lost of a cell")
 

@@ -13,6 +13,8 @@ from hyseg_models.prior.labels import pooled_shares
 WIDTH = 32
 """Channels inside."""
 RATE, DECAY = 3e-3, 1e-3
+MEASURED = 10
+"""Batches that mean and deviation are measured on."""
 SMALLEST = 1e-6
 """Of a share whose logarithm is taken."""
 
@@ -74,7 +76,7 @@ class LearnedLabels(nn.Module):
 
         Args:
             batches: Shares (B, N, h, w), and weights of the cells (B, 1, h, w).
-            steps: Batches to learn from; ten more measure mean and deviation.
+            steps: Batches to learn from; `MEASURED` more measure mean and deviation.
 
         Returns:
             The last loss, in nats above the entropy of the shares.
@@ -85,8 +87,8 @@ class LearnedLabels(nn.Module):
         for part in parts:
             part.requires_grad_(True)
         for shares, weight in islice(batches, steps):
-            told = self.decoder(self.encoder(shares)).log_softmax(dim=1)
-            missed = shares * (shares.clamp_min(SMALLEST).log() - told)
+            predicted = self.decoder(self.encoder(shares)).log_softmax(dim=1)
+            missed = shares * (shares.clamp_min(SMALLEST).log() - predicted)
             gap = (missed.sum(dim=1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1.0)
             optimizer.zero_grad()
             gap.backward()
@@ -94,7 +96,7 @@ class LearnedLabels(nn.Module):
         for part in parts:
             part.requires_grad_(False)
             part.grad = None
-        self._measure(list(islice(batches, 10)))
+        self._measure(list(islice(batches, MEASURED)))
         return float(gap.detach())
 
     @torch.no_grad()
