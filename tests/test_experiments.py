@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from make_scene import write_scene
 from paired import by_scene, draw, gain, interval, scene_table, shape_table, sign_flip, use
@@ -213,9 +214,21 @@ def test_the_sign_flip_test_counts_patterns(differences, p):
 
 
 def test_the_interval_holds_the_mean_and_is_a_point_without_spread():
-    low, high = interval([1.0, 2.0, 4.0, 0.0])
+    low, high = interval([[1.0], [2.0], [4.0], [0.0]])
     assert 0.0 <= low < 1.75 < high <= 4.0
-    assert interval([2.0, 2.0]) == (2.0, 2.0)
+    assert interval([[2.0], [2.0, 2.0]]) == (2.0, 2.0)
+
+
+def test_the_interval_knows_that_scenes_and_seeds_differ():
+    """Of n scenes with k seeds the variance is that of scenes over n and that of seeds over nk."""
+    rng = np.random.default_rng(0)
+    scenes, seeds = 200, 3
+    values = rng.normal(0.0, 1.0, (scenes, 1)) + rng.normal(0.0, 2.0, (scenes, seeds))
+    low, high = interval(values.tolist())
+    # a scene's mean has 1 + 4/3; drawing its seeds again adds 4/3 x 2/3
+    expected = 2.0 * 1.96 * math.sqrt((1.0 + 4.0 / 3.0 + 8.0 / 9.0) / scenes)
+    assert high - low == pytest.approx(expected, rel=0.15)
+    assert interval(values.mean(axis=1, keepdims=True).tolist())[0] > low
 
 
 @pytest.mark.parametrize(

@@ -88,23 +88,25 @@ def test_each_decoder_has_seen_neither_the_scene_it_maps_nor_the_one_held_out(
         return learn(known, classes, seed, steps=2)
 
     monkeypatch.setattr(trained_host, "train", recorded)
-    first = TrainedHost(scenes, CLASSES, tmp_path).logits("c")
+    first = TrainedHost(scenes, CLASSES, tmp_path, seed=0).logits("c")
     assert seen == [{"b"}, {"a"}, {"a", "b"}]
-    again = TrainedHost(scenes, CLASSES, tmp_path).logits("c")
+    again = TrainedHost(scenes, CLASSES, tmp_path, seed=0).logits("c")
     assert len(seen) == 3
     for name in scenes:
         torch.testing.assert_close(first[name], again[name])
     lies = replace(scenes["c"], labels=(scenes["c"].labels + 1) % CLASSES)
-    unseen = TrainedHost(scenes | {"c": lies}, CLASSES, tmp_path / "lies").logits("c")
+    unseen = TrainedHost(scenes | {"c": lies}, CLASSES, tmp_path / "lies", seed=0).logits("c")
     for name in scenes:
         torch.testing.assert_close(first[name], unseen[name])
+    other = TrainedHost(scenes, CLASSES, tmp_path, seed=1).logits("c")
+    assert all(not torch.equal(first[name], other[name]) for name in scenes)
 
 
 @pytest.mark.slow
 def test_a_decoder_maps_a_scene_that_it_has_not_seen(scenes, tmp_path, monkeypatch):
     learn = trained_host.train
-    monkeypatch.setattr(trained_host, "train", lambda *args, seed: learn(*args, seed, steps=60))
-    found = TrainedHost(scenes, CLASSES, tmp_path).logits("c")["c"].argmax(dim=0)
+    monkeypatch.setattr(trained_host, "train", lambda *args: learn(*args, steps=60))
+    found = TrainedHost(scenes, CLASSES, tmp_path, seed=0).logits("c")["c"].argmax(dim=0)
     assert (found == scenes["c"].labels[2::4, 2::4]).float().mean() > 0.9
 
 
@@ -155,6 +157,18 @@ def test_a_draw_in_one_step_is_the_noise_minus_the_average_velocity(scenes, host
     network.__dict__["corrector"] = lambda seen, _r, _t: 0.25 * seen[:, :16]
     noise = torch.randn(1, 16, 12, 12)
     torch.testing.assert_close(network._drawn(crop, noise), 0.75 * noise)
+
+
+def test_a_corrector_without_the_image_sees_the_map_alone(scenes, host):
+    crop = crop_of(scenes["c"], host.logits("c")["c"], 0, 0, 96, 96)
+    dark = replace(crop, image=0.0 * crop.image, maps=tuple(0.0 * x for x in crop.maps))
+    noise = torch.randn(1, CLASSES, 12, 12)
+    for kind, differs in (("blind+broken", False), ("flow+broken", True)):
+        network = Correction(kind, CLASSES, (CLASSES, CLASSES))
+        with torch.no_grad():
+            network.evidence_gate.fill_(1.0)
+            found, other = (network(seen, noise)[0] for seen in (crop, dark))
+        assert torch.equal(found, other) != differs
 
 
 def test_a_gate_for_all_classes_stays_between_nothing_and_everything(scenes, host):

@@ -33,15 +33,15 @@ MAJORITY = {"majority7": 7, "majority": 15, "majority31": 31}
 BROKEN = "+broken"
 KINDS = (
     "labels", *MAJORITY, "rgb", "own", "learnt", "shared", "larger", "larger+broken", "evid",
-    "evid+broken", "mean", "flow", "flow+broken", "partitions", "partitions8", "ae",
+    "evid+broken", "mean", "flow", "flow+broken", "blind+broken", "partitions", "partitions8", "ae",
 )  # fmt: skip
 """Rows: an affinity of the labels, of nothing (majority filters), of colours, of the host's
 probabilities, or learnt, with a gate for each class or one between 0 and 1 for all; the network of
 a corrector alone, which adds to the scores as a larger host would; a corrector without noise, one
-trained with noise that is used without, and one with noise; a prior of random colourings, by one
-draw or the mean of eight affinities; one of embedded label maps. What ends in `BROKEN` learns from
-labels broken on purpose as well."""
-GENERATIVE = ("mean", "flow")
+trained with noise that is used without, one with noise, and one that does not see the image; a
+prior of random colourings, by one draw or the mean of eight affinities; one of embedded label maps.
+What ends in `BROKEN` learns from labels broken on purpose as well."""
+GENERATIVE = ("mean", "flow", "blind")
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,8 @@ class Correction(nn.Module):
             upsample(one(x), size)
             for one, x in zip(self.lateral, crop.maps_at(*STRIDES), strict=True)
         ]
-        return torch.cat([colours, torch.stack(levels).sum(dim=0)], dim=1)
+        features = torch.cat([colours, torch.stack(levels).sum(dim=0)], dim=1)
+        return torch.zeros_like(features) if self.kind == "blind" else features
 
 
 class Corrector(nn.Module):

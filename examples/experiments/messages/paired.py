@@ -43,6 +43,7 @@ ROWS = {
     "mean": "corrector, noise left out",
     "flow": "corrector from map and noise",
     "flow+broken": "corrector from map and noise, also from broken labels",
+    "blind+broken": "the same, image not shown",
     "partitions": "random colourings, one draw",
     "partitions8": "random colourings, eight affinities",
     "ae": "embedded label maps, one draw",
@@ -90,10 +91,17 @@ SHAPES = {
 
 def by_scene(runs: Sequence[Measured], score: Callable[[Measured], float]) -> list[float]:
     """A score of each scene, the mean over its seeds, in the order of scenes."""
+    return [statistics.fmean(seeds) for seeds in seeds_by_scene(runs, score)]
+
+
+def seeds_by_scene(
+    runs: Sequence[Measured], score: Callable[[Measured], float]
+) -> list[list[float]]:
+    """A score of each seed of each scene, in the order of scenes."""
     found: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         found[run["scene"]].append(score(run))
-    return [statistics.fmean(found[scene]) for scene in sorted(found)]
+    return [found[scene] for scene in sorted(found)]
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -107,11 +115,18 @@ def sign_flip(differences: Sequence[float]) -> float:
     return float((means >= abs(values.mean()) - 1e-12).mean())
 
 
-def interval(differences: Sequence[float], *, draws: int = 4000) -> tuple[float, float]:
-    """95 % interval of the mean difference by a bootstrap over scenes."""
-    values = np.array(differences)
-    picks = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+def interval(scenes: Sequence[Sequence[float]], *, draws: int = 4000) -> tuple[float, float]:
+    """95 % interval of the mean over scenes by a hierarchical bootstrap.
+
+    Scenes are drawn with replacement, and of each drawn scene its seeds.
+    """
+    rng = np.random.default_rng(0)
+    picks = rng.integers(len(scenes), size=(draws, len(scenes)))
+    means = np.empty(picks.shape)
+    for index, seeds in enumerate(scenes):
+        drawn = rng.integers(len(seeds), size=(*picks.shape, len(seeds)))
+        means = np.where(picks == index, np.array(seeds)[drawn].mean(axis=-1), means)
+    low, high = np.percentile(means.mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -137,7 +152,7 @@ def table(folder: Path) -> Iterator[str]:
     yield "|---" * (len(names) + 3) + "|"
     for row, runs in found.items():
         scenes = by_scene(runs, gain)
-        low, high = interval(scenes)
+        low, high = interval(seeds_by_scene(runs, gain))
         cells[row]["mIoU against host"] += f" ({low:+.2f} to {high:+.2f})"
         seeds = Counter(run["scene"] for run in runs).values()
         size = f"{len(scenes)} x {' to '.join(map(str, sorted({min(seeds), max(seeds)})))}"

@@ -280,14 +280,11 @@ def main(
         for name, pairs in parts.items()
     }
     line = classes.names.index(road)
-    host = (
-        UnseenHost(scenes, len(classes))
-        if kind == "ridge"
-        else TrainedHost(scenes, len(classes), features or out)
-    )
+    ridge = UnseenHost(scenes, len(classes)) if kind == "ridge" else None
     out.mkdir(parents=True, exist_ok=True)
     until = math.inf if minutes is None else time.monotonic() + 60.0 * minutes
     for seed in seeds:
+        host = ridge or TrainedHost(scenes, len(classes), features or out, seed)
         for number, name in enumerate(scenes, 1):
             if places and name not in places:
                 continue

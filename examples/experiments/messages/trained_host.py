@@ -33,12 +33,16 @@ class TrainedHost:
         scenes: All scenes.
         classes: Number of classes N.
         kept: Folder of decoders; those that are missing are trained when they are needed.
+        seed: Of the trainings.
     """
 
-    def __init__(self, scenes: Mapping[str, FeatureScene], classes: int, kept: Path) -> None:
+    def __init__(
+        self, scenes: Mapping[str, FeatureScene], classes: int, kept: Path, seed: int
+    ) -> None:
         self.scenes = scenes
         self.classes = classes
         self._kept = kept
+        self._seed = seed
 
     def logits(self, held_out: str) -> dict[str, Tensor]:
         """Calibrated class scores by scene, (N, H/4, W/4); nothing of `held_out` is fitted on."""
@@ -51,13 +55,14 @@ class TrainedHost:
 
     def _without(self, *names: str) -> UNetFormerDecoder:
         left_out = sorted(set(names))
-        path = self._kept / f"decoder_without_{'_and_'.join(left_out)}.safetensors"
+        name = f"decoder_{self._seed}_without_{'_and_'.join(left_out)}"
+        path = self._kept / f"{name}.safetensors"
         if path.is_file():
             host = _new(next(iter(self.scenes.values())), self.classes)
             host.load_state_dict(load_file(path))
             return host.eval()
         seen = {name: scene for name, scene in self.scenes.items() if name not in left_out}
-        host = train(seen, self.classes, seed=0)
+        host = train(seen, self.classes, self._seed)
         self._kept.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in host.state_dict().items()}, path)
         click.echo(f"trained {path.stem}", err=True)

@@ -115,6 +115,14 @@ def _cell(scores: list[tuple[float, float]]) -> str:
     "--row", "rows", multiple=True, type=click.Choice(list(ROWS)), default=("host", "plain")
 )
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2))
+@click.option(
+    "--place",
+    "places",
+    multiple=True,
+    type=click.Choice(list(PLACES)),
+    default=tuple(PLACES),
+    help="Leave out these alone.",
+)
 @click.option("--steps", type=int, default=300, show_default=True)
 @click.option("--minutes", type=float, help="Begin no run after this time.")
 def main(
@@ -123,13 +131,14 @@ def main(
     out: Path,
     rows: tuple[str, ...],
     seeds: tuple[int, ...],
+    places: tuple[str, ...],
     steps: int,
     minutes: float | None,
 ) -> None:
     """Train without one source below DATA, measure there, and print the table."""
     began = time.monotonic()
     for seed in seeds:
-        for left_out in PLACES:
+        for left_out in places:
             folder = out / f"{left_out}_{seed}"
             for row in rows:
                 result = out / f"{row}_{left_out}_{seed}.json"
