@@ -260,3 +260,34 @@ def test_the_built_in_model_maps_the_same_land_in_natural_and_in_false_colours(s
         )
         assert len(np.unique(natural)) > 1
         assert (natural == false).mean() > 0.8, name
+
+
+def dissimilarity(path, *flags):
+    """What a dry run says of a scene, and whether it warns of it."""
+    given = ["predict", str(path), "-o", "map.tif", "--dry-run", "--json", *flags]
+    done = CliRunner().invoke(cli, given)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert any("looks unlike" in text for text in found["warnings"]) == (found["dissimilarity"] > 1)
+    return found["dissimilarity"]
+
+
+@pytest.mark.parametrize("name", [name for name in SCENES if "dubai" not in name])
+def test_scenes_of_other_continents_are_announced(shared, name):
+    relative, flags = SCENES[name]
+    assert dissimilarity(shared / relative, *flags) > 1
+
+
+def test_scenes_of_published_data_that_the_model_maps_badly_are_announced(shared):
+    scenes = [*(shared / "eval_loveda/images").iterdir(), *(shared / "eval_isprs/images").iterdir()]
+    assert len(scenes) == 5
+    assert min(dissimilarity(scene) for scene in scenes) > 1
+
+
+def test_held_out_parts_of_known_places_are_not_announced(shared):
+    parts = sorted((shared / "dubai").glob("Tile [23]/images/*.jpg"))[::4]
+    chips = sorted((shared / "ohio_naip_6class/test/img").glob("tile_1[34]*.tif"))
+    assert len(parts) >= 4
+    assert len(chips) == 4
+    assert max(map(dissimilarity, parts)) < 1
+    assert np.median([dissimilarity(chip, "--band", "1,2,3") for chip in chips]) < 1

@@ -14,11 +14,19 @@ import pytest
 import rasterio
 import torch
 from learn.model.test_backbone import write_weights
+from make_scene import write_scene
 from rasters import write_geotiff
 from workflows.test_train_resume import STOPPING
 from workflows.training import run, train_arguments
 
+from hyseg_cli.geo.raster.raster import open_raster
+from hyseg_cli.geo.raster.reader import SceneReader
+from hyseg_cli.geo.tiling.grid import ALIGNMENT
+from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.inference.resample import spread_windows
 from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.contract import match
 from hyseg_cli.learn.model.weights import load_model
 from hyseg_models.blocks.vit import PlainViT
 from hyseg_models.config import presets
@@ -52,6 +60,15 @@ def weights_file(tmp_path_factory):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def wide_folder(tmp_path_factory):
+    """Two generated scenes that have room for several looks."""
+    folder = tmp_path_factory.mktemp("wide")
+    for seed, name in enumerate(("east", "west"), 1):
+        write_scene(folder, name, seed=seed, size=640)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -173,15 +190,15 @@ def test_a_backbone_that_is_unfrozen_learns_at_a_lower_rate(
 
 
 def test_only_the_blocks_after_those_that_polygons_are_learned_from_learn(
-    tmp_path, scene_folder, tiny_presets, weights_file, monkeypatch
+    tmp_path, wide_folder, tiny_presets, weights_file, monkeypatch
 ):
     shallow = partial(ProbeConfig, depths=(2, 4))  # the transformer here has six blocks
     monkeypatch.setattr("hyseg_cli.workflows.train.network.ProbeConfig", shallow)
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     arguments = {"preset": "vit+plain", "backbone-weights": weights_file("test_vit")}
-    assert run(*train_arguments(scene_folder, first, **arguments)).exit_code == 0
+    assert run(*train_arguments(wide_folder, first, **arguments)).exit_code == 0
     flags = ["--from", first, "--unfreeze", "last", "--blend", "1"]
-    done = run(*train_arguments(scene_folder, second, preset=None), *flags)
+    done = run(*train_arguments(wide_folder, second, preset=None), *flags)
     assert done.exit_code == 0, done.output
     before, after = (
         load_model(path).network.backbone.body.state_dict() for path in (first, second)
@@ -192,19 +209,20 @@ def test_only_the_blocks_after_those_that_polygons_are_learned_from_learn(
     # looks are taken from the third block, and the scenes are the same
     seen = [load_model(path).applicability for path in (first, second)]
     assert None not in seen
-    assert torch.equal(seen[0].looks, seen[1].looks)
+    # the second training saw them by weights that had been stored in half precision
+    torch.testing.assert_close(seen[0].looks, seen[1].looks, rtol=0, atol=5e-3)
 
 
 def test_a_training_on_everything_knows_the_places_that_were_held_out_before(
-    tmp_path, scene_folder, tiny_presets, weights_file
+    tmp_path, wide_folder, tiny_presets, weights_file
 ):
     first, whole, other = (tmp_path / f"{name}.safetensors" for name in ("first", "whole", "other"))
     arguments = {"preset": "vit+plain", "backbone-weights": weights_file("test_vit")}
-    assert run(*train_arguments(scene_folder, first, **arguments)).exit_code == 0
+    assert run(*train_arguments(wide_folder, first, **arguments)).exit_code == 0
     more = {"preset": None, "val-scenes": None, "from": first}
-    assert run(*train_arguments(scene_folder, whole, **more)).exit_code == 0
-    elsewhere = more | {"images": scene_folder / "images/west.tif"}
-    done = run(*train_arguments(scene_folder, other, **elsewhere))
+    assert run(*train_arguments(wide_folder, whole, **more)).exit_code == 0
+    elsewhere = more | {"images": wide_folder / "images/west.tif"}
+    done = run(*train_arguments(wide_folder, other, **elsewhere))
     assert done.exit_code == 0, done.output
     before, after = (load_model(path).applicability for path in (first, whole))
     assert len(after.looks) > len(before.looks)
@@ -213,6 +231,37 @@ def test_a_training_on_everything_knows_the_places_that_were_held_out_before(
     assert read_card(other).data.training_scenes == ("west",)
     # what was learned of the other scene may be lost
     assert load_model(other).applicability is None
+
+
+def test_a_scene_that_was_learned_is_known_as_it_is_mapped(
+    tmp_path, wide_folder, tiny_presets, weights_file
+):
+    """What `hyseg predict` looks at, at the pixel size that it takes, is what was remembered."""
+    out = tmp_path / "m.safetensors"
+    arguments = {"preset": "vit+plain", "backbone-weights": weights_file("test_vit")}
+    shown = {"map-resolution": "0.4"}  # scenes have pixels of 0.5 m
+    done = run(*train_arguments(wide_folder, out, **arguments, **shown))
+    assert done.exit_code == 0, done.output
+    model = load_model(out)
+    known, predictor = model.applicability, Predictor(model, torch.device("cpu"))
+
+    def seen(name):
+        raster = open_raster(str(wide_folder / "images" / f"{name}.tif"))
+        contract = match(raster, model.card)
+        assert contract.alignment < ALIGNMENT
+        with SceneReader(raster, contract.bands) as reader:
+            whole = Window(0, 0, raster.height, raster.width)
+            windows = list(spread_windows(reader, whole, contract.alignment))
+        assert len(windows) >= 9
+        return torch.cat([predictor.looks(image, valid) for image, valid in windows])
+
+    def apart(looks):
+        return torch.cdist((looks - known.mean) / known.std, known.looks).amin(dim=1)
+
+    assert read_card(out).data.validation_scenes == ("west",)
+    usual = float(known.usual)
+    assert float(apart(seen("east")).max()) < 0.05 * usual
+    assert float(apart(seen("west")).min()) > 0.1 * usual
 
 
 @pytest.mark.parametrize("preset", ["vit+plain", "fast+plain"])
@@ -364,13 +413,13 @@ sys.argv = ["", {stage!r}, "{step}", "9", *{given!r}]
 
 
 def test_a_scene_that_looks_unlike_the_training_is_announced(
-    tmp_path, scene_folder, tiny_presets, weights_file
+    tmp_path, wide_folder, tiny_presets, weights_file
 ):
     model = tmp_path / "a.safetensors"
     arguments = LONG | {"backbone-weights": weights_file("test_vit"), "prior-steps": 1}
-    done = run(*train_arguments(scene_folder, model, **arguments))
+    done = run(*train_arguments(wide_folder, model, **arguments))
     assert done.exit_code == 0, done.output
-    known = next((scene_folder / "images").glob("west*"))
+    known = next((wide_folder / "images").glob("west*"))
     strange = np.random.default_rng(0).integers(0, 256, (3, 256, 256)).astype(np.uint8)
     path = write_geotiff(tmp_path / "strange.tif", strange)
     found = {}

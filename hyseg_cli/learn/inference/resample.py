@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -63,9 +65,6 @@ def spread_windows(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """A few windows of a scene as a network would see them, for a first look.
 
-    They are spread evenly, `LOOKS` along each side, `LOOK_CELLS * ALIGNMENT` pixels of the network
-    wide or as wide as the scene; those that are half empty are left out.
-
     Args:
         reader: Reads the scene.
         within: The part of it that counts.
@@ -77,22 +76,54 @@ def spread_windows(
     Raises:
         UnusableFileError: If a block cannot be read.
     """
-    rows, height = _spread(within.row, within.height, alignment)
-    cols, width = _spread(within.col, within.width, alignment)
-    size = tuple(max(1, round(side / alignment)) * ALIGNMENT for side in (height, width))
-    for row, col in product(rows, cols):
-        pixels = reader.read(Window(row, col, height, width))
-        if pixels.valid.mean() < 0.5:
-            continue
-        image = torch.from_numpy(pixels.image.astype(np.float32)).unsqueeze(0)
-        valid = torch.from_numpy(pixels.valid)[None, None]
-        yield _resample(image, valid, (size[0], size[1]))
+    for window in look_windows(within, alignment):
+        pixels = reader.read(window)
+        shown = as_shown(pixels.image, pixels.valid, alignment)
+        if shown is not None:
+            yield shown
 
 
-def _spread(start: int, length: int, alignment: int) -> tuple[list[int], int]:
+def look_windows(within: Window, alignment: int, *, most: int = LOOKS) -> list[Window]:
+    """Where a part of a scene is looked at.
+
+    The windows are spread evenly, `LOOK_CELLS * ALIGNMENT` pixels of the network wide or as wide as
+    the part.
+
+    Args:
+        within: The part.
+        alignment: Pixels of the scene that stand for `ALIGNMENT` of the network.
+        most: How many there are along each side at most.
+    """
+    rows, height = _spread(within.row, within.height, alignment, most)
+    cols, width = _spread(within.col, within.width, alignment, most)
+    return [Window(row, col, height, width) for row, col in product(rows, cols)]
+
+
+def as_shown(
+    image: npt.NDArray[Any], valid: npt.NDArray[np.bool_], alignment: int
+) -> tuple[Tensor, Tensor] | None:
+    """A window of a scene as the network sees it, or None if it is half empty.
+
+    Args:
+        image: (bands, height, width) in the scene's values.
+        valid: (height, width).
+        alignment: Pixels of the scene that stand for `ALIGNMENT` of the network.
+
+    Returns:
+        Image float32 (1, bands, H, W) and valid bool (1, 1, H, W), H and W multiples of
+        `ALIGNMENT`.
+    """
+    if valid.mean() < 0.5:
+        return None
+    height, width = (max(1, round(side / alignment)) * ALIGNMENT for side in valid.shape)
+    values = torch.from_numpy(image.astype(np.float32)).unsqueeze(0)
+    return _resample(values, torch.from_numpy(valid)[None, None], (height, width))
+
+
+def _spread(start: int, length: int, alignment: int, most: int) -> tuple[list[int], int]:
     """Where windows begin along a side, and how long they are."""
     side = min(length, LOOK_CELLS * alignment)
-    count = max(1, min(LOOKS, length // side))
+    count = max(1, min(most, length // side))
     return [start + int((i + 0.5) * length / count - side / 2) for i in range(count)], side
 
 

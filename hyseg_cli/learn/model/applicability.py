@@ -20,36 +20,35 @@ from hyseg_models.blocks.backbones import is_plain_vit
 
 PREFIX = "applicability."
 """Of the names of its tensors in a model file."""
-MOST_LOOKS = 512
+MOST_LOOKS = 2048
+"""Windows that are remembered."""
 NEAREST = 3
-"""Training chips that a window is compared with: those that it is most like."""
+"""Windows of the training that another is compared with: those that it is most like."""
 USUAL = 0.8
-"""Quantile of the distances of held-out chips that a scene may have. Of the data sets of the
-built-in model, each compared with the three others, medians of chips are at 0.96 to 1.15 of it,
-those of what is known at 0.77 to 0.92."""
+"""Quantile of the distances of windows of held-out places that a scene may have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Applicability:
-    """A summary of the images that a model was trained on, as its frozen backbone sees them.
+    """A summary of the scenes that a model was trained on, as its backbone sees them.
 
-    A *look* is the mean of the features of a chip at the first of the depths that are taken.
+    A *look* is the mean of the features of a window at the first of the depths that are taken.
     """
 
     looks: Tensor
-    """Standardised looks of training chips, float32 (M, C)."""
+    """Standardised looks of windows of the training, float32 (M, C)."""
     mean: Tensor
     """Of the looks, (C,)."""
     std: Tensor
     """Of the looks, (C,), above 0."""
     usual: Tensor
-    """Distance that chips of held-out places may have, a scalar above 0."""
+    """Distance that windows of held-out places may have, a scalar above 0."""
 
     @classmethod
     def learned(cls, training: Tensor, held_out: Tensor) -> Self | None:
-        """From looks of training chips (M, C) and of chips from other places (m, C).
+        """From looks of windows of the training (M, C) and of other places (m, C).
 
-        None with fewer than `NEAREST` chips of either: nothing could be said of a scene.
+        None with fewer than `NEAREST` of either: nothing could be said of a scene.
         """
         if min(len(training), len(held_out)) < NEAREST:
             return None
@@ -60,7 +59,7 @@ class Applicability:
         return cls(looks, mean, std, usual)
 
     def with_more(self, looks: Tensor) -> Self:
-        """The same with looks (M, C) of chips from more places, half of all at most."""
+        """The same with looks (M, C) of windows of more places, half of all at most."""
         more = ((looks - self.mean) / self.std).half().float()[: MOST_LOOKS // 2]
         kept = self.looks[: MOST_LOOKS - len(more)]
         return replace(self, looks=torch.cat([kept, more]))
@@ -114,7 +113,7 @@ class Unlike:
     """How unlike a scene is to what a model was trained on."""
 
     dissimilarity: float
-    """Median over some windows; 1 is what chips of held-out places seldom exceed."""
+    """Median over some windows; 1 is what those of held-out places seldom exceed."""
     warning: str | None
     """For the user, if it is above 1."""
 

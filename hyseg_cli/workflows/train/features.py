@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from hyseg_cli.learn.data.chips import TrainingChips, ValidationChips
 from hyseg_cli.learn.inference.precision import Precision
 from hyseg_cli.learn.inference.predictor import choose_device
 from hyseg_cli.learn.inference.standardise import Standardise
-from hyseg_cli.learn.model.applicability import MOST_LOOKS, Applicability, can_look, looks_of
-from hyseg_cli.learn.model.card import ModelCard
-from hyseg_cli.learn.model.weights import Model
 from hyseg_cli.learn.training.callbacks import Interruption
 from hyseg_cli.learn.training.features import (
     CHIPS_PER_FILE,
-    PREFIX,
     FeatureChips,
     backbone_aside,
     bytes_per_chip,
@@ -164,55 +157,3 @@ def _deciding(settings: TrainSettings) -> dict[str, object]:
         key: str(value.resolve()) if isinstance(value, Path) else value
         for key, value in values.items()
     }
-
-
-def what_was_seen(
-    network: HySeg,
-    training: TrainingChips | FeatureChips,
-    held_out: ValidationChips | FeatureChips | None,
-    scenes: Sequence[str],
-    donor: Model | None,
-) -> Applicability | None:
-    """What the frozen backbone of a network has seen in chips that are kept.
-
-    Chips that were learned say nothing about how far others may be. So where none are held out, the
-    model that the training started from must have known that, of scenes that are all still among
-    those that are learned; else it is None.
-
-    Args:
-        network: The network, its backbone as it was when the features were computed.
-        training: Chips that were learned.
-        held_out: Chips of other places.
-        scenes: Names of the scenes that were learned.
-        donor: The model that the training started from.
-    """
-    if not isinstance(training, FeatureChips) or not can_look(network):
-        return None
-    if isinstance(held_out, FeatureChips):
-        return Applicability.learned(_looks(network, training), _looks(network, held_out))
-    if held_out is not None or donor is None or donor.applicability is None:
-        return None
-    if not set(donor.card.data.training_scenes) <= set(scenes):
-        return None
-    return donor.applicability.with_more(_looks(network, training))
-
-
-def still_seen(network: HySeg, card: ModelCard, donor: Model | None) -> Applicability | None:
-    """What the model that a training started from had seen, if that is still true.
-
-    It is if the scenes are the same, by their names and by the values of their pixels, and the
-    blocks that looks are taken from have not learned.
-    """
-    if donor is None or card.data.training_scenes != donor.card.data.training_scenes:
-        return None
-    if card.quantiles != donor.card.quantiles:
-        return None
-    is_same = can_look(network) and network.keeps_blocks(network.config.host.depths[0])
-    return donor.applicability if is_same else None
-
-
-def _looks(network: HySeg, chips: FeatureChips) -> Tensor:
-    """Looks (n, C) of the first `MOST_LOOKS` different chips."""
-    count = min(MOST_LOOKS, chips.size, len(chips))
-    found = (looks_of(network, [chips[i][f"{PREFIX}0"].unsqueeze(0)]) for i in range(count))
-    return torch.cat(list(found))

@@ -31,7 +31,8 @@ from hyseg_cli.messages import Messages, Silence
 from hyseg_cli.settings.train import TrainSettings
 from hyseg_cli.workflows.outputs import require_free
 from hyseg_cli.workflows.train.card import describe, metrics_of, metrics_of_sources
-from hyseg_cli.workflows.train.features import kept_features, still_seen, what_was_seen
+from hyseg_cli.workflows.train.features import kept_features
+from hyseg_cli.workflows.train.looks import Looking, what_was_seen
 from hyseg_cli.workflows.train.network import (
     Start,
     radiometry_for,
@@ -223,20 +224,22 @@ def _second_stage(
         labels=scenes.labels,
         collapses=scenes.sources.collapses if scenes.sources else None,
     )
-    fitted = _fit(training, stage, name="segmentation")
+    step = _fit(training, stage, name="segmentation")
     if training.start.known:
         share = _blend(training, stage)
         card = replace(card, training=card.training | {"blend": share})
     scores = stage.scores.get("segmentation")
     if scores is not None:
-        measured = metrics_of(scores, scenes.legend) | {"step": fitted.step}
+        measured = metrics_of(scores, scenes.legend) | {"step": step}
         if scenes.sources is not None:
             measured["sources"] = metrics_of_sources(stage.scores, scenes.sources.collapses)
         card = replace(card, metrics=card.metrics | measured)
-    if training.processes.is_first:
-        card = replace(card, metrics=card.metrics | _trial(training, "segmentation").of_use())
-    seen = fitted.applicability or still_seen(network, card, training.start.donor)
-    return card, scores, seen
+    if not training.processes.is_first:
+        return card, scores, None
+    card = replace(card, metrics=card.metrics | _trial(training, "segmentation").of_use())
+    device, messages = choose_device(settings.device), training.messages
+    looking = Looking(network, training.standardise, card, device, messages)
+    return card, scores, what_was_seen(looking, scenes, training.start.donor)
 
 
 def _blend(training: _Run, stage: SegmentationStage) -> float:
@@ -330,8 +333,8 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
     )
 
 
-def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
-    """Run a stage."""
+def _fit(training: _Run, stage: Stage, *, name: str) -> int:
+    """Run a stage; the step whose weights the network has."""
     settings, data = training.settings, training.data
     chips = _training_chips(training, stage.recipe, name)
     validation, messages = training.validation, training.messages
@@ -359,14 +362,9 @@ def _fit(training: _Run, stage: Stage, *, name: str) -> _Fitted:
             options=training.options(show),
             messages=messages,
         )
-        is_last = name == "segmentation"
-        applicability = None
-        if is_last:
-            scenes, donor = data.training_names, training.start.donor
-            applicability = what_was_seen(training.network, seen, held_out, scenes, donor)
     if validation is not None:
         messages.note(f"the {name} is taken from step {step}, the best on the validation scenes")
-    return _Fitted(step, applicability)
+    return step
 
 
 def _training_chips(training: _Run, recipe: Recipe, name: str) -> TrainingChips:
@@ -384,16 +382,6 @@ def _training_chips(training: _Run, recipe: Recipe, name: str) -> TrainingChips:
         places=data.places if settings.sampling == "classes" else None,
         pools=data.pools,
     )
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What came of a stage."""
-
-    step: int
-    """The step whose weights the network has."""
-    applicability: Applicability | None
-    """What its backbone has seen, if that is known."""
 
 
 def _validation_chips(scenes: Sequence[LabelledScene], settings: TrainSettings) -> ValidationChips:
