@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
+import familiarity
 import leave_place_out
 import looks
 import numpy as np
@@ -108,6 +110,13 @@ def test_the_table_of_left_out_places_in_the_documentation_is_that_of_the_runs()
 def test_what_is_measured_of_each_source_names_a_source_of_the_examples():
     for name in PLACES:
         assert Path(leave_place_out.SOURCES, f"{name}.toml").is_file()
+
+
+def test_the_data_sets_that_are_compared_are_those_that_the_built_in_model_learned_from():
+    plan = Path(familiarity.LEGEND).with_name("land_cover_false_colours.toml")
+    learned = [source.partition("=")[0] for source in tomllib.loads(plan.read_text())["source"]]
+    compared = [source for sources, _ in familiarity.SETS.values() for source in sources]
+    assert sorted(compared) == sorted(learned)
 
 
 def test_larger_pixels_have_the_mean_of_the_image_and_the_commonest_label():

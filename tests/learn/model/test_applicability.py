@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import make_card
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,9 @@ from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.raster import open_raster
 from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.window import Window
+from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.inference.resample import spread_windows
+from hyseg_cli.learn.inference.standardise import Standardise
 from hyseg_cli.learn.model.applicability import (
     MOST_LOOKS,
     NEAREST,
@@ -21,11 +24,14 @@ from hyseg_cli.learn.model.applicability import (
     Applicability,
     Unlike,
 )
-from hyseg_cli.learn.model.card import read_card
+from hyseg_cli.learn.model.card import Radiometry, read_card
 from hyseg_cli.learn.model.shift import Shift
 from hyseg_cli.learn.model.weights import load_model, save_model
+from hyseg_cli.messages import Silence
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.plan import inspect_scene
+from hyseg_cli.workflows.train.looks import Looking
+from hyseg_models import build, preset
 
 
 def looks(count, seed, shift=0.0):
@@ -152,3 +158,33 @@ def test_a_scene_that_looks_known_is_not_announced_for_its_values(write_raster, 
     known = replace(far, unlike=Unlike(0.8, None))
     assert not known.warnings
     assert replace(far, unlike=Unlike(1.4, "unlike")).warnings == ("unlike",)
+
+
+class Grey:
+    """A scene that knows which of its windows were read."""
+
+    name, bands, dtype, resolution_m = "grey", 3, "uint8", 0.5
+
+    def __init__(self, height, width):
+        self.height, self.width = height, width
+        self.read_so_far = []
+
+    def read(self, window):
+        self.read_so_far.append(window)
+        shape = window.height, window.width
+        image, valid = np.full((3, *shape), 9, np.uint8), np.ones(shape, bool)
+        return Chip(image, valid, np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(("most", "counts"), [(2, (1, 1)), (4, (2, 2)), (9, (2, 7)), (99, (2, 24))])
+def test_every_scene_is_remembered_before_any_is_twice(monkeypatch, legend, most, counts):
+    monkeypatch.setattr("hyseg_cli.workflows.train.looks.MOST_LOOKS", most)
+    scenes = [Grey(256, 600), Grey(1024, 1600)]
+    card, cpu = make_card(legend), torch.device("cpu")
+    standardise = Standardise(Radiometry(card.mean, card.std))
+    whole = preset("vit+plain")
+    host = replace(whole.host, backbone="test_vit", depths=(3, 6))
+    network = build(replace(whole, classes=5, host=host))
+    found = Looking(network, standardise, card, cpu, Silence()).at(scenes)
+    assert len(found) == sum(counts)
+    assert tuple(len(set(scene.read_so_far)) for scene in scenes) == counts
