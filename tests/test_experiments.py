@@ -239,6 +239,7 @@ def test_the_interval_knows_that_scenes_and_seeds_differ():
         ("scores", shape_table),
         ("scores_decoder", paired_table),
         ("scores_decoder", scene_table),
+        ("scores_decoder", shape_table),
     ],
 )
 def test_the_tables_of_corrections_in_the_documentation_are_those_of_the_runs(folder, made):
