@@ -12,11 +12,14 @@ import looks
 import numpy as np
 import pytest
 import torch
-from certainty import shrunk
+from certainty import changes_of, shrunk
 from leave_place_out import PLACES
 from looks import Cells, commonest, fit, haze, score, season
+from robustness import LOOKS, on_bands
 
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.learn.data.chip import Chip
+from hyseg_cli.learn.scores.seams import SeamScores
 
 ONLY_A, ONLY_B, A_OR_B, ONLY_C = [True, False, False], [False, True, False], [True, True, False], [
     False, False, True,
@@ -128,3 +131,26 @@ def test_larger_pixels_have_the_mean_of_the_image_and_the_commonest_label():
     assert chip.labels.tolist() == [[2, 3]]
     assert chip.valid.tolist() == [[True, False]]
     assert shrunk(chip, 1) is chip
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_changed_image_has_the_bands_that_it_had(name):
+    image = np.random.default_rng(0).integers(0, 256, (3, 40, 56)).astype(np.uint8)
+    changed = on_bands(LOOKS[name])(image)
+    assert changed.shape == image.shape
+    assert changed.dtype == np.uint8
+    assert (name == "as it is") == np.array_equal(changed, image)
+
+
+def test_swapped_bands_are_red_and_blue():
+    image = np.arange(3, dtype=np.uint8).repeat(16).reshape(3, 4, 4)
+    assert np.array_equal(on_bands(LOOKS["blue, green, red"])(image), image[::-1])
+
+
+def test_a_map_that_changes_where_tiles_begin_shows_its_seams():
+    grid = TileGrid.cover(64, 160, tile=96, overlap=32)
+    mapped = np.zeros((64, 160), np.uint8)
+    mapped[:, 80:] = 1  # where the second tile takes over
+    scores = SeamScores.of(np.stack([changes_of(mapped, grid)]))
+    assert scores.elsewhere == 0.0
+    assert scores.at_lines > 0.0

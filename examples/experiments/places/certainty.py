@@ -8,7 +8,7 @@ places, scenes or files in it. Right is what the labels of the source allow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hyseg_cli.geo.tiling.grid import TileGrid
 from hyseg_cli.geo.window import Window
 from hyseg_cli.learn.data.chip import Chip
 from hyseg_cli.learn.data.labelled_scene import open_pair
@@ -26,11 +27,15 @@ from hyseg_cli.learn.model.contract import alignment_for
 from hyseg_cli.learn.model.locate import find_model
 from hyseg_cli.learn.model.weights import Model, load_model
 from hyseg_cli.learn.scores.calibration import COVERAGES, certainty_of
-from hyseg_cli.learn.scores.metrics import count_pairs
+from hyseg_cli.learn.scores.metrics import Counts, count_pairs
+from hyseg_cli.learn.scores.seams import TileLines, count_changes
 from hyseg_cli.legend import NODATA_ID, QUANTISED_ONE, ClassIndices
 from hyseg_cli.settings.source import read_sources
 from hyseg_cli.workflows.evaluate.source import MappedSource
 from hyseg_cli.workflows.sources import bands_of
+
+Look = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""From an image (bands, height, width) to another."""
 
 
 class Measured:
@@ -44,6 +49,8 @@ class Measured:
         self.classes = classes
         self.confusion = np.zeros((len(classes), len(classes)), np.int64)
         """Labels down, map across."""
+        self.changes: list[Counts] = []
+        """Of each scene, how often the class changes at tile lines and elsewhere."""
         self.pixels = np.zeros(QUANTISED_ONE + 1, np.int64)
         """By confidence in 8 bits."""
         self.right = np.zeros(QUANTISED_ONE + 1, np.int64)
@@ -67,16 +74,20 @@ def measure(
     *,
     shrink: int = 1,
     native: bool = False,
+    look: Look | None = None,
+    tile_size: int | None = None,
+    overlap: int | None = None,
 ) -> Measured:
     """Errors and confidence of a model in a place, its pixels made `shrink` times as large.
 
     The network sees them as `hyseg predict` shows them; if they are to be `native`, as they are.
+    A `look` changes the images before.
     """
     file, _, pattern = place.partition(":")
     settings = read_sources([Path(file)], data)[0]
     mapped = MappedSource.of(settings, model.card.legend, {})
     bands, _ = bands_of(settings, model.card.bands)
-    tile, overlap = model.card.tiling(None, None)
+    tile, shared = model.card.tiling(tile_size, overlap)
     found = Measured(mapped.collapse.legend.names)
     for placed in mapped.source.pairs:
         if not placed.is_called("", f"/{pattern or '*'}"):
@@ -84,23 +95,34 @@ def measure(
         scene = open_pair(placed.pair, mapped.legend, bands, settings.class_field)
         chip = shrunk(scene.read(Window(0, 0, scene.height, scene.width)), shrink)
         image = chip.image[: len(model.card.bands)]
+        image = image if look is None else look(image)
         size = getattr(scene, "resolution_m", None) or mapped.resolution_m
+        alignment = alignment_for(
+            scene.name, size and size * shrink, model.card, "native" if native else "auto"
+        )
         probabilities = map_array(
             image,
             chip.valid,
             classify,
             bands=len(image),
             tile_size=tile,
-            overlap=overlap,
-            alignment=alignment_for(
-                scene.name, size and size * shrink, model.card, "native" if native else "auto"
-            ),
+            overlap=shared,
+            alignment=alignment,
         )
         channels = np.where(chip.valid, probabilities.argmax(axis=0), NODATA_ID).astype(np.uint8)
+        grid = TileGrid.cover(*channels.shape, tile=tile, overlap=shared, alignment=alignment)
+        found.changes.append(changes_of(channels, grid))
         labels, channels = mapped.compare(chip.labels, channels)
         known = (labels != NODATA_ID) & (channels != NODATA_ID)
         found.add(labels[known], channels[known], probabilities.max(axis=0)[known])
     return found
+
+
+def changes_of(channels: ClassIndices, grid: TileGrid) -> Counts:
+    """How often the class changes at the tile lines of a map and elsewhere, see `SeamScores`."""
+    height, width = channels.shape
+    inner = slice(0, height), slice(0, width)
+    return count_changes(channels, inner, Window(0, 0, height, width), TileLines.of(grid))
 
 
 def shrunk(chip: Chip, factor: int) -> Chip:
