@@ -116,33 +116,43 @@ def seams(found: list[Measured]) -> str:
     return f"{scores.ratio:.2f} ({scores.interval.low:.2f} to {scores.interval.high:.2f})"
 
 
-def rows(model: Path | None, data: Path, places: tuple[str, ...]) -> Iterator[str]:
-    """Lines of Markdown: two tables with a column for each place."""
-    loaded = load_model(find_model(model))
-    classify = Predictor(loaded, torch.device("cpu"))
-    head = " | ".join(places)
-    yield f"| image | {head} |"
+def looks_rows(model: Model, data: Path, places: tuple[str, ...]) -> Iterator[str]:
+    """Lines of Markdown: what changes of the images cost, a column for each place."""
+    classify = Predictor(model, torch.device("cpu"))
+    yield f"| image | {' | '.join(places)} |"
     yield "|---" * (len(places) + 1) + "|"
     for name, change in LOOKS.items():
         look = on_bands(change)
-        found = [measure(loaded, classify, data, place, look=look) for place in places]
+        found = [measure(model, classify, data, place, look=look) for place in places]
         yield f"| {name} | {cells(found)} |"
-    yield ""
-    yield f"| mapped | {head} | changes at tile lines, against elsewhere |"
+
+
+def ways_rows(model: Model, data: Path, places: tuple[str, ...]) -> Iterator[str]:
+    """Lines of Markdown: what options change, and the seams of all places together."""
+    yield f"| mapped | {' | '.join(places)} | changes at tile lines, against elsewhere |"
     yield "|---" * (len(places) + 2) + "|"
     for name, way in WAYS.items():
-        found = [mapped_in(loaded, data, place, way) for place in places]
+        found = [mapped_in(model, data, place, way) for place in places]
         yield f"| {name} | {cells(found)} | {seams(found)} |"
+
+
+TABLES = {"looks": looks_rows, "ways": ways_rows}
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--model", type=click.Path(path_type=Path), help="[default: the built-in one]")
 @click.option("--place", "places", multiple=True, required=True, help="SOURCE.toml[:PATTERN]")
-def main(data: Path, model: Path | None, places: tuple[str, ...]) -> None:
+@click.option(
+    "--table", "tables", multiple=True, type=click.Choice(list(TABLES)), default=tuple(TABLES)
+)
+def main(data: Path, model: Path | None, places: tuple[str, ...], tables: tuple[str, ...]) -> None:
     """Print mean IoU and overall accuracy of each PLACE, its image changed or mapped otherwise."""
-    for line in rows(model, data, places):
-        click.echo(line)
+    loaded = load_model(find_model(model))
+    for table in tables:
+        for line in TABLES[table](loaded, data, places):
+            click.echo(line)
+        click.echo()
 
 
 if __name__ == "__main__":

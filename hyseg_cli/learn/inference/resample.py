@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from hyseg_cli.geo.raster.reader import SceneReader
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.geo.window import Window
-from hyseg_cli.learn.inference.stitch import Classify
+
+if TYPE_CHECKING:  # they need GDAL, which a training on pictures does without
+    from hyseg_cli.geo.raster.reader import SceneReader
+    from hyseg_cli.learn.inference.stitch import Classify
 
 LOOKS = 3
 """Windows along each side of a scene for a first look."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hyseg_cli.errors import ModelMismatchError
 from hyseg_cli.geo.raster.bands import require_bands
-from hyseg_cli.geo.raster.raster import Raster
 from hyseg_cli.geo.tiling.grid import ALIGNMENT
 from hyseg_cli.learn.model.card import ModelCard
+
+if TYPE_CHECKING:  # it needs GDAL, which a training on pictures does without
+    from hyseg_cli.geo.raster.raster import Raster
 
 PixelSize = float | Literal["auto", "native"]
 """Metres, or how they are found."""
