@@ -25,6 +25,11 @@ class Terminated(BaseException):
     """The process was asked to end (SIGTERM); it cleans up first."""
 
 
+SIGNALS = {Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
+AGAIN = 0.05
+"""Seconds until a signal whose exception was lost is sent again."""
+
+
 @contextmanager
 def ending_in_order() -> Iterator[None]:
     """Turn SIGTERM into an exception, so that it unwinds as Ctrl-C does."""
@@ -37,9 +42,35 @@ def ending_in_order() -> Iterator[None]:
         return
     before = signal.signal(signal.SIGTERM, end)
     try:
-        yield
+        with _losing_no_signal():
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _losing_no_signal() -> Iterator[None]:
+    """Send a signal again if it comes where Python drops exceptions.
+
+    It does so in finalisers and in callbacks of weak references; the command would go on.
+    """
+    before, waiting = sys.unraisablehook, []
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        number = SIGNALS.get(lost.exc_type)
+        if number is None:
+            before(lost)
+            return
+        waiting.append(threading.Timer(AGAIN, signal.raise_signal, (number,)))
+        waiting[-1].start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in waiting:
+            timer.cancel()
 
 
 def reporting_errors(ctx: click.Context, act: Callable[[], Any]) -> Any:
