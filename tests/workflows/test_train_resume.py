@@ -19,10 +19,16 @@ from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.learn.training import fit
 from hyseg_cli.learn.training import stages as modules
 from hyseg_cli.learn.training.checkpoint import SafetensorsIO
+from hyseg_cli.workflows.train import prior
 
-STOPPING = """
+SPACE_STEPS = 12
+"""Of a learned label space, instead of hundreds."""
+
+STOPPING = f"""
 import os, sys
 from hyseg_cli.learn.training import fit
+from hyseg_cli.workflows.train import prior
+prior.SPACE_STEPS = {SPACE_STEPS}
 stage, step, number = sys.argv[1], *map(int, sys.argv[2:4])
 class Stopped(fit.Saving):
     def on_train_batch_end(self, trainer, *rest):
@@ -79,7 +85,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, scene_folder, stag
     np.testing.assert_array_equal(*maps)
 
 
-def test_a_prior_in_a_learned_label_space_goes_on_in_the_same_space(tmp_path, scene_folder):
+def test_a_prior_in_a_learned_label_space_goes_on_in_the_same_space(
+    tmp_path, scene_folder, monkeypatch
+):
+    monkeypatch.setattr(prior, "SPACE_STEPS", SPACE_STEPS)
     arguments = {"preset": "paper+cpu_smoke", "prior-steps": 6, "steps": 2, "save-every": 2}
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
     done = run(*train_arguments(scene_folder, whole, **arguments))
