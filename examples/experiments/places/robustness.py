@@ -81,7 +81,6 @@ WAYS = {
     "`--overlap 256`": Way(overlap=256),
     "`--tta flip`": Way(tta="flip"),
     "`--tta d4`": Way(tta="d4"),
-    "`--tta multiscale`": Way(tta="multiscale"),
 }
 
 
