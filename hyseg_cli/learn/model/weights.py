@@ -63,6 +63,16 @@ def load_model(model: Path | ModelSource) -> Model:
     return Model(network.eval(), source.card, source.digest, applicability)
 
 
+def remembers_looks(source: ModelSource) -> bool:
+    """Whether a model file holds what its network has seen; the weights are not read.
+
+    Raises:
+        HysegError: If it is damaged.
+    """
+    with opened(source.path, framework="np") as file:
+        return any(name.startswith(PREFIX) for name in file.keys())  # noqa: SIM118 - not a dict
+
+
 def _applicability_of(
     tensors: dict[str, Tensor], network: HySeg, path: Path
 ) -> Applicability | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.tiling.blocks import Block, block_runs
+from hyseg_cli.learn.inference.predictor import Predictor
 from hyseg_cli.learn.model.card import ModelSource
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
-from hyseg_cli.workflows.predict.mapper import Mapper
+from hyseg_cli.workflows.predict.mapper import Mapper, compared, comparing
 from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
 from hyseg_cli.workflows.predict.scene_run import (
@@ -285,6 +287,11 @@ class _Queue:
         ended, self._ended = self._ended, []
         return ended
 
+    @cached_property
+    def _comparing(self) -> Predictor | None:
+        """The model here, beside those of the workers: a scene is announced before it is mapped."""
+        return comparing(self._run.model)
+
     def _limits(self) -> Iterator[int]:
         while True:
             yield self._left // (TASKS_LEFT * self._workers)
@@ -299,6 +306,8 @@ class _Queue:
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
+            if self._comparing is not None:
+                found = compared(found, self._comparing)
             announce(found, self._run.messages)
             run = locks.enter_context(in_work(job, found, self._run))
         except HysegError as error:
