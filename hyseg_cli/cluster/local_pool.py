@@ -117,11 +117,11 @@ def _work(setup: WorkerSetup, worker: int, slot: int, pipe: Connection) -> None:
     while True:
         task = pipe.recv()
         try:
-            run_task(task, lambda amount: pipe.send(Advanced(worker, amount)))
+            answer = run_task(task, lambda amount: pipe.send(Advanced(worker, amount)))
         except HysegError as error:
             pipe.send(Done(worker, error))
         else:
-            pipe.send(Done(worker))
+            pipe.send(Done(worker, answer))
 
 
 def _end_with_parent() -> None:

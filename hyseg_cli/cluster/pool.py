@@ -11,8 +11,8 @@ from hyseg_cli.errors import HysegError
 
 Advance = Callable[[int], None]
 """Called with the amount of work that was done."""
-RunTask = Callable[[Any, Advance], None]
-"""Runs a task; raises HysegError."""
+RunTask = Callable[[Any, Advance], Any]
+"""Runs a task and returns its answer, None if it has none; raises HysegError."""
 
 
 class WorkerSetup(Protocol):
@@ -58,8 +58,8 @@ class Done:
     """A worker has finished its task."""
 
     worker: int
-    error: HysegError | None = None
-    """Why the task failed; None if it did not."""
+    answer: Any = None
+    """What the task returned, or the error with which it failed."""
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class RayWorker:
             return error
         return None
 
-    def do(self, number: int, task: Any) -> HysegError | None:
-        """Run the task with this number; returns the error if it fails."""
+    def do(self, number: int, task: Any) -> Any:
+        """Run the task with this number; returns its answer, or the error if it fails."""
         if self._run_task is None:
             message = "the worker has not been prepared yet"
             raise RuntimeError(message)
@@ -48,10 +48,9 @@ class RayWorker:
 
         self._progress = number, 0
         try:
-            self._run_task(task, advance)
+            return self._run_task(task, advance)
         except HysegError as error:
             return error
-        return None
 
     def amount(self) -> tuple[int, int]:
         """Number of the task it does, and how much of it is done."""

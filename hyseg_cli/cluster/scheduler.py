@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hyseg_cli.cluster.pool import Advanced, Done, Event, Lost, Ready, Unfit, WorkerPool
 from hyseg_cli.errors import HysegError
@@ -83,12 +83,12 @@ class Scheduler(Generic[T]):
         self._last_sign = time.monotonic()
         self._has_warned = False
 
-    def run(self, tasks: Iterator[T]) -> Iterator[tuple[T, HysegError | None]]:
+    def run(self, tasks: Iterator[T]) -> Iterator[tuple[T, Any]]:
         """Run tasks, taking them from the iterator as they are needed.
 
         Yields:
-            Each task once it is done, or has failed with an error. For a task whose worker was
-            lost, this is the rest of it.
+            Each task and its answer once it is done, or the HysegError with which it has failed.
+            For a task whose worker was lost, this is the rest of it.
 
         Raises:
             HysegError: If no worker can work.
@@ -118,7 +118,7 @@ class Scheduler(Generic[T]):
             self._starting.add(self._pool.start())
         return bool(self._busy or self._waiting)
 
-    def _handle(self, event: Event) -> Iterator[tuple[T, HysegError | None]]:
+    def _handle(self, event: Event) -> Iterator[tuple[T, Any]]:
         match event:
             case Ready(worker):
                 self._starting.discard(worker)
@@ -126,12 +126,12 @@ class Scheduler(Generic[T]):
                 self._lost_starts = 0
             case Advanced(worker, amount):
                 self._count(self._busy[worker], amount)
-            case Done(worker, error):
+            case Done(worker, answer):
                 entry = self._busy.pop(worker)
                 self._idle.append(worker)
-                if error is None:
+                if not isinstance(answer, HysegError):
                     self._count(entry, entry.task.size - entry.done)
-                yield entry.task, error
+                yield entry.task, answer
             case Unfit(worker, error):
                 self._starting.discard(worker)
                 self._slots -= 1
@@ -141,7 +141,7 @@ class Scheduler(Generic[T]):
             case Lost(worker, error):
                 yield from self._lost(worker, error)
 
-    def _lost(self, worker: int, error: HysegError) -> Iterator[tuple[T, HysegError | None]]:
+    def _lost(self, worker: int, error: HysegError) -> Iterator[tuple[T, Any]]:
         entry = self._busy.pop(worker, None)
         if entry is None:
             if worker in self._idle:

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import make_scene
+import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
+from rasters import write_geotiff
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.tiling import blocks
@@ -121,6 +123,13 @@ def expected(tmp_path_factory, scene, lively_model):
         result = CliRunner().invoke(cli, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     return out.read_bytes()
+
+
+@pytest.fixture
+def strange_scene(tmp_path):
+    """Noise, of which the built-in model knows that it has seen nothing like it."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 256, 256)).astype(np.uint8)
+    return write_geotiff(tmp_path / "noise.tif", noise)
 
 
 class Shards:

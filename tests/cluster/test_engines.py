@@ -10,12 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
 from cluster.conftest import ROOT, RUN, SMALL_BLOCKS, TILES, Shards
-from rasters import write_geotiff
 
 from hyseg_cli.cli.group import cli
 
@@ -70,14 +68,14 @@ def test_flags_that_make_no_sense_together_are_refused(tmp_path, scene, flags, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scene_that_looks_unlike_the_training_is_announced_on_several_devices(tmp_path):
-    """The built-in model knows no noise; how unlike it is does not depend on who maps."""
-    noise = np.random.default_rng(0).integers(0, 256, (3, 256, 256)).astype(np.uint8)
-    scene = write_geotiff(tmp_path / "noise.tif", noise)
+def test_a_scene_that_looks_unlike_the_training_is_announced_on_several_devices(
+    tmp_path, strange_scene
+):
+    """How unlike it is does not depend on who maps."""
     found = []
     for devices in (1, 2):
         out = tmp_path / f"{devices}.tif"
-        told = predict(scene, "-o", out, "--device", "cpu", "--devices", devices, "--json")
+        told = predict(strange_scene, "-o", out, "--device", "cpu", "--devices", devices, "--json")
         assert told.exit_code == 0, told.output
         result = json.loads(told.stdout)
         assert any("looks unlike" in warning for warning in result["warnings"])

@@ -54,6 +54,12 @@ def test_a_driver_that_is_killed_is_started_again(tmp_path, cluster, scene, live
     assert names(tmp_path) == ["map.tif", "map.tif.aux.xml"]
 
 
+def test_a_scene_that_looks_unlike_the_training_is_announced(tmp_path, cluster, strange_scene):
+    code, told = cluster.run(strange_scene, "--out", tmp_path / "map.tif", setting="")
+    assert code == 0, told
+    assert "looks unlike" in told
+
+
 def test_what_is_wrong_with_a_cluster_is_told_in_one_line(
     tmp_path, cluster, scene, lively_model, monkeypatch
 ):

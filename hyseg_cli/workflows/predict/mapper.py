@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -19,7 +19,7 @@ from hyseg_cli.learn.inference.resample import AtOtherResolution, spread_windows
 from hyseg_cli.learn.inference.stitch import Classify
 from hyseg_cli.learn.model.applicability import Unlike
 from hyseg_cli.learn.model.card import ModelSource
-from hyseg_cli.learn.model.weights import load_model, remembers_looks
+from hyseg_cli.learn.model.weights import load_model
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.mapping import CACHE_MIB, Advance, map_blocks
 from hyseg_cli.workflows.predict.plan import Plan, Planner, format_on
@@ -82,9 +82,26 @@ class Mapper:
         classify = self._at_resolution_of(plan)
         map_blocks(plan, work, blocks, classify, self.tiles_at_once, advance)
 
-    def compared(self, plan: Plan) -> Plan:
-        """See `compared`."""
-        return compared(plan, self.classify)
+    def looked_at(self, plan: Plan) -> Unlike | None:
+        """How unlike the scene is to the training; None if the model cannot say that.
+
+        Raises:
+            UnusableFileError: If a block cannot be read.
+        """
+        applicability = self.classify.applicability
+        if applicability is None:
+            return None
+        bands, validity = plan.inspection.contract.bands, plan.inspection.validity
+        with (
+            gdal_env(CACHE_MIB, **REMOTE_OPTIONS),
+            SceneReader(plan.scene, bands, validity=validity) as reader,
+        ):
+            alignment = plan.inspection.contract.alignment
+            windows = list(spread_windows(reader, plan.window, alignment))
+        looks = [self.classify.looks(image, valid) for image, valid in windows]
+        if not looks:
+            return None
+        return Unlike.of(applicability.dissimilarity(torch.cat(looks)), plan.source)
 
     def try_tile(self, plan: Plan) -> None:
         """Run the network on a batch of blank tiles of a scene."""
@@ -100,37 +117,3 @@ class Mapper:
         if alignment == ALIGNMENT:
             return self.classify
         return AtOtherResolution(self.classify, alignment)
-
-
-def comparing(source: ModelSource) -> Predictor | None:
-    """A model that compares scenes with its training, on the CPU; None if it cannot.
-
-    Raises:
-        HysegError: If it cannot be loaded.
-    """
-    if not remembers_looks(source):
-        return None
-    return Predictor(load_model(source), torch.device("cpu"))
-
-
-def compared(plan: Plan, classify: Predictor) -> Plan:
-    """A plan with how unlike its scene is to the training, if the model can say that.
-
-    Raises:
-        UnusableFileError: If a block cannot be read.
-    """
-    applicability = classify.applicability
-    if applicability is None:
-        return plan
-    inspection = plan.inspection
-    bands, validity = inspection.contract.bands, inspection.validity
-    with (
-        gdal_env(CACHE_MIB, **REMOTE_OPTIONS),
-        SceneReader(plan.scene, bands, validity=validity) as reader,
-    ):
-        windows = list(spread_windows(reader, plan.window, inspection.contract.alignment))
-    looks = [classify.looks(image, valid) for image, valid in windows]
-    if not looks:
-        return plan
-    unlike = Unlike.of(applicability.dissimilarity(torch.cat(looks)), plan.source)
-    return replace(plan, inspection=replace(inspection, unlike=unlike))

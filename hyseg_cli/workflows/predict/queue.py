@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,11 +18,12 @@ from hyseg_cli.geo.output.shards import missing_blocks
 from hyseg_cli.geo.output.work_folder import WorkFolder
 from hyseg_cli.geo.raster.raster import open_dataset
 from hyseg_cli.geo.tiling.blocks import Block, block_runs
-from hyseg_cli.learn.inference.predictor import Predictor
+from hyseg_cli.learn.model.applicability import Unlike
 from hyseg_cli.learn.model.card import ModelSource
+from hyseg_cli.learn.model.weights import remembers_looks
 from hyseg_cli.settings.predict import PredictSettings
 from hyseg_cli.workflows.predict.jobs import Job, is_single
-from hyseg_cli.workflows.predict.mapper import Mapper, compared, comparing
+from hyseg_cli.workflows.predict.mapper import Mapper
 from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
 from hyseg_cli.workflows.predict.scene_run import (
@@ -34,6 +33,29 @@ from hyseg_cli.workflows.predict.scene_run import (
     in_work,
     plan_scene,
 )
+
+
+@dataclass(frozen=True)
+class LookTask:
+    """A comparison of a scene with the training, for one worker; the others map it meanwhile."""
+
+    scene: int
+    """Number of the scene in the run."""
+    plan: Plan
+    """Without its blocks, to be short."""
+
+    @property
+    def size(self) -> int:
+        """Pixels: none, as it maps none."""
+        return 0
+
+    def rest(self) -> LookTask:
+        """All of it."""
+        return self
+
+    def run(self, mapper: Mapper, advance: Advance) -> Unlike | None:  # noqa: ARG002 - no pixels
+        """How unlike the scene is; the errors are those of `Mapper.looked_at`."""
+        return mapper.looked_at(self.plan)
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,13 @@ class MapTask:
         """The blocks whose shards are missing; None if there are none."""
         left = missing_blocks(self.work, self.blocks)
         return replace(self, blocks=left) if left else None
+
+    def run(self, mapper: Mapper, advance: Advance) -> None:
+        """Write the shards; the errors are those of `Mapper.map_blocks`."""
+        mapper.map_blocks(self.plan, self.work, self.blocks, advance)
+
+
+Task = LookTask | MapTask
 
 
 @dataclass(frozen=True)
@@ -92,8 +121,8 @@ class MapSetup:
                 hint="Put the model file on storage that all machines share.",
             )
 
-        def do(task: Any, advance: Advance) -> None:
-            mapper.map_blocks(task.plan, task.work, task.blocks, advance)
+        def do(task: Task, advance: Advance) -> Unlike | None:
+            return task.run(mapper, advance)
 
         return do
 
@@ -188,15 +217,15 @@ def map_queue(jobs: tuple[Job, ...], run: PredictRun) -> Iterator[SceneResult]:
     # On every exit, the workers stop first, then the merging of outputs, then locks are freed.
     with ExitStack() as scenes, ThreadPoolExecutor(merges) as merging, pool:
         queue = _Queue(jobs, planner, workers, run, scenes, merging)
-        scheduler = Scheduler(
+        scheduler: Scheduler[Task] = Scheduler(
             pool,
             workers=workers,
-            rest=MapTask.rest,
+            rest=lambda task: task.rest(),
             advance=queue.advance,
             warn=run.messages.warn,
         )
-        for task, error in scheduler.run(queue.tasks()):
-            queue.end_task(task, error)
+        for task, answer in scheduler.run(queue.tasks()):
+            queue.end_task(task, answer)
             yield from queue.ended()
         yield from queue.ended(wait_for_all=True)
 
@@ -237,8 +266,9 @@ class _Queue:
         self._open: dict[int, _Open] = {}
         self._ended: list[SceneResult] = []
         self._left = 0
+        self._looks = remembers_looks(run.model)
 
-    def tasks(self) -> Iterator[MapTask]:
+    def tasks(self) -> Iterator[Task]:
         """The tasks of all scenes; opens one scene after the other."""
         sizes = _sizes(self._jobs)
         self._left = sum(sizes)
@@ -249,6 +279,9 @@ class _Queue:
                 plan, mark = scene.run.plan, scene.run.work.mark
                 missing = scene.run.missing
                 self._left = left_then + sum(block.pixels for block in missing)
+                if self._looks:
+                    scene.waiting += 1
+                    yield LookTask(number, replace(plan, blocks=()))
                 for task in tasks_of(number, plan, mark, missing, self._limits()):
                     if number not in self._open:
                         break  # it has failed meanwhile
@@ -259,18 +292,21 @@ class _Queue:
                 self._finish_if_done(number)
             self._left = left_then
 
-    def end_task(self, task: MapTask, error: HysegError | None) -> None:
+    def end_task(self, task: Task, answer: Unlike | HysegError | None) -> None:
         """A task is done, or has failed and its scene with it."""
         scene = self._open.get(task.scene)
         if scene is None:
             return  # it has failed before
         scene.waiting -= 1
-        if error is None:
-            self._finish_if_done(task.scene)
-        else:
-            self._fail(task.scene, error)
+        if isinstance(answer, HysegError):
+            self._fail(task.scene, answer)
+            return
+        if isinstance(task, LookTask):
+            scene.run.plan = scene.run.plan.compared(answer)
+            announce(scene.run.plan, self._run.messages)
+        self._finish_if_done(task.scene)
 
-    def advance(self, task: MapTask, pixels: int) -> None:
+    def advance(self, task: Task, pixels: int) -> None:
         """Record that this many more pixels of a task are done."""
         scene = self._open.get(task.scene)
         if scene is not None:
@@ -287,11 +323,6 @@ class _Queue:
         ended, self._ended = self._ended, []
         return ended
 
-    @cached_property
-    def _comparing(self) -> Predictor | None:
-        """The model here, beside those of the workers: a scene is announced before it is mapped."""
-        return comparing(self._run.model)
-
     def _limits(self) -> Iterator[int]:
         while True:
             yield self._left // (TASKS_LEFT * self._workers)
@@ -306,9 +337,8 @@ class _Queue:
             if isinstance(found, SceneResult):
                 self._ended.append(replace(found, job=self._jobs[number]))
                 return None
-            if self._comparing is not None:
-                found = compared(found, self._comparing)
-            announce(found, self._run.messages)
+            if not self._looks:
+                announce(found, self._run.messages)
             run = locks.enter_context(in_work(job, found, self._run))
         except HysegError as error:
             self._give_up(number, error)

@@ -118,7 +118,7 @@ def _map_scene(job: Job, mapper: Mapper, run: PredictRun) -> SceneResult:
     found = plan_scene(job, mapper.planner, run.messages)
     if isinstance(found, SceneResult):
         return found
-    found = mapper.compared(found)
+    found = found.compared(mapper.looked_at(found))
     announce(found, run.messages)
     if run.settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))
