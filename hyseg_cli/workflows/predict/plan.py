@@ -261,10 +261,6 @@ class Plan:
         final = 0.0 if is_part else FINAL_COPIES * self.window.height * self.window.width
         return int(packed * (missing + final))
 
-    def compared(self, unlike: Unlike | None) -> Plan:
-        """The plan of a scene that was compared with the training."""
-        return replace(self, inspection=replace(self.inspection, unlike=unlike))
-
     def require_disk(self, missing: int, *, is_part: bool = False) -> None:
         """Refuse to start if the outputs will not fit; the arguments are those of `disk_bytes`.
 

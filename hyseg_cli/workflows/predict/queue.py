@@ -30,6 +30,7 @@ from hyseg_cli.workflows.predict.scene_run import (
     PredictRun,
     SceneRun,
     announce,
+    compared,
     in_work,
     plan_scene,
 )
@@ -302,7 +303,7 @@ class _Queue:
             self._fail(task.scene, answer)
             return
         if isinstance(task, LookTask):
-            scene.run.plan = scene.run.plan.compared(answer)
+            scene.run.plan = compared(scene.run.plan, answer)
             announce(scene.run.plan, self._run.messages)
         self._finish_if_done(task.scene)
 

@@ -24,6 +24,7 @@ from hyseg_cli.workflows.predict.scene_run import (
     PredictRun,
     announce,
     clear_finished,
+    compared,
     in_work,
     plan_scene,
     require_outputs_free,
@@ -118,7 +119,7 @@ def _map_scene(job: Job, mapper: Mapper, run: PredictRun) -> SceneResult:
     found = plan_scene(job, mapper.planner, run.messages)
     if isinstance(found, SceneResult):
         return found
-    found = found.compared(mapper.looked_at(found))
+    found = compared(found, mapper.looked_at(found))
     announce(found, run.messages)
     if run.settings.dry_run:
         return SceneResult(job, "planned", plan=found, forecast=forecast(found, mapper))

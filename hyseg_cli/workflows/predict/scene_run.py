@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from hyseg_cli.errors import ElsewhereError, StateMismatchError
@@ -22,6 +23,9 @@ from hyseg_cli.workflows.predict.mapping import merged
 from hyseg_cli.workflows.predict.outputs import FinishedMap, Publish, nothing_more
 from hyseg_cli.workflows.predict.plan import Plan, Planner
 from hyseg_cli.workflows.predict.result import SceneResult
+
+if TYPE_CHECKING:  # it needs PyTorch
+    from hyseg_cli.learn.model.applicability import Unlike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +115,11 @@ def plan_scene(job: Job, planner: Planner, messages: Messages) -> Plan | SceneRe
         return SceneResult(job, "elsewhere")
     refuse_inputs(job.outputs, files_of_raster(plan.scene.path))
     return plan
+
+
+def compared(plan: Plan, unlike: Unlike | None) -> Plan:
+    """The plan of a scene that was compared with the training."""
+    return replace(plan, inspection=replace(plan.inspection, unlike=unlike))
 
 
 def announce(plan: Plan, messages: Messages) -> None:
