@@ -19,6 +19,15 @@ class Raising:
         self.act()
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C as on a terminal: what is started in the background of a shell is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("number", "error"),
     [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)],
@@ -44,6 +53,7 @@ def test_other_exceptions_of_finalisers_are_told_as_before(monkeypatch):
     assert [one.exc_type for one in told] == [IndexError, KeyError]
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_command_that_is_done_before_a_signal_comes_again_has_ended():
     with ending_in_order():
         Raising(lambda: signal.raise_signal(signal.SIGINT))
