@@ -137,25 +137,46 @@ def read_sources(values: Sequence[Any], root: Path | None) -> tuple[SourceSettin
 
 def _of_file(text: str, root: Path | None) -> SourceSettings:
     name, _, file = text.rpartition("=")
-    path = Path(file)
+    name = name or Path(file).stem
+    return _source(name, _read(name, Path(file), root))
+
+
+def _of_table(table: dict[str, Any], root: Path | None) -> SourceSettings:
+    """A source from a TOML table, which may say less if it names the file of another."""
+    name, folder = str(table.pop("name")), Path(table.pop("folder", Path()))
+    file = table.pop("file", None)
+    start = {} if file is None else _read(name, folder / str(file), root)
+    return _source(name, start | _values(name, table, folder, root))
+
+
+def _source(name: str, values: dict[str, Any]) -> SourceSettings:
+    for field in ("images", "labels"):
+        check(
+            field in values,
+            f"source {name}: it does not say where its {field} are",
+            f'Add a line such as {field} = "{name}/{field}".',
+        )
+    return SourceSettings(name=name, **values)
+
+
+def _read(name: str, path: Path, root: Path | None) -> dict[str, Any]:
+    """The settings in a TOML file."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageProblemError(
-            f"`sources` {text}: no such file", hint="Write NAME=FILE.toml, or the file alone."
+            f"`sources` {path}: no such file", hint="Write NAME=FILE.toml, or the file alone."
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageProblemError(
             f"`sources` {path} is not TOML ({error})", hint="See examples/sources for some."
         ) from error
-    return _of_table({**table, "name": name or path.stem, "folder": path.parent}, root)
+    return _values(name, table, path.parent, root)
 
 
-def _of_table(table: dict[str, Any], root: Path | None) -> SourceSettings:
-    """A source from the values of a TOML table; its legend lies beside the file that has it."""
-    name, folder = str(table.pop("name")), Path(table.pop("folder", Path()))
-    base = folder if root is None else root
-    values: dict[str, Any] = {"name": name}
+def _values(name: str, table: Mapping[str, Any], folder: Path, root: Path | None) -> dict[str, Any]:
+    """Settings as `SourceSettings` takes them, with paths that begin where they are meant to."""
+    values: dict[str, Any] = {}
     for key, value in table.items():
         field = key.replace("-", "_")
         reader = _READERS.get(field)
@@ -171,16 +192,10 @@ def _of_table(table: dict[str, Any], root: Path | None) -> SourceSettings:
                 f"source {name}: {key} = {value!r} cannot be used",
                 hint="See examples/sources for one that can.",
             ) from error
-    for field, above in (("images", base), ("labels", base), ("legend", folder)):
-        if field in values:
-            values[field] = above / values[field]
-    for field in ("images", "labels"):
-        check(
-            field in values,
-            f"source {name}: it does not say where its {field} are",
-            f'Add a line such as {field} = "{name}/{field}".',
-        )
-    return SourceSettings(**values)
+    for field in {"images", "labels", "legend"} & values.keys():
+        is_beside = root is None or field == "legend" or values[field].startswith("./")
+        values[field] = (folder if is_beside else root) / values[field]
+    return values
 
 
 def _text(value: Any) -> str:
@@ -207,18 +222,14 @@ def _indexes(value: Any) -> tuple[int, ...]:
     return tuple(map(int, value))
 
 
-def _path(value: Any) -> Path:
-    return Path(_text(value))
-
-
 def _rules(value: Any) -> Rules:
     return tuple((_text(key), _texts(targets)) for key, targets in value.items())
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "images": _path,
-    "labels": _path,
-    "legend": _path,
+    "images": _text,
+    "labels": _text,
+    "legend": _text,
     "class_field": _text,
     "label_name": _texts,
     "classes": _rules,
