@@ -98,7 +98,9 @@ train-default: $(INSTALLED)
 	$(BIN)/hyseg train --config examples/land_cover.toml --root "$(DATA)" --backbone-weights "$(WEIGHTS)" \
 	    $(HELD_OUT) --out land_cover_natural.safetensors --resume
 	$(BIN)/hyseg train --config examples/land_cover_false_colours.toml --root "$(DATA)" $(HELD_OUT) \
-	    --from land_cover_natural.safetensors --out land_cover.safetensors --resume
+	    --from land_cover_natural.safetensors --out land_cover_false_colours.safetensors --resume
+	$(BIN)/hyseg train --config examples/land_cover_drawn.toml --root "$(DATA)" $(HELD_OUT) \
+	    --from land_cover_false_colours.safetensors --out land_cover.safetensors --resume
 
 experiments: $(INSTALLED)
 	for plan in $(PLANS); do \

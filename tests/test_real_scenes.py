@@ -237,12 +237,16 @@ def test_the_built_in_model_is_small_and_says_what_it_is():
         assert owner in card.data.attribution
     assert card.data.licence
     natural = {name for name in card.data.training_scenes if "_false_colours/" not in name}
-    assert len(natural) == 15
-    assert len(card.data.training_scenes) == 15 + 10  # Dubai has no infrared
+    assert len(natural) == 21
+    assert len(card.data.training_scenes) == 21 + 16  # Dubai has no infrared
     assert set(card.data.validation_scenes) == {
-        "california/long_beach", "california/palm_springs", "california_false_colours/long_beach",
-        "california_false_colours/palm_springs", "dubai/Tile 2", "dubai/Tile 3", "ohio/strip 1",
-        "ohio_false_colours/strip 1",
+        "dubai/Tile 2", "dubai/Tile 3", "ohio/strip 1", "ohio_false_colours/strip 1",
+        *(
+            f"california{labels}{colours}/{city}"
+            for labels in ("", "_drawn")
+            for colours in ("", "_false_colours")
+            for city in ("long_beach", "palm_springs")
+        ),
     }  # fmt: skip
     assert 0 < card.metrics["miou"] < 1
     assert card.training["settings"]["steps"] > 0
