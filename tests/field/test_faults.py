@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import geopandas as gpd
@@ -26,6 +27,7 @@ from workflows.training import train_arguments
 
 from hyseg_cli.cli.group import cli
 from hyseg_cli.geo.output.work_folder import WorkFolder
+from hyseg_cli.report import provenance
 
 PROGRAM = Path(__file__).with_name("killed_commands.py")
 CLASSES = np.kron(np.random.default_rng(0).integers(0, 3, (8, 8)), np.ones((8, 8))).astype(np.uint8)
@@ -249,10 +251,19 @@ def test_a_read_only_disk_is_one_error(place, small_disk, command):
     assert hashes(small_disk) == before
 
 
+class Noon(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2026, 1, 1, 12, tzinfo=tz)
+
+
 @pytest.mark.parametrize("command", some_of(COMMANDS, "change", "evaluate", "geojson"))
 def test_a_share_that_is_gone_for_a_moment_is_one_error_and_the_command_can_be_run_again(
     place, monkeypatch, command
 ):
+    monkeypatch.setattr(provenance, "datetime", Noon)  # a report says in which minute it was made
     before, left, seen = hashes(place), 0, []
 
     def failing(change):
