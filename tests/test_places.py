@@ -104,10 +104,13 @@ def test_the_table_of_looks_in_the_documentation_is_that_of_the_runs():
     assert "\n".join(looks.table(runs)) in page
 
 
-def test_the_table_of_left_out_places_in_the_documentation_is_that_of_the_runs():
+@pytest.mark.parametrize(
+    ("runs", "page"), [("places", "explanation/limits.md"), ("varied", "how-to/sources.md")]
+)
+def test_tables_of_left_out_places_in_the_documentation_are_those_of_the_runs(runs, page):
     root = Path(__file__).parents[1]
-    page = (root / "docs/explanation/limits.md").read_text(encoding="utf-8")
-    assert "\n".join(leave_place_out.table(root / "examples/experiments/runs/places")) in page
+    text = (root / "docs" / page).read_text(encoding="utf-8")
+    assert "\n".join(leave_place_out.table(root / "examples/experiments/runs" / runs)) in text
 
 
 def test_what_is_measured_of_each_source_names_a_source_of_the_examples():

@@ -158,6 +158,7 @@ FEW_LINES = 60
 SMALL = {
     "hyseg_cli.learn.training.weight_blending": "one idea with its source",
     "hyseg_cli.learn.inference.side_by_side": "how tiles share threads, not what is done with them",
+    "hyseg_models.variation": "one idea with its source",
     "hyseg_models.das.adapter": "DAS for hosts that have no place for it inside",
 }
 """Modules of few lines that one other imports, and why they stand apart."""

@@ -40,7 +40,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
         "Training": (
             "stage", "prior_steps", "steps", "batch_size", "chip_size", "prior_rate", "rate",
-            "min_scale", "max_scale", "class_weights", "sampling", "seed",
+            "min_scale", "max_scale", "class_weights", "sampling",
+            "vary_features", "seed",
         ),
         "Machine": (
             "device", "devices", "workers", "precision", "feature_space", "feature_folder",

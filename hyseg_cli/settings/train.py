@@ -83,6 +83,9 @@ class TrainSettings:
     """Weight of rare classes in the loss of stage 2, from the pixels of the training labels."""
     sampling: Sampling = "area"
     """Where chips are cut: anywhere, or half of them around a class that is drawn first."""
+    vary_features: float = 0.0
+    """Share of the chips whose features stage 2 is shown as another place might have them, from 0
+    to 1."""
     pretrained: bool = False
     """Fetch pretrained weights of the backbones."""
     backbone_weights: Path | None = None
@@ -166,6 +169,7 @@ class TrainSettings:
             ("`val_images`", self.val_images is not None),
             ("`resume`", self.resume),
             ("`devices`", self.devices > 1),
+            ("`vary_features`", self.vary_features > 0),
             ("`logger`", bool(self.chosen_loggers)),
         )
         return next((flag for flag, is_given in asked if is_given), None)
@@ -193,6 +197,11 @@ class TrainSettings:
             check(value >= 1, f"{flag} {value} is less than 1", f"Use {flag} 1 or more.")
         check(self.feature_space >= 0, "`feature_space` is negative", "Use 0 to keep none.")
         check(self.stage_steps[0] >= 0, "`prior_steps` is negative", "Use 0 or more.")
+        check(
+            0 <= self.vary_features <= 1,
+            f"`vary_features` {self.vary_features} is not a share from 0 to 1",
+            "Use 0.5 for half of the chips.",
+        )
         check(
             len(self.resolution) <= 2 and all(size > 0 for size in self.resolution),
             f"`resolution` {','.join(map(str, self.resolution))} is not a size or range of sizes",

@@ -27,6 +27,7 @@ from hyseg_models.prior.meanflow import MeanFlowLoss
 from hyseg_models.prior.meanstruct import MeanStruct
 from hyseg_models.tokens.head import BesideImage, ProbeHead
 from hyseg_models.tokens.scaled import ScaledTokens
+from hyseg_models.variation import varied
 
 STRIDES = (4, 8, 16, 32)
 SIZE_MULTIPLE = STRIDES[-1]
@@ -174,6 +175,7 @@ class HySeg(nn.Module):
         symmetry: int = 0,
         features: Sequence[Tensor] | None = None,
         prior: Tensor | None = None,
+        vary: float = 0.0,
     ) -> HySegOutput:
         """Segment a batch.
 
@@ -181,7 +183,8 @@ class HySeg(nn.Module):
         images were put through (`symmetry.turned`), so that the noise goes along; `features` are
         what the backbone makes of the images, if that is known: it is not run then. They are
         those of images padded to multiples of 32. `prior`, as the output has it, takes the place
-        of the network's own.
+        of the network's own. `vary` is the share of images whose features the decoder is shown
+        as another place might have them (`variation.varied`); the prior sees them as they are.
         """
         height, width = image.shape[-2:]
         if min(height, width) < 2:
@@ -201,6 +204,7 @@ class HySeg(nn.Module):
             if prior is None:
                 prior = self._own_prior(image, valid, origin, labels, features, symmetry)
             guides = self.pyramid(prior, valid)
+        features = varied(features, vary)
         pyramid = features if self.neck is None else self.neck(image, features)
         if self.adapter is not None:
             pyramid = self.adapter(pyramid, guides)

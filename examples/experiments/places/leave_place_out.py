@@ -34,8 +34,13 @@ SOURCES = Path(__file__).parents[2] / "sources"
 LEGEND = SOURCES.parent / "land_cover.legend.json"
 PLACES = {"dubai": "Tile [23]*", "ohio": "strip 1", "california": "[lp]*", "west_virginia": "*"}
 """What is measured of each source: two scenes, the western third, two cities, everything."""
-ROWS = {"host": "vit+ablation-host", "plain": "vit+plain", "full": "vit+default"}
-"""Presets: the host alone, with messages, with messages along a structure prior."""
+ROWS = {
+    "host": ("--preset", "vit+ablation-host"),
+    "plain": ("--preset", "vit+plain"),
+    "varied": ("--preset", "vit+plain", "--vary-features", "0.5"),
+    "full": ("--preset", "vit+default"),
+}
+"""The host alone, with messages, the same with varied features, with messages along a prior."""
 TRAINING = (
     "--batch-size", "8", "--chip-size", "256", "--sampling", "classes", "--class-weights", "sqrt",
     "--save-every", "50",
@@ -50,7 +55,7 @@ def train(
     if model.is_file():
         return model
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "hyseg_cli", "train", "--preset", ROWS[row], "--root", data]
+    command = [sys.executable, "-m", "hyseg_cli", "train", *ROWS[row], "--root", data]
     for source in PLACES:
         if source != left_out:
             command += ["--source", SOURCES / f"{source}.toml"]

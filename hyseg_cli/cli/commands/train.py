@@ -204,6 +204,14 @@ from hyseg_cli.startup import loading
     show_default=True,
     help="Cut chips anywhere, or half of them around a class, all classes equally often.",
 )
+@click.option(
+    "--vary-features",
+    metavar="SHARE",
+    default=default_of(TrainSettings, "vary_features"),
+    show_default=True,
+    help="Share of chips that are shown as another place might look, for a model that will map "
+    "places it has not seen; 0.5 is usual.",
+)
 @click.option("--pretrained", is_flag=True, help="Fetch pretrained weights of the backbones.")
 @click.option(
     "--backbone-weights",

@@ -33,6 +33,8 @@ class Recipe:
     keeps_statistics: bool = False
     """Whether batch normalisation keeps its statistics. A few images may be darker or brighter than
     others: their statistics would spoil what a network has learned from many."""
+    vary_features: float = 0.0
+    """Share of the chips whose features are shown as another place might have them."""
     seed: int = 0
     """Seed of the random draws of its steps: noise, times, dropout."""
 

@@ -370,7 +370,13 @@ class SegmentationStage(Stage):
     def loss(self, batch: Sample, index: int, part: tuple[int, int]) -> Tensor:  # noqa: ARG002 - nothing is drawn for the whole
         image, valid, labels = self.inputs(batch)
         known = definite(labels, self.allowed)
-        output = self.network(image, valid, labels=known, features=features_of(batch))
+        output = self.network(
+            image,
+            valid,
+            labels=known,
+            features=features_of(batch),
+            vary=self.recipe.vary_features,
+        )
         return segmentation_loss(output, labels, allowed=self.allowed, weights=self.weights)
 
     def _look(self, batch: Sample, image: Tensor, valid: Tensor, labels: Tensor) -> HySegOutput:

@@ -31,7 +31,7 @@ FREE = frozenset(
         "batch_size", "prior_rate", "rate", "class_weights", "pretrained", "backbone_weights",
         "feature_space", "feature_folder", "val_every", "patience", "workers", "device", "devices",
         "data_name", "licence", "attribution", "save_every", "resume", "tensorboard", "loggers",
-        "dry_run", "overwrite", "precision", "unfreeze",
+        "dry_run", "overwrite", "precision", "unfreeze", "vary_features",
     }
 )  # fmt: skip
 """Settings that decide neither what the chips are nor, but by the weights, what is seen in them.

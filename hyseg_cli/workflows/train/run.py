@@ -329,6 +329,7 @@ def _recipe(settings: TrainSettings, *, prior: bool = False) -> Recipe:
         encoder_rate=rate * (0.1 if settings.has_start else 1.0),
         betas=(0.9, 0.95) if prior else (0.9, 0.999),
         keeps_statistics=settings.start is not None,
+        vary_features=0.0 if prior else settings.vary_features,
         seed=settings.seed + (not prior),
     )
 

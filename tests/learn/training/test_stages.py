@@ -35,3 +35,28 @@ def test_bandwidths_learn_ten_times_as_fast_and_do_not_shrink(tiny_model):
     assert {id(p) for p in found[0]["params"]} == set(map(id, bandwidths))
     everything = [id(p) for g in groups for p in g["params"]]
     assert len(everything) == len(set(everything))
+
+
+def test_features_are_varied_in_the_loss_alone_and_alike_in_a_run_that_goes_on(tiny_model):
+    network = load_model(tiny_model).network
+    standardise = Standardise(Radiometry((120.0,) * 3, (50.0,) * 3))
+    batch = {
+        "image": torch.randn(4, 3, 64, 64) * torch.tensor([10, 20, 40, 60]).view(4, 1, 1, 1) + 120,
+        "valid": torch.ones(4, 1, 64, 64, dtype=torch.bool),
+        "labels": torch.randint(0, network.config.classes, (4, 64, 64)),
+        "origin": torch.zeros(4, 2, dtype=torch.int64),
+    }
+
+    def losses(vary):
+        recipe = Recipe(steps=9, learning_rate=1e-4, encoder_rate=1e-4, vary_features=vary)
+        stage = SegmentationStage(network, standardise, recipe).eval()
+        found = []
+        for _ in range(2):
+            torch.manual_seed(recipe.seed_of(7, 0))
+            found.append(stage.loss(batch, 7, (0, 1)).item())
+        return found, stage.drawn(batch)["prediction"]
+
+    (plain, predicted), (varied, still) = losses(0.0), losses(1.0)
+    assert plain[0] == plain[1]
+    assert varied[0] == varied[1] != plain[0]
+    assert torch.equal(predicted, still)
